@@ -1,0 +1,20 @@
+"""Where the registered names live: for each group the modules whose import registers the built-in ones.
+
+The modules are imported by name the first time that a group is asked for, so the registry stays below the engine.
+"""
+
+BUILTIN: dict[str, tuple[str, ...]] = {
+    "model": ("expkit.nn.models",),
+    "optim": ("expkit.optim",),
+    "scheduler": ("expkit.optim.schedulers",),
+    "loss": ("expkit.nn.losses",),
+    "data": ("expkit.data.datasets",),
+    "callback": ("expkit.trainer.callbacks",),
+    "logger": ("expkit.tracking",),
+    "metric": ("expkit.trainer.metrics",),
+}
+
+GROUPS = tuple(BUILTIN)
+
+# Group of the registry -> folder of conf/ where its YAML entries are (metrics have none).
+FOLDERS = {group: group for group in GROUPS} | {"callback": "callbacks", "logger": "logger"}
