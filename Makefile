@@ -13,7 +13,7 @@ FIND_PYTHON = for p in $(PYTHON) $(if $(PYTHON),,python3 python3.13 python3.12 p
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test quick soak lint types bench ui wheel clean
+.PHONY: help venv train test quick soak lint types lines bench ui wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(STAMP)-lint  ## check the style (ruff)
 
 types: $(STAMP)-lint  ## check the types (mypy)
 	@$(BIN)/mypy
+
+lines: $(STAMP)-run  ## list the files and functions that are longer than they should be
+	@$(BIN)/python -m tests.structure.test_budget
 
 bench: $(STAMP)-bench  ## time expkit beside PyTorch; the table goes to .benchmarks/ too
 	@$(BIN)/python benchmarks/run.py $(ARGS)
