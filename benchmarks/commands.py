@@ -1,0 +1,46 @@
+"""How long a user waits for the command line: start-up of short commands, and the first training step."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+EXPKIT = [sys.executable, "-m", "expkit"]
+TRAIN = [*EXPKIT, "train", "model=mlp", "optim=adam", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+
+
+def command_seconds(*arguments: str) -> float:
+    """Wall-clock seconds of `expkit ARGUMENTS`, from start to exit."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run([*EXPKIT, *arguments], cwd=folder, check=True, capture_output=True)
+        return time.perf_counter() - start
+
+
+def first_step_seconds() -> float:
+    """Seconds from the command to the first training metric in the run's journal (the default tracking is on)."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "EXPKIT_SYNC_TIMEOUT": "60"}
+        start = time.time()
+        subprocess.run(TRAIN, cwd=folder, env=environment, check=True, capture_output=True)
+        return first_metric_time(Path(folder)) - start
+
+
+def first_metric_time(folder: Path) -> float:
+    """The moment, in seconds since the epoch, that the journal gives for the first logged `train/loss`."""
+    for journal in sorted(folder.glob("outputs/**/metrics.jsonl")):
+        for line in journal.read_text().splitlines():
+            record = json.loads(line)
+            if "train/loss" in line and "time" in record:
+                return record["time"] / 1000
+    raise LookupError(f"no train/loss in any metrics.jsonl below {folder}")
+
+
+COMMANDS = {
+    "expkit --help": lambda: command_seconds("--help"),
+    "expkit ls": lambda: command_seconds("ls"),
+    "first training step": first_step_seconds,
+}

@@ -1,0 +1,56 @@
+"""One library in a process of its own: times what it is told to, line by line.
+
+    python -m benchmarks.worker torch 2
+    stdin:  {"case": "mlp_small", "seconds": 0.3}        stdout: {"seconds": 0.00052}
+
+A process per library keeps their thread pools apart: two spinning pools in one process slow each other down many times.
+"""
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+
+def per_call(run: Callable[[], object], calls: int) -> float:
+    """Seconds a call, over `calls` calls in a row."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def median(values: list[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def measure(run: Callable[[], object], seconds: float) -> float:
+    """The median seconds a call within a budget; short calls are timed in bunches of about a millisecond."""
+    calls = max(1, int(1e-3 / max(per_call(run, 3), 1e-9)))
+    samples, end = [], time.perf_counter() + seconds
+    while not samples or time.perf_counter() < end:
+        samples.append(per_call(run, calls))
+    return median(samples)
+
+
+def serve(library: str, threads: int, requests: TextIO, answers: TextIO) -> None:
+    """Answer requests until the input ends; a case is built and warmed up when it is first asked for."""
+    workloads = importlib.import_module(f"benchmarks.workloads_{library}")
+    workloads.THREADS(threads)
+    print(json.dumps({"version": workloads.VERSION, "cases": list(workloads.CASES)}), file=answers, flush=True)
+    built: dict[str, Callable[[], object]] = {}
+    for line in requests:
+        request = json.loads(line)
+        name = request["case"]
+        if name not in built:
+            built[name] = workloads.CASES[name]()
+            measure(built[name], 0.2)
+        print(json.dumps({"seconds": measure(built[name], request["seconds"])}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]), sys.stdin, sys.stdout)
