@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.commands import COMMANDS  # noqa: E402
 from benchmarks.worker import median  # noqa: E402
 
-LIBRARIES = {"expkit": "expkit", "torch": "PyTorch"}
+LIBRARIES = ("expkit", "torch")
 # (case, what it is, the most that expkit's time may be as a multiple of PyTorch's; None: shown, not promised)
 CASES = (
     ("add", "8x8 add", None),
@@ -117,7 +117,8 @@ def machine() -> dict:
     model = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), model)
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
 
 

@@ -6,15 +6,15 @@
 A process per library keeps their thread pools apart: two spinning pools in one process slow each other down many times.
 """
 
-import importlib
 import json
 import sys
 import time
-from collections.abc import Callable
 from typing import TextIO
 
+from benchmarks.workloads import Run, Workloads
 
-def per_call(run: Callable[[], object], calls: int) -> float:
+
+def per_call(run: Run, calls: int) -> float:
     """Seconds a call, over `calls` calls in a row."""
     start = time.perf_counter()
     for _ in range(calls):
@@ -28,7 +28,7 @@ def median(values: list[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def measure(run: Callable[[], object], seconds: float) -> float:
+def measure(run: Run, seconds: float) -> float:
     """The median seconds a call within a budget; short calls are timed in bunches of about a millisecond."""
     calls = max(1, int(1e-3 / max(per_call(run, 3), 1e-9)))
     samples, end = [], time.perf_counter() + seconds
@@ -39,15 +39,16 @@ def measure(run: Callable[[], object], seconds: float) -> float:
 
 def serve(library: str, threads: int, requests: TextIO, answers: TextIO) -> None:
     """Answer requests until the input ends; a case is built and warmed up when it is first asked for."""
-    workloads = importlib.import_module(f"benchmarks.workloads_{library}")
-    workloads.THREADS(threads)
-    print(json.dumps({"version": workloads.VERSION, "cases": list(workloads.CASES)}), file=answers, flush=True)
-    built: dict[str, Callable[[], object]] = {}
+    workloads = Workloads(library)
+    if library == "torch":  # NumPy's BLAS reads OMP_NUM_THREADS, which run.py sets
+        workloads.lib.set_num_threads(threads)
+    print(json.dumps({"version": workloads.lib.__version__}), file=answers, flush=True)
+    built: dict[str, Run] = {}
     for line in requests:
         request = json.loads(line)
         name = request["case"]
         if name not in built:
-            built[name] = workloads.CASES[name]()
+            built[name] = getattr(workloads, name)()
             measure(built[name], 0.2)
         print(json.dumps({"seconds": measure(built[name], request["seconds"])}), file=answers, flush=True)
 
