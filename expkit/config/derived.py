@@ -1,0 +1,72 @@
+"""Values that are known only once the data is loaded, and what else YAML files can refer to.
+
+`${derived:input_shape}` in a config stays as it is (also in `--cfg job --resolve`) until `derived_values` gives it a
+value; a key that nothing derives is an error at once. `${outputs:}` is the folder where runs go.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from expkit import flags
+from expkit.errors import ConfigError, did_you_mean
+
+DERIVED = {
+    "input_shape": "shape of one sample, e.g. [1, 8, 8]",
+    "output_size": "what a model puts out: the number of classes, or of regression targets",
+    "num_classes": "the number of classes (null for regression)",
+    "class_names": "names of the classes, where the data set has them",
+    "task": "classification or regression",
+    "num_train": "samples in the training part",
+    "num_val": "samples in the validation part",
+    "num_test": "samples in the test part",
+    "batch_size": "samples in a training batch",
+    "steps_per_epoch": "optimizer steps in an epoch",
+    "max_epochs": "epochs that the trainer will run",
+    "max_steps": "optimizer steps that the trainer will run",
+}
+
+_values: ContextVar[Mapping[str, Any] | None] = ContextVar("derived", default=None)
+
+
+@contextmanager
+def derived_values(values: Mapping[str, Any]) -> Iterator[None]:
+    """Within it `${derived:KEY}` is `values[KEY]`; outside it stays symbolic."""
+    token = _values.set(values)
+    try:
+        yield
+    finally:
+        _values.reset(token)
+
+
+def is_derived(value: Any) -> bool:
+    """Whether a resolved value still waits for the data."""
+    return isinstance(value, str) and "${derived:" in value
+
+
+def register_resolvers() -> None:
+    """Makes `${derived:KEY}` and `${outputs:}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("derived", _derived, replace=True)
+    OmegaConf.register_new_resolver("outputs", _outputs, replace=True)
+
+
+def _derived(key: str) -> Any:
+    values = _values.get()
+    if key not in DERIVED and key not in (values or {}):
+        raise ConfigError(
+            f"nothing is derived under the name {key!r}.{did_you_mean(key, DERIVED)} Names: {', '.join(DERIVED)}."
+        )
+    if values is None:
+        return f"${{derived:{key}}}"
+    if key not in values:
+        raise ConfigError(f"the data does not say what {key!r} ({DERIVED[key]}) is. It says: {', '.join(values)}.")
+    value = values[key]
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _outputs() -> str:
+    return str(Path(str(flags.read("OUTPUTS") or "outputs")).expanduser().absolute())

@@ -1,0 +1,133 @@
+"""`validate`: everything about a composed config that can be known to be wrong before anything is loaded."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from expkit.config.compose import Composed
+from expkit.config.derived import DERIVED, is_derived
+from expkit.config.device import settle_device
+from expkit.errors import ConfigError, did_you_mean
+from expkit.registry import LATER, bind, check
+
+# Group -> number of arguments that the trainer passes itself (parameters, optimizer).
+SINGLE_GROUPS = {"data": 0, "model": 0, "loss": 0, "optim": 1, "scheduler": 1}
+NAMED_GROUPS = {"callbacks": "callback", "logger": "logger"}
+# Trainer arguments that are objects in Python and groups in configs.
+NOT_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir")
+AUTO_LOSS = {"name": "auto"}
+
+
+def root(
+    task_name: str,
+    tags: list[str],
+    train: bool = True,
+    test: bool = True,
+    ckpt_path: str | None = None,
+    seed: int | None = None,
+    optimized_metric: str | None = None,
+    plugins: list[str] = [],  # noqa: B006
+    vars: dict[str, Any] = {},  # noqa: B006
+    data: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    loss: dict[str, Any] | None = None,
+    optim: dict[str, Any] | None = None,
+    scheduler: dict[str, Any] | None = None,
+    callbacks: dict[str, Any] | None = None,
+    logger: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    device: dict[str, Any] | None = None,
+    distributed: dict[str, Any] | None = None,
+    paths: dict[str, Any] | None = None,
+) -> None:
+    """The root keys of a config and their types; nothing else is legal there."""
+
+
+ROOT_KEYS = tuple(inspect.signature(root).parameters)
+
+
+def validate(composed: Composed) -> dict[str, Any]:
+    """Checks groups, trainer arguments, devices, monitors, missing values and interpolations; the resolved config.
+
+    In it `device` is settled: one name (`auto`, `cpu`, `cuda:0`) that agrees with the trainer's aliases, which are set
+    to `auto`. Raises ConfigError for the first thing that is wrong.
+    """
+    config = composed.resolved()
+    origin = composed.origins.of
+    _check_root(config, origin)
+    config["device"] = {"name": settle_device(config, origin)}
+    config["trainer"] = _check_trainer(config, origin)
+    for group, positional in SINGLE_GROUPS.items():
+        entry = config.get(group)
+        if entry is None and group in ("scheduler", "loss"):
+            continue
+        if entry is None:
+            raise ConfigError(f"{origin(group)}: a {group} must be chosen: write {group}=NAME (`expkit ls {group}`).")
+        if not (group == "loss" and entry == AUTO_LOSS):
+            check(group, symbolic(entry), DERIVED, composed.origins.within(group), positional=positional)
+    for folder, group in NAMED_GROUPS.items():
+        for key, entry in named_entries(config.get(folder), folder, origin):
+            check(group, symbolic(entry), (), composed.origins.within(key))
+    _check_monitors(config, origin)
+    return config
+
+
+def named_entries(entries: Any, folder: str, origin: Callable[[str], str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(key, config) of each callback or logger: a mapping of named entries, or one entry with a `name` of its own.
+
+    An entry that is null is switched off.
+    """
+    if not entries:
+        return
+    if isinstance(entries.get("name"), str):
+        yield folder, entries
+        return
+    for key, entry in entries.items():
+        if entry is None:
+            continue
+        if not isinstance(entry, Mapping):
+            raise ConfigError(
+                f"{origin(f'{folder}.{key}')}: {folder}.{key} must be a mapping with a 'name', got {entry!r}. "
+                f"Write ~{folder}.{key} to remove it."
+            )
+        yield f"{folder}.{key}", entry
+
+
+def symbolic(value: Any) -> Any:
+    """`value` with everything that still waits for the data replaced by LATER, which passes every type check."""
+    if isinstance(value, Mapping):
+        return {key: symbolic(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [symbolic(child) for child in value]
+    return LATER if is_derived(value) else value
+
+
+def _check_root(config: dict[str, Any], origin: Callable[[str], str]) -> None:
+    for key in config:
+        if key not in ROOT_KEYS:
+            raise ConfigError(
+                f"{origin(key)}: {key!r} is not a key of the config.{did_you_mean(key, ROOT_KEYS)}\n"
+                f"  Keys: {', '.join(ROOT_KEYS)}. Values of your own go under vars, e.g. vars.width."
+            )
+    bind("the config", root, symbolic(config), where=origin)
+
+
+def _check_trainer(config: dict[str, Any], origin: Callable[[str], str]) -> dict[str, Any]:
+    trainer = importlib.import_module("expkit.trainer").Trainer  # a layer above this one, so not imported by name
+    given = dict(config.get("trainer") or {})
+    checked = bind("the trainer", trainer, given, closed=NOT_TRAINER_KEYS, where=lambda key: origin(f"trainer.{key}"))
+    return checked | {key: "auto" for key in ("accelerator", "devices", "strategy") if key in checked}
+
+
+def _check_monitors(config: dict[str, Any], origin: Callable[[str], str]) -> None:
+    """The form of metric names; whether such a metric is logged is known once training starts."""
+    wanted = [("optimized_metric", config.get("optimized_metric"))]
+    callbacks = named_entries(config.get("callbacks"), "callbacks", origin)
+    wanted += [(f"{key}.monitor", entry.get("monitor")) for key, entry in callbacks]
+    for key, name in wanted:
+        if isinstance(name, str) and not is_derived(name) and not re.fullmatch(r"[\w/.\- :]*\w", name):
+            raise ConfigError(
+                f"{origin(key)}: {key}={name!r} is not the name of a metric: those are like val/loss or val/acc."
+            )
