@@ -3,7 +3,7 @@
 from itertools import count
 from pathlib import Path
 
-from expkit.config.compose import Composed
+from expkit.config.composition import Composed
 from expkit.errors import ConfigError
 
 

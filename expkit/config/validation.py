@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from expkit.config.compose import Composed
+from expkit.config.composition import Composed
 from expkit.config.derived import DERIVED, is_derived
 from expkit.config.device import settle_device
 from expkit.errors import ConfigError, did_you_mean

@@ -1,0 +1,128 @@
+"""The entry point of the `expkit` command: verbs, exit codes, and how errors are shown.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted (Ctrl-C), 143 terminated.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+from expkit import flags
+from expkit.errors import ConfigError, ExpkitError, did_you_mean
+
+INTERRUPTED = 130
+
+
+class Verb(NamedTuple):
+    """A module with `run(arguments) -> exit code` and `usage() -> str`, and its line in the help."""
+
+    module: str
+    summary: str
+
+
+VERBS = {
+    "train": Verb("expkit.cli.train", "compose an experiment and run it: expkit train model=cnn optim.lr=0.01"),
+    "resume": Verb("expkit.cli.resume", "go on with a run that was interrupted: expkit resume RUN"),
+    "ls": Verb("expkit.cli.ls", "what there is to choose from: expkit ls, expkit ls model"),
+    "show": Verb("expkit.cli.show", "arguments, defaults and documentation: expkit show model mlp"),
+    "sync": Verb("expkit.cli.sync", "send MLflow what it has missed: expkit sync [RUNS]"),
+    "ui": Verb("expkit.cli.ui", "open the dashboard of all runs (MLflow)"),
+}
+
+HELP = """\
+expkit: experiments from YAML choices, on an autograd engine of its own
+
+Usage: expkit VERB [arguments]
+
+Verbs:
+{verbs}
+
+Options:
+  -h, --help     this text; after a verb, its own
+  --version      the version of expkit
+
+Environment:
+{flags}
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code. Errors that expkit raises on purpose become one message on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _check_flags()
+        return _dispatch(arguments)
+    except ExpkitError as error:
+        report(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `expkit ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def report(error: ExpkitError) -> None:
+    """Prints an error to stderr; the traceback too when EXPKIT_DEBUG is set."""
+    if os.environ.get("EXPKIT_DEBUG") not in (None, "", "0"):
+        traceback.print_exception(error)
+        return
+    name = type(error).__name__
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        name = f"\033[1;31m{name}\033[0m"
+    print(f"{name}: {error}", file=sys.stderr)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if verb in ("-h", "--help", "help"):
+        print(_help(), end="")
+        return 0
+    if verb == "--version":
+        print(f"expkit {_version()}")
+        return 0
+    if verb in ("-sc", "--shell-completion"):  # the shell's completion script does not know about verbs
+        return importlib.import_module("expkit.cli.completion").run(rest)
+    if verb not in VERBS:
+        raise ConfigError(_unknown_verb(verb, rest))
+    module = importlib.import_module(VERBS[verb].module)
+    if "-h" in rest or "--help" in rest:
+        print(module.usage(), end="")
+        return 0
+    return module.run(rest)
+
+
+def _unknown_verb(verb: str, rest: list[str]) -> str:
+    if "=" in verb or verb in ("-m", "--multirun", "--cfg", "-c", "-cn", "-cd"):
+        return f"{verb!r} stands where a verb should: write `expkit train {' '.join([verb, *rest])}`."
+    return f"there is no verb {verb!r}.{did_you_mean(verb, VERBS)} Verbs: {', '.join(VERBS)}. See `expkit --help`."
+
+
+def _check_flags() -> None:
+    for name in flags.FLAGS:
+        try:
+            flags.read(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:<8} {verb.summary}" for name, verb in VERBS.items())
+    settings = "\n".join(f"  EXPKIT_{name:<14} {flag.help}" for name, flag in flags.FLAGS.items())
+    return HELP.format(verbs=verbs, flags=settings)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("expkit")
+    except metadata.PackageNotFoundError:
+        return "(run from a folder that was never installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

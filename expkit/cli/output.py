@@ -1,0 +1,33 @@
+"""Plain lines or rich tables: the same rows, for scripts and for people."""
+
+import sys
+from collections.abc import Sequence
+
+Rows = Sequence[Sequence[str]]
+
+
+def table(headers: Sequence[str], rows: Rows, title: str = "") -> None:
+    """Prints rows: as a table on a terminal, as aligned columns without decoration elsewhere."""
+    if sys.stdout.isatty():
+        _rich_table(headers, rows, title)
+    else:
+        _plain_table(rows)
+
+
+def _plain_table(rows: Rows) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)] if rows else []
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _rich_table(headers: Sequence[str], rows: Rows, title: str) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
+    for header in headers:
+        drawn.add_column(header, no_wrap=header == headers[0], style="cyan" if header == headers[0] else "")
+    for row in rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    Console().print(drawn)

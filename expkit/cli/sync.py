@@ -1,0 +1,30 @@
+"""`expkit sync [RUNS]`: sends MLflow what it has missed of the runs at or below the given paths."""
+
+import importlib
+
+from expkit.cli.arguments import Parser
+
+USAGE = """\
+Usage: expkit sync [RUN ...]
+
+Sends MLflow what it lacks of the runs in the given run directories or folders of runs (default: all runs in the
+outputs folder). Nothing is sent twice.
+"""
+
+
+def usage() -> str:
+    """The text of `expkit sync --help`."""
+    return USAGE
+
+
+def run(argv: list[str]) -> int:
+    """Prints one line per run; 1 when one could not be sent."""
+    parser = Parser("sync")
+    parser.add_argument("runs", nargs="*")
+    arguments = parser.parse_intermixed_args(argv)
+    reports = importlib.import_module("expkit.tracking").sync(arguments.runs or None)
+    for report in reports:
+        print(report)
+    if not reports:
+        print("no tracked runs found")
+    return int(any(report.outcome == "failed" for report in reports))
