@@ -27,7 +27,8 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 def show_config(arguments: argparse.Namespace, where: Where) -> int:
     """--cfg job|hydra|all [--resolve] [--package PACKAGE]: the config as YAML."""
-    composed = config.compose(arguments.overrides, **where, multirun=False)
+    composed = config.compose(arguments.overrides, **where)
+    composed.activate()
     shown = _part(composed, arguments.cfg)
     package: str | None = None if arguments.package == "_global_" else arguments.package
     if arguments.resolve and arguments.cfg != "hydra":
@@ -61,8 +62,8 @@ def show_info(arguments: argparse.Namespace, where: Where) -> int:
     if arguments.info not in INFO:
         raise ConfigError(f"--info {arguments.info}: there is {', '.join(INFO)}.{did_you_mean(arguments.info, INFO)}")
     config.compose(arguments.overrides, **where)  # its errors are worded for people
+    logging.raiseExceptions = False  # `--info | head` closes the pipe early
     with _Hydra(where) as hydra:
-        logging.basicConfig(format="%(message)s", level=logging.DEBUG, stream=sys.stdout)
         hydra.show_info(arguments.info, config_name=where["config_name"], overrides=arguments.overrides)
     return 0
 

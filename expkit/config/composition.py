@@ -52,11 +52,15 @@ class Composed:
 
         `${derived:...}` stays as it is unless `derived` has the values. ConfigError for what cannot be resolved.
         """
-        HydraConfig.instance().set_config(cast(DictConfig, self.hydra._get_parent()))
+        self.activate()
         if derived is None:
             return _plain(self)
         with derived_values(derived):
             return _plain(self)
+
+    def activate(self) -> None:
+        """Makes this the config that `${hydra:...}` refers to; several configs may live in one process."""
+        HydraConfig.instance().set_config(cast(DictConfig, self.hydra._get_parent()))
 
     def set_run_dir(self, run_dir: Path) -> None:
         """Lets `${hydra:runtime.output_dir}` be the directory that the run really got."""
@@ -190,7 +194,7 @@ def _composed(full: DictConfig, loader: Loader, parsed: list[Override], config_n
     if sweeps and composed_mode != RunMode.MULTIRUN:
         raise reword.sweep_problem(sweeps[0])
     origins = _origins(loader, parsed)
-    HydraConfig.instance().set_config(full)
+    HydraConfig.instance().set_config(full)  # hydra.run.dir may refer to ${hydra:...}
     config = copy.deepcopy(full)
     with open_dict(config):
         del config["hydra"]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -97,7 +98,7 @@ def _missing_config(error: MissingConfigException, attempt: Attempt) -> ConfigEr
     parent = re.search(r"In '([^']+)'", str(error))
     if not group:
         return _missing_primary(option, attempt, parent.group(1) if parent else None)
-    origin = _origin(attempt, lambda o: o.key_or_group == group, _file(parent.group(1), attempt) if parent else group)
+    origin = _who_chose(group, option, attempt, parent.group(1) if parent else "")
     options = sorted(error.options or attempt.options(group))
     unmarked = unmarked_conf()
     note = ""
@@ -107,6 +108,21 @@ def _missing_config(error: MissingConfigException, attempt: Attempt) -> ConfigEr
         f"{origin}: there is no {group} {option!r}.{did_you_mean(option, options)}\n"
         f"  {group}: {', '.join(options) or 'no options'}.{note}"
     )
+
+
+def _who_chose(group: str, option: str, attempt: Attempt, parent: str) -> str:
+    """The override or file that chose `option`: an `- override /group: option` may stand in any chosen file."""
+    for override in reversed(attempt.parsed):
+        value = "" if override.is_sweep_override() else override.value()
+        if override.key_or_group == group and option in (value if isinstance(value, list) else [value]):
+            return f"override {override.input_line!r}"
+    chosen = [f"{o.key_or_group}/{o.value()}" for o in attempt.parsed if not o.is_sweep_override()]
+    line = re.compile(rf"^\s*-\s*(override\s+)?/?{re.escape(group)}\s*:\s*{re.escape(option)}\s*(#.*)?$", re.MULTILINE)
+    for config_path in (parent, *chosen):
+        path = _find(config_path, attempt)
+        if path is not None and line.search(path.read_text(encoding="utf-8")):
+            return label(path)
+    return _file(parent, attempt)
 
 
 def _missing_primary(name: str, attempt: Attempt, parent: str | None) -> ConfigError:
@@ -120,11 +136,13 @@ def _missing_primary(name: str, attempt: Attempt, parent: str | None) -> ConfigE
 
 
 def _file(config_path: str, attempt: Attempt) -> str:
-    for folder in attempt.folders:
-        path = folder.path / f"{config_path.removesuffix('.yaml')}.yaml"
-        if path.is_file():
-            return label(path)
-    return f"{config_path}.yaml"
+    path = _find(config_path, attempt)
+    return label(path) if path is not None else f"{config_path}.yaml"
+
+
+def _find(config_path: str, attempt: Attempt) -> Path | None:
+    files = (folder.path / f"{config_path.removesuffix('.yaml')}.yaml" for folder in attempt.folders)
+    return next((path for path in files if path.is_file()), None)
 
 
 def _unknown_key(match: re.Match[str], attempt: Attempt) -> ConfigError:

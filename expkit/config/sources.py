@@ -149,7 +149,8 @@ def load_yaml(path: Path) -> tuple[DictConfig, str]:
         raise ConfigError(f"{label(path)}{_yaml_problem(error)}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{label(path)}{_interpolation_line(error, text)}") from None
-    if not isinstance(config, DictConfig):
+    bare_word = ":" not in text and not text.lstrip().startswith("{")  # OmegaConf makes a key of a lone word
+    if not isinstance(config, DictConfig) or (config and bare_word):
         raise ConfigError(f"{label(path)}: {NO_MAPPING}")
     return config, text
 

@@ -1,0 +1,90 @@
+"""A working directory with a conf folder of its own, and a registry and Trainer that need no engine."""
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from expkit.registry import register, store
+
+
+@pytest.fixture
+def conf(workdir):
+    """Writes files into ./conf, which is marked as expkit's: conf("model/mine.yaml", "name: mlp")."""
+    folder = workdir / "conf"
+    folder.mkdir()
+    (folder / ".expkit").touch()
+
+    def write(name, text):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small_registry(monkeypatch):
+    """A registry with one or two names per group and a Trainer of three arguments, in place of the real ones."""
+    monkeypatch.setattr(store, "_factories", {group: {} for group in store.GROUPS})
+    monkeypatch.setattr(store, "_plugins", {})
+    monkeypatch.setattr(store, "_loaded", {*store.GROUPS, store.ENTRY_POINTS})
+    register("model", "mlp")(_mlp)
+    register("data", "digits")(_digits)
+    register("optim", "adam")(_adam)
+    register("scheduler", "none")(_none)
+    register("loss", "cross_entropy")(_cross_entropy)
+    register("callback", "stop")(_stop)
+    register("logger", "none")(_logger)
+    trainer = ModuleType("expkit.trainer")
+    trainer.Trainer = _Trainer
+    monkeypatch.setitem(sys.modules, "expkit.trainer", trainer)
+
+
+def _mlp(input_shape: tuple[int, ...], output_size: int, hidden: list[int], dropout: float = 0.0): ...
+def _digits(batch_size: int = 64): ...
+def _adam(params, lr: float = 1e-3): ...
+def _none(optimizer): ...
+def _cross_entropy(label_smoothing: float = 0.0): ...
+def _stop(monitor: str = "val/loss", patience: int = 3): ...
+def _logger(run_dir: str | None = None): ...
+
+
+class _Trainer:
+    def __init__(
+        self,
+        *,
+        accelerator: str = "auto",
+        devices: int | str | list[int] = "auto",
+        strategy: str = "auto",
+        num_nodes: int = 1,
+        max_epochs: int = 1,
+        callbacks: list | None = None,
+        logger: object = None,
+        default_root_dir: str | None = None,
+    ) -> None: ...
+
+
+PRIMARY = """
+task_name: t
+tags: []
+data: {name: digits, batch_size: 8}
+model: {name: mlp, hidden: [4]}
+optim: {name: adam, lr: 0.1}
+scheduler: {name: none}
+loss: {name: auto}
+callbacks:
+  stop: {name: stop, monitor: val/loss}
+logger: {name: none}
+trainer: {accelerator: auto, devices: auto, strategy: auto, num_nodes: 1, max_epochs: 2}
+device: {name: auto}
+distributed: {name: none}
+hydra: {run: {dir: "out/x"}}
+"""
+
+
+@pytest.fixture
+def primary(conf, small_registry):
+    """A config.yaml without defaults, for the small registry: validate() has nothing to say about it."""
+    return conf("config.yaml", PRIMARY)
