@@ -1,0 +1,54 @@
+"""expkit: declarative experiments on an autograd engine of its own.
+
+    import expkit as ek
+    x = ek.randn(3, requires_grad=True)
+    (x * x).sum().backward()
+
+The engine has PyTorch's names. `ek.train(["model=mlp", "optim=adam"])` runs an experiment as the command line does.
+"""
+
+import importlib
+from typing import Any
+
+from expkit import autograd, tensor
+from expkit.autograd import (
+    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+)  # fmt: skip
+from expkit.autograd import functional as _functional
+from expkit.autograd.trace import trace as _trace
+from expkit.tensor import *  # noqa: F403
+from expkit.tensor import FUNCTIONS as _FUNCTIONS
+from expkit.tensor import bool_ as bool  # noqa: A001
+from expkit.tensor import complex64 as cfloat
+from expkit.tensor import complex128 as cdouble
+from expkit.tensor import float16 as half
+from expkit.tensor import float32 as float  # noqa: A001
+from expkit.tensor import float64 as double
+from expkit.tensor import int16 as short
+from expkit.tensor import int32 as int  # noqa: A001
+from expkit.tensor import int64 as long
+
+__version__ = "0.1.0"
+vmap = _functional.vmap
+
+_LAZY = {  # loaded at first use, so that `import expkit` stays light
+    "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry", "func": "expkit.func",
+    "cuda": "expkit.cuda", "tracking": "expkit.tracking", "config": "expkit.config",
+    "trainer": "expkit.trainer", "Trainer": "expkit.trainer:Trainer", "Task": "expkit.trainer:Task",
+    "train": "expkit.trainer.experiment:train", "register": "expkit.registry:register",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    target = _LAZY.get(name)
+    if target is None:
+        raise AttributeError(f"module 'expkit' has no attribute {name!r}")
+    module, _, attribute = target.partition(":")
+    found = importlib.import_module(module)
+    value = getattr(found, attribute) if attribute else found
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,16 @@
+"""Automatic differentiation: the primitive record, the tape, forward mode, vmap and tracing. Knows no array library."""
+
+from expkit.autograd.functional import backward, grad
+from expkit.autograd.mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+
+__all__ = [
+    "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
+    "set_grad_enabled",
+]  # fmt: skip

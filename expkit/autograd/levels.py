@@ -1,0 +1,130 @@
+"""The level interpreters: Lift (functional gradients), Dual (forward mode), Batched (vmap).
+
+Each wraps Tensors of the levels below, so an operation on it becomes operations on them: any nesting works, and each
+level's tape sees only its own. Levels are numbered by the clock: what was opened later lies above.
+"""
+
+from typing import Any
+
+from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
+from expkit.autograd.mode import tick
+from expkit.autograd.tape import apply
+from expkit.errors import AutogradError
+
+
+class Level:
+    """One opened interpreter; `size` and `randomness` are vmap's."""
+
+    def __init__(self, kind: str, size: int = 0, randomness: str = "error") -> None:
+        self.level = tick()
+        self.kind, self.size, self.randomness = kind, size, randomness
+
+
+class Lift(Value):
+    """A Tensor seen from one gradient level above."""
+
+    __slots__ = ("level", "value")
+
+    def __init__(self, level: int, value: Handle) -> None:
+        self.level, self.value = level, value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.raw.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.raw.dtype
+
+    @property
+    def device(self) -> Any:
+        return getattr(self.value.raw, "device", None)
+
+    def process(self, prim: Any, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+        level = self.level
+        args = [r.value if r.__class__ is Lift and r.level == level else lower(r) for r in raws]
+        out = apply(prim, *args, **kw)
+        return tuple(Lift(level, o) for o in out) if prim.nout != 1 else Lift(level, out)
+
+
+def lower(raw: Any) -> Any:
+    """A raw value of a lower level as an operand there: arrays and Values become Tensors, numbers stay."""
+    return wrap(raw) if isinstance(raw, Value) or raw.__class__ in ARRAYS.raw_types else raw
+
+
+class Dual(Value):
+    """A primal with its tangent (None: zero)."""
+
+    __slots__ = ("level", "primal", "tangent")
+
+    def __init__(self, level: int, primal: Handle, tangent: Handle | None) -> None:
+        self.level, self.primal, self.tangent = level, primal, tangent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.primal.raw.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.primal.raw.dtype
+
+    @property
+    def device(self) -> Any:
+        return getattr(self.primal.raw, "device", None)
+
+    def process(self, prim: Any, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+        level = self.level
+        primals: list[Any] = []
+        tangents: list[Any] = []
+        for r in raws:
+            mine = r.__class__ is Dual and r.level == level
+            primals.append(r.primal if mine else lower(r))
+            tangents.append(r.tangent if mine else None)
+        out = apply(prim, *primals, **kw)
+        t: Any = None
+        if prim.differentiable and any(x is not None for x in tangents):
+            t = push(prim, tangents, out, primals, kw)
+        if prim.nout == 1:
+            return Dual(level, out, t)
+        return tuple(Dual(level, o, ti) for o, ti in zip(out, t or (None,) * prim.nout, strict=True))
+
+
+def push(prim: Any, tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+    """The tangent(s) of prim's output(s)."""
+    if prim.jvp is None:
+        raise AutogradError(f"{prim.name} has no forward-mode rule")
+    return prim.jvp(tangents, out, primals, kw)
+
+
+class Batched(Value):
+    """A Tensor whose axis 0 is the batch of one vmap; its own shape is that of one element."""
+
+    __slots__ = ("level", "size", "value")
+
+    def __init__(self, level: int, value: Handle, size: int) -> None:
+        self.level, self.value, self.size = level, value, size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.raw.shape[1:]
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.raw.dtype
+
+    @property
+    def device(self) -> Any:
+        return getattr(self.value.raw, "device", None)
+
+    def process(self, prim: Any, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+        level = self.level
+        mapped = [r.__class__ is Batched and r.level == level for r in raws]
+        values = [r.value if m else lower(r) for r, m in zip(raws, mapped, strict=True)]
+        if prim.dynamic:
+            raise AutogradError(f"vmap over {prim.name}: its result's shape depends on values; use a mask (where) instead")
+        if prim.batch is None:
+            raise AutogradError(f"{prim.name} has no vmap rule")
+        out = prim.batch(self.size, values, mapped, kw)
+        if prim.nout == 1:
+            return Batched(level, out, self.size)
+        return tuple(Batched(level, o, self.size) for o in out)

@@ -1,0 +1,99 @@
+"""Tracing: runs a function on Vars instead of arrays and keeps the equations.
+
+Everything above works unchanged, since a Var is one more kind of raw value: the tape records Vars, backward runs on
+Vars. Tensors from outside are constants of the graph; what the function writes into them is its state, and every
+handle is put back when the trace ends.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from expkit import tree
+from expkit.autograd.graph import OUT, Equation, Graph, State, Var
+from expkit.autograd.handle import ARRAYS, Aval, Handle, Value, aval_of, wrap
+from expkit.autograd.mode import interpreting, tick
+from expkit.autograd.primitive import Primitive
+from expkit.errors import TraceError
+
+
+class Trace:
+    """One trace that is open."""
+
+    kind = "trace"
+
+    def __init__(self) -> None:
+        self.level = tick()
+        self.count = 0
+        self.equations: list[Equation] = []
+        self.consts: dict[int, tuple[Var, Any]] = {}
+        self.touched: dict[int, tuple[Handle, Any]] = {}
+
+    def var(self, aval: Aval) -> Var:
+        self.count += 1
+        return Var(self, aval, self.count)
+
+    def const(self, raw: Any) -> Var:
+        """The Var of an array from outside."""
+        found = self.consts.get(id(raw))
+        if found is None:
+            found = self.consts[id(raw)] = (self.var(aval_of(raw)), raw)
+        return found[0]
+
+    def record(self, prim: Primitive, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+        if prim.dynamic:
+            raise TraceError(f"tracing {prim.name}: its result's shape depends on values. Use a mask (where), or run eagerly.")
+        args = tuple(self.const(r) if r.__class__ in ARRAYS.raw_types or (isinstance(r, Value) and r.level != self.level) else r for r in raws)
+        avals = [Aval(a.shape, a.dtype, a.device) if isinstance(a, Var) else a for a in args]
+        shaped = prim.shape(*avals, **kw)
+        outs = tuple(self.var(aval) for aval in (shaped if prim.nout != 1 else (shaped,)))
+        self.equations.append(Equation(prim, args, kw, outs))
+        return outs if prim.nout != 1 else outs[0]
+
+    def remember(self, handle: Handle) -> None:
+        """Called before a tensor from outside is bound to a Var."""
+        self.touched.setdefault(id(handle), (handle, handle.raw))
+
+    def restore(self) -> list[State]:
+        """Puts every touched tensor back; what remains is the graph's state."""
+        states = []
+        for handle, raw in self.touched.values():
+            known = self.consts.get(id(raw))
+            if handle.chain is None:
+                states.append(State(handle, known[0] if known else None, handle.raw))
+            handle.raw = raw
+        return states
+
+
+def trace(fn: Callable[..., Any], *args: Any) -> Graph:
+    """The graph of fn(*args). Tensors anywhere in `args` (nested containers) become inputs, the rest is fixed."""
+    opened = Trace()
+    leaves, structure = tree.flatten(args)
+    inputs: list[Var] = []
+
+    def enter(x: Any) -> Any:
+        if not isinstance(x, Handle):
+            return x
+        var = opened.var(aval_of(x.raw))
+        inputs.append(var)
+        inner = wrap(var)
+        if x.node is not None:
+            inner.requires_grad_()
+        return inner
+
+    with interpreting(opened):
+        try:
+            out = fn(*tree.unflatten(structure, [enter(x) for x in leaves]))
+        finally:
+            states = opened.restore()
+    graph = Graph(inputs, [], opened.equations)
+
+    def leave(x: Any) -> Any:
+        if not isinstance(x, Handle):
+            return x
+        graph.outputs.append(x.raw if isinstance(x.raw, Var) else opened.const(x.raw))
+        return OUT
+
+    graph.structure = tree.map(leave, out)
+    graph.state = states
+    graph.consts = list(opened.consts.values())
+    return graph

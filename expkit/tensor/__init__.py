@@ -1,0 +1,55 @@
+"""The Tensor, its dtypes and devices, and every function on tensors. `expkit.tensor(...)` makes one."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from expkit.tensor import methods  # noqa: F401  (attaches the operations to Tensor)
+from expkit.tensor.core import Size, Tensor
+from expkit.tensor.devices import device
+from expkit.tensor.dtypes import (
+    bfloat16, bool_, can_cast, complex64, complex128, dtype, finfo, float16, float32, float64, get_default_dtype, iinfo,
+    int8, int16, int32, int64, promote_types, result_type, set_default_dtype, uint8, uint32, uint64,
+)  # fmt: skip
+from expkit.tensor.ops.create import (
+    arange, as_tensor, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like, linspace, meshgrid, ones, ones_like,
+    tensor, zeros, zeros_like,
+)  # fmt: skip
+from expkit.tensor.ops.elementwise import (
+    abs, acos, add, addcdiv, addcmul, asin, atan, atan2, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, ceil, clamp,
+    clamp_max, clamp_min, cos, cosh, div, eq, erf, erfc, exp, expm1, floor, floor_divide, fmod, ge, gt, isclose, isfinite,
+    isinf, isnan, le, lerp, log, log1p, log2, log10, logaddexp, logical_and, logical_not, logical_or, logical_xor, lt,
+    maximum, minimum, mul, nan_to_num, ne, neg, pow, reciprocal, relu, remainder, round, rsqrt, sigmoid, sign, sin, sinh,
+    sqrt, square, sub, tan, tanh, trunc, where,
+)  # fmt: skip
+from expkit.tensor.ops.index import (
+    diag, diag_embed, gather, index_add, index_put, index_select, masked_fill, masked_select, nonzero, scatter, scatter_add,
+    take_along_dim, tril, triu,
+)  # fmt: skip
+from expkit.tensor.ops.join import cat, chunk, hstack, repeat_interleave, roll, split, stack, tile, unbind, vstack
+from expkit.tensor.ops.matmul import addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot, trace
+from expkit.tensor.ops.movement import (
+    broadcast_to, clone, detach, diagonal, flatten, flip, movedim, narrow, permute, reshape, select, squeeze, t, transpose,
+    unflatten, unsqueeze,
+)  # fmt: skip
+from expkit.tensor.ops.random import (
+    Generator, bernoulli, default_generator, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like,
+    randint, randn, randn_like, randperm, set_rng_state,
+)  # fmt: skip
+from expkit.tensor.ops.reduce import (
+    all, amax, amin, any, argmax, argmin, argsort, count_nonzero, cumsum, log_softmax, logsumexp, max, mean, min, norm, prod,
+    softmax, sort, std, sum, topk, var, var_mean,
+)  # fmt: skip
+from expkit.tensor.printing import set_printoptions
+
+
+class _CallableModule(ModuleType):
+    """`expkit.tensor` is PyTorch's function and a package at once."""
+
+    def __call__(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        return tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+sys.modules[__name__].__class__ = _CallableModule
+
+FUNCTIONS = [name for name in dir() if not name.startswith("_") and name not in ("sys", "Any", "ModuleType", "methods")]

@@ -1,0 +1,118 @@
+"""What the tape must know of arrays: wrapping, sharing, summing, and turning an array library's errors into ours."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd import handle
+from expkit.autograd.handle import Aval, Handle, Value
+from expkit.errors import DeviceError, ExpkitError, ShapeError
+from expkit.tensor.devices import ARRAY_LIBRARIES, CPU, as_device, device, device_of, transfer, xp_for, xp_of
+
+# IEEE semantics without warnings, as PyTorch: 1/0 is inf. np.errstate around each operation would cost more than most
+# operations; seterr covers the importing thread, the filter other threads.
+np.seterr(all="ignore")
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"expkit\.")
+
+
+def as_raw(x: Any) -> Any:
+    """A raw array from a result that is none: NumPy turns 0-d results into scalars."""
+    if isinstance(x, Value):
+        return x
+    if isinstance(x, np.generic | bool | int | float | complex):
+        return np.asarray(x)
+    if x.__class__ in ARRAY_LIBRARIES:
+        return x
+    raise TypeError(f"an operation returned {type(x).__name__}, which is no array")
+
+
+def shares(a: Any, b: Any) -> bool:
+    """Whether b, made from a by a view operation, looks into a's memory (Values: always behave as if)."""
+    if isinstance(b, Value):
+        return True
+    base = b.base
+    if base is None:
+        return b is a
+    if base is a or base is a.base:
+        return True
+    return bool(np.may_share_memory(a, b)) if a.__class__ is np.ndarray else False
+
+
+def owned(x: Any) -> Any:
+    """The array if it is a contiguous one that owns its memory, a copy otherwise."""
+    if x.base is None and x.flags.c_contiguous:
+        return x
+    return xp_of(x).ascontiguousarray(x) if x.base is None else x.copy()
+
+
+def add_into(a: Any, b: Any) -> None:
+    a += b
+
+
+def write(target: Any, value: Any) -> None:
+    """Copies into the target's memory, converting the dtype and broadcasting."""
+    if value.__class__ is not target.__class__:
+        value = transfer(value, device_of(target)) if value.ndim == 0 else _refuse(target, value)
+    target[...] = value
+
+
+def _refuse(a: Any, b: Any) -> Any:
+    raise DeviceError(
+        f"expected all tensors to be on the same device, but found {device_of(a)} and {device_of(b)}. Move one with .to(device)."
+    )
+
+
+def array_of(where: device, dtype: Any, shape: tuple[int, ...], fill: Any) -> Any:
+    """A new raw array filled with one value."""
+    xp = xp_for(where)
+    return xp.zeros(shape, dtype) if fill == 0 else xp.full(shape, fill, dtype)
+
+
+def zeros(aval: Aval) -> Any:
+    return array_of(as_device(aval.device), aval.dtype, aval.shape, 0)
+
+
+def ones(aval: Aval) -> Any:
+    return array_of(as_device(aval.device), aval.dtype, aval.shape, 1)
+
+
+def zeros_like(x: Any, shape: tuple[int, ...] | None = None) -> Any:
+    """Raw zeros on x's device and of its dtype, x being raw, a Value or a Tensor; what gradient rules start from."""
+    raw = x.raw if isinstance(x, Handle) else x
+    found = zeros(Aval(tuple(raw.shape if shape is None else shape), np.dtype(raw.dtype), getattr(raw, "device", None)))
+    return handle.wrap(found) if isinstance(x, Handle) else found
+
+
+def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Exception) -> Any:
+    """A result after all (0-d CPU tensors mix with GPU tensors), or an error that says what does not fit."""
+    if isinstance(error, ExpkitError):
+        raise error
+    raws = [a.raw if isinstance(a, Handle) else a for a in args]
+    arrays = [r for r in raws if r.__class__ in ARRAY_LIBRARIES]
+    places = {device_of(r) for r in arrays}
+    if len(places) > 1:
+        main = next((device_of(r) for r in arrays if r.ndim), device_of(arrays[0]))
+        moved = [
+            transfer(r, main) if r.__class__ in ARRAY_LIBRARIES and r.ndim == 0 and device_of(r) == CPU else r for r in raws
+        ]
+        if len({device_of(r) for r in moved if r.__class__ in ARRAY_LIBRARIES}) == 1:
+            return prim.bind(*moved, **kw)
+        raise DeviceError(
+            f"{prim.name}: expected all tensors to be on the same device, but found {' and '.join(sorted(map(str, places)))}. "
+            "Move one with .to(device)."
+        ) from None
+    shapes = [f"{tuple(r.shape)}" for r in raws if hasattr(r, "shape")]
+    if isinstance(error, ValueError | IndexError) and shapes:
+        kind = IndexError if isinstance(error, IndexError) else ShapeError
+        raise kind(f"{prim.name}: shapes {' and '.join(shapes)} do not fit{_parameters(kw)}: {error}") from None
+    raise error
+
+
+def _parameters(kw: dict[str, Any]) -> str:
+    return f" ({', '.join(f'{k}={v}' for k, v in kw.items())})" if kw else ""
+
+
+def refresh_raw_types() -> None:
+    """To be called after an array library has joined ARRAY_LIBRARIES."""
+    handle.install(raw_types=frozenset(ARRAY_LIBRARIES))

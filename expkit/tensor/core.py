@@ -1,0 +1,418 @@
+"""Tensor: a handle on a raw array with PyTorch's attributes. Its operations are attached from tables in methods.py."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from expkit.autograd import functional, handle
+from expkit.autograd.handle import Handle, Value, View, wrap
+from expkit.autograd.mode import MODE, tick
+from expkit.autograd.tape import Leaf, Node, Pick, refresh
+from expkit.errors import AutogradError, TraceError
+from expkit.tensor import arrays, devices, dtypes, printing
+from expkit.tensor.ops import create, kinds
+from expkit.tensor.ops.convert import as_dtype, raw_convert, to_device_p
+from expkit.tensor.ops.movement import alias_p, permute
+
+
+class Size(tuple):
+    """A shape: a tuple with numel()."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        n = 1
+        for k in self:
+            n *= k
+        return n
+
+    def __repr__(self) -> str:
+        return f"expkit.Size({list(self)})"
+
+
+class RemovableHandle:
+    """Takes a hook away again: handle.remove(), or at the end of a with block."""
+
+    def __init__(self, hooks: dict[int, Any]) -> None:
+        self.hooks, self.id = hooks, tick()
+
+    def remove(self) -> None:
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self) -> "RemovableHandle":
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.remove()
+
+
+class Tensor(Handle):
+    """A multi-dimensional array that remembers how it was computed."""
+
+    __slots__ = ()
+    __array_priority__ = 1000
+    __array_ufunc__ = None  # numpy_array * tensor must come to Tensor.__rmul__
+
+    def __init__(self, data: Any = ()) -> None:
+        made = create.tensor(data, dtype=None if isinstance(data, Handle) else dtypes.get_default_dtype())
+        self.raw, self.node, self.chain, self.grad, self.written = made.raw, None, None, None, 0
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        # attached in methods.py
+        def _binary(self, other: Any) -> "Tensor": ...
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
+        __floordiv__ = __mod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __and__ = __or__ = __xor__ = _binary
+        __iadd__ = __isub__ = __imul__ = __itruediv__ = _binary
+        __lt__ = __le__ = __gt__ = __ge__ = _binary
+
+        def __neg__(self) -> "Tensor": ...
+        def __invert__(self) -> "Tensor": ...
+        def __abs__(self) -> "Tensor": ...
+        def __getitem__(self, key: Any) -> "Tensor": ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    # ---- what it is ----
+
+    @property
+    def shape(self) -> Size:
+        return Size(self.raw.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.BY_NUMPY[self.raw.dtype]
+
+    @property
+    def device(self) -> devices.device:
+        raw = self.raw
+        return devices.CPU if raw.__class__ is np.ndarray else devices.device_of(raw)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.raw.shape)
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel() * self.itemsize
+
+    def dim(self) -> int:
+        return len(self.raw.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        return self.shape.numel()
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        return self.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Steps in memory along each dimension, in elements."""
+        steps = tuple(s // self.raw.itemsize for s in _array(self, "stride()").strides)
+        return steps if dim is None else steps[dim]
+
+    def is_contiguous(self) -> bool:
+        return bool(_array(self, "is_contiguous()").flags.c_contiguous)
+
+    def data_ptr(self) -> int:
+        raw = _array(self, "data_ptr()")
+        return raw.ctypes.data if raw.__class__ is np.ndarray else raw.data.ptr
+
+    def is_floating_point(self) -> bool:
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        return self.dtype.is_complex
+
+    @property
+    def T(self) -> "Tensor":
+        return permute(self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> "Tensor":
+        return self.transpose(-2, -1)
+
+    # ---- gradients ----
+
+    @property
+    def requires_grad(self) -> bool:
+        view = self.chain
+        if view is not None and view.root.written > view.stamp:
+            refresh(self)
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+        """Makes it a leaf whose gradient is collected (or not)."""
+        if not self.is_leaf:
+            if requires_grad:
+                return self
+            raise AutogradError("you can only change requires_grad flags of leaf variables; use .detach()")
+        if requires_grad and not (self.dtype.is_floating_point or self.dtype.is_complex):
+            raise AutogradError(f"only Tensors of floating point dtype can require gradients, not {self.dtype}")
+        if requires_grad and self.node is None:
+            self.node = Leaf(self)
+        elif not requires_grad:
+            self.node = None
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        self.requires_grad  # noqa: B018  (brings a stale view up to date)
+        return self.node is None or self.node.__class__ is Leaf
+
+    @property
+    def grad_fn(self) -> Any:
+        return None if self.is_leaf else self.node.node if self.node.__class__ is Pick else self.node
+
+    @property
+    def data(self) -> "Tensor":
+        """The same memory without history; assigning replaces the value."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: "Tensor") -> None:
+        self.raw = value.raw
+        self.written = tick()
+
+    @property
+    def _version(self) -> int:
+        return (self if self.chain is None else self.chain.root).written
+
+    @staticmethod
+    def alias(x: "Tensor") -> "Tensor":
+        """A tensor on the same memory with no history (what detach() returns)."""
+        if x.chain is not None and x.chain.root.written > x.chain.stamp:
+            refresh(x)
+        out = wrap(x.raw)
+        out.chain = View(x, alias_p, {}, tick(), tracked=False)
+        return out
+
+    @staticmethod
+    def of(value: Any, like: "Tensor") -> "Tensor":
+        """A value as a tensor of like's dtype and device."""
+        return create.tensor(value, dtype=like.dtype, device=like.device)
+
+    def detach(self) -> "Tensor":
+        """The same memory, cut off from the history."""
+        return Tensor.alias(self)
+
+    def detach_(self) -> "Tensor":
+        self.node = None
+        return self
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+        """Adds the gradients of this tensor to `.grad` of the leaves."""
+        functional.backward(self, gradient, retain_graph, create_graph, inputs)
+
+    def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """hook(grad) is called when this tensor's gradient is known; what it returns, if anything, replaces it."""
+        if not self.requires_grad:
+            raise AutogradError("cannot register a hook on a tensor that doesn't require gradient")
+        return _hook(self.node, "hooks", hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """hook(tensor) is called after a leaf's .grad has been added to."""
+        if self.node.__class__ is not Leaf:
+            raise AutogradError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        return _hook(self.node, "after", hook)
+
+    def retain_grad(self) -> None:
+        """Keeps the gradient of a tensor that is no leaf in `.grad`."""
+        if not self.requires_grad:
+            raise AutogradError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.node.__class__ is not Leaf:
+            _hook(self.node, "hooks", lambda g: functional.accumulate(self, g, set()))
+
+    # ---- values ----
+
+    def item(self) -> Any:
+        """The value of a one-element tensor as a Python number."""
+        raw = _array(self, "item()")
+        if raw.size != 1:
+            raise RuntimeError(f"a Tensor with {raw.size} elements cannot be converted to Scalar")
+        return raw.item()
+
+    def tolist(self) -> Any:
+        return devices.transfer(_array(self, "tolist()"), devices.CPU).tolist()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The NumPy array (shared memory). RuntimeError on a GPU or with gradients, unless force=True."""
+        if not force and self.requires_grad:
+            raise RuntimeError("can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        raw = _array(self, "numpy()")
+        if raw.__class__ is not np.ndarray and not force:
+            raise TypeError(f"can't convert a {self.device} tensor to numpy. Use .cpu() to copy it to host memory first.")
+        return devices.transfer(raw, devices.CPU)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        out = self.numpy()
+        return out.astype(dtype) if dtype is not None and out.dtype != dtype else out.copy() if copy else out
+
+    def __dlpack__(self, **kw: Any) -> Any:
+        return _array(self, "__dlpack__").__dlpack__(**kw)
+
+    def __dlpack_device__(self) -> Any:
+        return _array(self, "__dlpack_device__").__dlpack_device__()
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> "Tensor":
+        """The tensor in another dtype or on another device: to(dtype), to(device), to(device, dtype), to(other)."""
+        for a in args:
+            if isinstance(a, Handle):
+                dtype, device = a.dtype, a.device  # type: ignore[attr-defined]
+            elif isinstance(a, devices.device) or (isinstance(a, str) and a not in dtypes.BY_NAME):
+                device = a
+            elif isinstance(a, bool):
+                continue
+            elif a is not None:
+                dtype = a
+        out = self if dtype is None else as_dtype(self, dtypes.get(dtype))
+        if device is not None:
+            where = devices.resolve(device)
+            if where != out.device:
+                devices.xp_for(where)
+                out = to_device_p(out, device=where)
+        return out.clone() if copy and out is self else out
+
+    def cpu(self) -> "Tensor":
+        return self.to(devices.CPU)
+
+    def cuda(self, device: Any = None) -> "Tensor":
+        return self.to(devices.device("cuda", device) if device is None or isinstance(device, int) else devices.device(device))
+
+    def type_as(self, other: "Tensor") -> "Tensor":
+        return self.to(other.dtype)
+
+    def new_zeros(self, *size: Any, **kw: Any) -> "Tensor":
+        return create.zeros(*size, **{"dtype": self.dtype, "device": self.device, **kw})
+
+    def new_ones(self, *size: Any, **kw: Any) -> "Tensor":
+        return create.ones(*size, **{"dtype": self.dtype, "device": self.device, **kw})
+
+    def new_full(self, size: Any, fill_value: Any, **kw: Any) -> "Tensor":
+        return create.full(size, fill_value, **{"dtype": self.dtype, "device": self.device, **kw})
+
+    def new_empty(self, *size: Any, **kw: Any) -> "Tensor":
+        return create.empty(*size, **{"dtype": self.dtype, "device": self.device, **kw})
+
+    def new_tensor(self, data: Any, **kw: Any) -> "Tensor":
+        return create.tensor(data, **{"dtype": self.dtype, "device": self.device, **kw})
+
+    def new_eye(self, n: int) -> "Tensor":
+        """The n-by-n identity beside this tensor."""
+        return create.eye(n, dtype=self.dtype, device=self.device)
+
+    # ---- Python ----
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.raw.shape[0]
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __bool__(self) -> bool:
+        raw = _array(self, "bool()")
+        if raw.size != 1:
+            raise RuntimeError(f"Boolean value of Tensor with {'no' if not raw.size else 'more than one'} value{'s' if raw.size else ''} is ambiguous")
+        return bool(raw.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if dtypes.category(self.dtype) > 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if self.ndim == 0 and spec else str(self), spec)
+
+    __hash__ = Handle.__hash__
+
+    def __repr__(self) -> str:
+        return printing.describe(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
+        if not self.is_leaf:
+            raise RuntimeError("only Tensors created explicitly by the user support the deepcopy protocol; use .detach().clone()")
+        out = type(self).__new__(type(self))
+        memo[id(self)] = out
+        out.raw, out.node, out.chain, out.written = self.raw.copy(), None, None, 0
+        out.grad = None if self.grad is None else self.grad.detach().clone()
+        if hasattr(self, "__dict__"):
+            out.__dict__.update(self.__dict__)
+        if self.requires_grad:
+            out.node = Leaf(out)
+        return out
+
+
+def _array(x: Tensor, what: str) -> Any:
+    """The raw array of a tensor that has one. Under a transform there are no values to look at."""
+    if x.chain is not None and MODE.special and x.chain.root.written > x.chain.stamp:
+        refresh(x)
+    if isinstance(x.raw, Value):
+        raise TraceError(
+            f"{what} asks for the value of a tensor inside a transform (trace, vmap, jvp, grad), where it has none. "
+            "Use where() instead of Python's if, and keep values as tensors."
+        )
+    return x.raw
+
+
+def _hook(node: Any, slot: str, hook: Callable[..., Any]) -> RemovableHandle:
+    hooks = getattr(node, slot)
+    if hooks is None:
+        hooks = {}
+        setattr(node, slot, hooks)
+    handle_ = RemovableHandle(hooks)
+    hooks[handle_.id] = hook
+    return handle_
+
+
+handle.install(
+    tensor=Tensor,
+    as_raw=arrays.as_raw,
+    shares=arrays.shares,
+    owned=arrays.owned,
+    add_into=arrays.add_into,
+    write=arrays.write,
+    zeros=arrays.zeros,
+    ones=arrays.ones,
+    explain=arrays.explain,
+    unbroadcast=kinds.unbroadcast,
+    convert=raw_convert,
+)
+arrays.refresh_raw_types()
+
+__all__ = ["Node", "RemovableHandle", "Size", "Tensor"]

@@ -1,0 +1,88 @@
+"""In-place operations: each is its out-of-place form followed by a write."""
+
+from collections.abc import Callable
+from typing import Any
+
+from expkit.autograd.handle import Handle
+from expkit.autograd.inplace import write
+from expkit.autograd.mode import MODE
+from expkit.errors import ShapeError
+from expkit.tensor import dtypes
+from expkit.tensor.ops import random
+from expkit.tensor.ops.convert import as_dtype, to_device_p
+from expkit.tensor.ops.elementwise import full_like
+from expkit.tensor.ops.movement import expand, overwrite_p
+
+
+def assign(x: Any, value: Any) -> Any:
+    """x[...] = value (a Tensor), broadcast and converted; returns x. Errors when the result would not fit into x."""
+    have, want = dtypes.of(value.raw), dtypes.of(x.raw)
+    if have is not want:
+        if not dtypes.can_cast(have, want):
+            raise TypeError(f"result type {have} can't be cast to the desired output type {want}")
+        value = as_dtype(value, want)
+    if tuple(value.shape) != tuple(x.shape):
+        if value.ndim > x.ndim:
+            raise ShapeError(f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(value.shape)}")
+        try:
+            value = expand(value, *x.shape)
+        except ShapeError:
+            raise ShapeError(f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(value.shape)}") from None
+    write(x, value, overwrite_p)
+    return x
+
+
+def copy_(x: Any, src: Any, non_blocking: bool = False) -> Any:
+    """Copies src into x, broadcasting and converting dtype and device."""
+    if not isinstance(src, Handle):
+        src = type(x).of(src, like=x)
+    value = as_dtype(src, dtypes.of(x.raw))
+    if value.device != x.device and not MODE.special:  # type: ignore[attr-defined]
+        value = to_device_p(value, device=x.device)
+    return assign(x, value)
+
+
+def fill_(x: Any, value: Any) -> Any:
+    """Sets every element to one value (a number or 0-d tensor)."""
+    if isinstance(value, Handle):
+        return copy_(x, value)
+    return assign(x, full_like(x, value, dtypes.of(x.raw)))
+
+
+def zero_(x: Any) -> Any:
+    """Sets every element to zero."""
+    return fill_(x, 0)
+
+
+def inplace(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn_`: the in-place form of an operation on its first argument."""
+
+    def method(self: Any, *args: Any, **kw: Any) -> Any:
+        return assign(self, fn(self, *args, **kw))
+
+    method.__name__ = method.__qualname__ = f"{fn.__name__}_"
+    method.__doc__ = f"{fn.__name__}(), in place. Returns the tensor."
+    return method
+
+
+def uniform_(x: Any, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> Any:
+    """Fills with uniform random numbers on [a, b)."""
+    return assign(x, random.rand(*x.shape, generator=generator, dtype=x.dtype, device=x.device) * (b - a) + a)
+
+
+def normal_(x: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+    """Fills with normal random numbers."""
+    return assign(x, random.randn(*x.shape, generator=generator, dtype=x.dtype, device=x.device) * std + mean)
+
+
+def bernoulli_(x: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
+    """Fills with ones with probability p, else zeros."""
+    u = random.rand(*x.shape, generator=generator, dtype=dtypes.float32, device=x.device)
+    return assign(x, (u < p).to(x.dtype))
+
+
+def random_(x: Any, low: int = 0, high: int | None = None, *, generator: Any = None) -> Any:
+    """Fills with integers on [low, high)."""
+    if high is None:
+        low, high = (0, low) if low else (0, 2**24 if x.dtype.is_floating_point else dtypes.iinfo(x.dtype).max)
+    return assign(x, random.randint(low, high, tuple(x.shape), generator=generator, device=x.device).to(x.dtype))

@@ -1,0 +1,182 @@
+"""Which functions are methods of Tensor, which have an in-place form, and the operators. Tables only."""
+
+from typing import Any
+
+from expkit.autograd.handle import Value
+from expkit.autograd.tape import apply2
+from expkit.tensor import dtypes
+from expkit.tensor import inplace as ip
+from expkit.tensor.core import Tensor
+from expkit.tensor.ops import elementwise as ew
+from expkit.tensor.ops import index, join, matmul, movement, random, reduce
+from expkit.tensor.ops.convert import as_dtype, promote2
+
+METHODS = {
+    ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10 log1p log2
+        logical_not nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul div
+        floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp clamp_min clamp_max lerp addcmul addcdiv
+        logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge isclose""",
+    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum topk sort argsort max
+        min softmax log_softmax""",
+    movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as broadcast_to narrow
+        select flip contiguous clone diagonal""",
+    join: "repeat repeat_interleave tile chunk split unbind roll",
+    index: """gather scatter scatter_add index_select index_add index_put masked_fill masked_select take_along_dim nonzero diag
+        diag_embed tril triu""",
+    matmul: "matmul mm bmm mv dot outer addmm baddbmm trace",
+    random: "bernoulli multinomial",
+}
+
+INPLACE = {
+    ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor log log10 log1p log2 logical_not nan_to_num neg
+        reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul div floor_divide remainder fmod
+        pow clamp clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor
+        eq ne lt le gt ge""",
+    reduce: "cumsum",
+    index: "scatter scatter_add index_add index_put masked_fill tril triu",
+    matmul: "addmm baddbmm",
+}
+
+ALIASES = {
+    "absolute": "abs", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "negative": "neg", "multiply": "mul",
+    "divide": "div", "true_divide": "div", "subtract": "sub", "clip": "clamp", "greater": "gt", "greater_equal": "ge",
+    "less": "lt", "less_equal": "le", "not_equal": "ne", "swapaxes": "transpose", "moveaxis": "movedim", "fix": "trunc",
+}  # fmt: skip
+
+CASTS = {
+    "float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "bfloat16": dtypes.bfloat16, "long": dtypes.int64,
+    "int": dtypes.int32, "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8, "bool": dtypes.bool_,
+}  # fmt: skip
+
+COMPARE = {"__eq__": ew.eq, "__ne__": ew.ne, "__lt__": ew.lt, "__le__": ew.le, "__gt__": ew.gt, "__ge__": ew.ge}
+FORWARD = {
+    "truediv": ew.div, "floordiv": ew.floor_divide, "mod": ew.remainder, "pow": ew.pow, "matmul": matmul.matmul,
+    "and": ew.bitwise_and, "or": ew.bitwise_or, "xor": ew.bitwise_xor,
+}  # fmt: skip
+AUGMENTED = {
+    "iadd": ew.add, "isub": ew.sub, "imul": ew.mul, "itruediv": ew.div, "ifloordiv": ew.floor_divide, "imod": ew.remainder,
+    "ipow": ew.pow, "iand": ew.bitwise_and, "ior": ew.bitwise_or, "ixor": ew.bitwise_xor,
+}  # fmt: skip
+
+_NUMBERS = (int, float, complex)
+
+
+def _fast(prim: Any, slow: Any) -> Any:
+    """An operator that goes straight to the tape where both operands have one dtype, or the other is a weak number."""
+
+    def op(self: Any, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            if self.raw.dtype is other.raw.dtype:
+                return apply2(prim, self, other)
+        elif other.__class__ is float:
+            d = self.raw.dtype
+            if d is F32 or d is F64:
+                return apply2(prim, self, other)
+        elif not isinstance(other, _NUMBERS):
+            return _foreign(slow, self, other)
+        return slow(self, other)
+
+    return op
+
+
+F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
+
+
+def _foreign(fn: Any, self: Any, other: Any, swap: bool = False) -> Any:
+    """Operands that are neither Tensors nor numbers: NumPy arrays become tensors, the rest is Python's to refuse."""
+    if hasattr(other, "__array_interface__") or type(other).__module__ == "numpy":
+        other = Tensor.new_tensor(self, other, dtype=None)
+        return fn(other, self) if swap else fn(self, other)
+    return NotImplemented
+
+
+def _plain(fn: Any, swap: bool = False) -> Any:
+    def op(self: Any, other: Any) -> Any:
+        if not isinstance(other, Tensor) and not isinstance(other, _NUMBERS):
+            return _foreign(fn, self, other, swap)
+        return fn(other, self) if swap else fn(self, other)
+
+    return op
+
+
+def _cast(d: dtypes.dtype) -> Any:
+    def method(self: Any) -> Any:
+        return as_dtype(self, d)
+
+    method.__doc__ = f"The tensor as {d}."
+    return method
+
+
+def _rsub(self: Any, other: Any) -> Any:
+    return apply2(ew.sub_p, *promote2(other, self)) if isinstance(other, _NUMBERS) else _foreign(ew.sub, self, other, swap=True)
+
+
+def attach() -> None:
+    """Puts everything above onto Tensor."""
+    for module, names in METHODS.items():
+        for name in names.split():
+            setattr(Tensor, name, getattr(module, name))
+    for module, names in INPLACE.items():
+        for name in names.split():
+            setattr(Tensor, f"{name}_", ip.inplace(getattr(module, name)))
+    for name, target in ALIASES.items():
+        setattr(Tensor, name, getattr(Tensor, target))
+        if hasattr(Tensor, f"{target}_"):
+            setattr(Tensor, f"{name}_", getattr(Tensor, f"{target}_"))
+    for name, d in CASTS.items():
+        setattr(Tensor, name, _cast(d))
+    for name in ("copy_", "fill_", "zero_", "uniform_", "normal_", "bernoulli_", "random_"):
+        setattr(Tensor, name, getattr(ip, name))
+    for name, prim, slow in (("add", ew.add_p, ew.add), ("sub", ew.sub_p, ew.sub), ("mul", ew.mul_p, ew.mul)):
+        setattr(Tensor, f"__{name}__", _fast(prim, slow))
+    for name, fn in COMPARE.items():
+        setattr(Tensor, name, _plain(fn))
+    for name, fn in FORWARD.items():
+        setattr(Tensor, f"__{name}__", _plain(fn))
+        setattr(Tensor, f"__r{name}__", _plain(fn, swap=True))
+    for name, fn in AUGMENTED.items():
+        setattr(Tensor, f"__{name}__", ip.inplace(fn))
+    for name, value in {
+        "__radd__": Tensor.__add__, "__rmul__": Tensor.__mul__, "__rsub__": _rsub, "__neg__": ew.neg, "__abs__": ew.abs,
+        "__invert__": ew.bitwise_not, "__getitem__": index.getitem, "__setitem__": index.setitem, "__hash__": object.__hash__,
+        "cat": staticmethod(join.cat),
+    }.items():  # fmt: skip
+        setattr(Tensor, name, value)
+
+
+# Between raw values of an interpreter the same operators mean the primitives.
+VALUE_OPERATORS = {
+    "add": ew.add_p, "sub": ew.sub_p, "mul": ew.mul_p, "truediv": ew.div_p, "pow": ew.pow_p, "floordiv": ew.floor_divide_p,
+}  # fmt: skip
+VALUE_COMPARE = {"__lt__": ew.lt_p, "__le__": ew.le_p, "__gt__": ew.gt_p, "__ge__": ew.ge_p}
+
+
+def attach_values() -> None:
+    """Arithmetic for Value, so that gradient rules run on Vars, Duals, ... as they do on arrays."""
+    for name, prim in VALUE_OPERATORS.items():
+        setattr(Value, f"__{name}__", lambda self, other, prim=prim: _bind(prim, self, other))
+        setattr(Value, f"__r{name}__", lambda self, other, prim=prim: _bind(prim, other, self))
+    for name, prim in VALUE_COMPARE.items():
+        setattr(Value, name, lambda self, other, prim=prim: prim.bind(self, other))
+    Value.__neg__ = lambda self: ew.neg_p.bind(self)  # type: ignore[attr-defined]
+
+
+def _bind(prim: Any, a: Any, b: Any) -> Any:
+    """Raw arithmetic; a bool operand takes the other's dtype first, as NumPy would do (rules write `mask * g`)."""
+    a, b = _unbool(a, b), _unbool(b, a)
+    return prim.bind(a, b)
+
+
+def _unbool(x: Any, other: Any) -> Any:
+    from expkit.tensor.ops.convert import cast_p
+
+    if getattr(x, "dtype", None) == bool:
+        if isinstance(other, float):
+            return cast_p.bind(x, dtype=dtypes.float64.dtype)
+        if getattr(other, "dtype", bool) != bool:
+            return cast_p.bind(x, dtype=other.dtype)
+    return x
+
+
+attach()
+attach_values()

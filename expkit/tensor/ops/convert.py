@@ -1,0 +1,101 @@
+"""dtype conversion, promotion of operands, transfer between devices."""
+
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import Aval, Handle, Value, wrap
+from expkit.autograd.primitive import Primitive
+from expkit.autograd.tape import apply1
+from expkit.tensor import devices, dtypes
+from expkit.tensor.ops.kinds import linear
+
+
+def _astype(x: Any, *, dtype: Any) -> Any:
+    return x.astype(dtype)
+
+
+def _cast_shape(x: Aval, *, dtype: Any) -> Aval:
+    return Aval(x.shape, dtype, x.device)
+
+
+convert_p = linear(  # between floating-point dtypes
+    "convert",
+    _astype,
+    _cast_shape,
+    lambda g, _x, *, dtype: convert_p(g, dtype=np.dtype(_x.dtype)),
+    batch_kw=lambda size, kw: kw,
+)
+cast_p = linear("cast", _astype, _cast_shape, None, batch_kw=lambda size, kw: kw)  # to or from integers: no gradient
+
+to_device_p = linear(
+    "to_device",
+    lambda x, *, device: devices.transfer(x, device),
+    lambda x, *, device: Aval(x.shape, x.dtype, device),
+    lambda g, _x, *, device: to_device_p(g, device=devices.as_device(_x.device)),
+    batch_kw=lambda size, kw: kw,
+)
+
+
+def as_dtype(x: Any, d: dtypes.dtype) -> Any:
+    """The tensor in dtype d: itself where it has it."""
+    have = dtypes.of(x.raw)
+    if have is d:
+        return x
+    smooth = (have.is_floating_point or have.is_complex) and (d.is_floating_point or d.is_complex)
+    return apply1(convert_p if smooth else cast_p, x, dtype=d.dtype)
+
+
+def raw_convert(g: Any, dtype: Any) -> Any:
+    """The tape's hook: a gradient in its input's dtype."""
+    return convert_p(g, dtype=np.dtype(dtype))
+
+
+def constant(value: Any, d: dtypes.dtype, like: Any) -> Any:
+    """A 0-d tensor of a Python number, on the device of `like`."""
+    raw = like.raw
+    xp = np if isinstance(raw, Value) else devices.xp_of(raw)
+    return wrap(xp.asarray(value, d.dtype))
+
+
+def promote(*operands: Any) -> list[Any]:
+    """All operands as tensors of their common dtype. At least one must be a Tensor."""
+    like = next((x for x in operands if isinstance(x, Handle)), None)
+    if like is None:
+        raise TypeError(f"expected a Tensor, got {', '.join(type(x).__name__ for x in operands)}")
+    d = dtypes.result_type(*operands)
+    return [as_dtype(x, d) if isinstance(x, Handle) else constant(x, d, like) for x in operands]
+
+
+def promote2(x: Any, y: Any, floats: bool = False) -> tuple[Any, Any]:
+    """Two operands in their common dtype; a Python number may stay one (its type is weak). floats: at least a float dtype."""
+    d = dtypes.result_type(x, y)
+    if floats and not (d.is_floating_point or d.is_complex):
+        d = dtypes.get_default_dtype()
+    return _operand(x, d, y), _operand(y, d, x)
+
+
+_WEAK = {dtypes.float32, dtypes.float64, dtypes.int64, dtypes.complex64, dtypes.complex128}
+
+
+def _operand(x: Any, d: dtypes.dtype, other: Any) -> Any:
+    if isinstance(x, Handle):
+        return as_dtype(x, d)
+    if d in _WEAK and not isinstance(x, bool):
+        return x
+    return constant(x, d, other)
+
+
+def floating(x: Any) -> Any:
+    """The tensor itself if it is floating-point or complex, else in the default dtype."""
+    d = dtypes.of(x.raw)
+    return x if d.is_floating_point or d.is_complex else as_dtype(x, dtypes.get_default_dtype())
+
+
+def require_tensor(x: Any, what: str) -> Any:
+    """x, if it is a Tensor. TypeError otherwise."""
+    if not isinstance(x, Handle):
+        raise TypeError(f"{what}: expected a Tensor, got {type(x).__name__}")
+    return x
+
+

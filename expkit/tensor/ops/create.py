@@ -1,0 +1,164 @@
+"""Making tensors: from data, filled, in ranges."""
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import Handle, wrap
+from expkit.errors import ShapeError
+from expkit.tensor import devices, dtypes
+from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.movement import sizes
+
+
+def _finish(raw: Any, device: Any, requires_grad: bool) -> Any:
+    out = wrap(devices.transfer(raw, devices.resolve(device)))
+    return out.requires_grad_() if requires_grad else out
+
+
+def _from_python(data: Any, dtype: Any) -> Any:
+    """A raw NumPy array of nested sequences, numbers or an array; Python floats take the default dtype."""
+    if isinstance(data, list | tuple) and any(isinstance(x, Handle) for x in data):
+        data = [x.tolist() if isinstance(x, Handle) else x for x in data]
+    is_array = isinstance(data, np.ndarray | np.generic) or (hasattr(data, "__array_interface__"))
+    try:
+        raw = np.array(data)
+    except ValueError as error:
+        raise ValueError(f"tensor(): the data is not rectangular: {error}") from None
+    if raw.dtype == object or raw.dtype.kind in "USMm":
+        raise TypeError(f"tensor(): cannot make a tensor from data of type {type(data).__name__} ({raw.dtype})")
+    if dtype is not None:
+        return raw.astype(dtypes.get(dtype).dtype)
+    if not is_array:
+        if raw.dtype.kind == "f" or (raw.size == 0 and raw.dtype == np.float64):
+            return raw.astype(dtypes.get_default_dtype().dtype)
+        if raw.dtype.kind == "c":
+            return raw.astype(dtypes.default_complex().dtype)
+    dtypes.of(raw)
+    return raw
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A new tensor from numbers, nested lists, an array or a tensor; the data is copied."""
+    if isinstance(data, Handle):
+        copy = as_dtype(data.detach().clone(), data.dtype if dtype is None else dtypes.get(dtype))  # type: ignore[attr-defined]
+        copy = copy.to(devices.resolve(device)) if device is not None else copy
+        return copy.requires_grad_() if requires_grad else copy
+    if data.__class__ in devices.ARRAY_LIBRARIES and data.__class__ is not np.ndarray:
+        raw = data.astype(dtypes.get(dtype).dtype) if dtype is not None else data.copy()
+        return _finish(raw, device if device is not None else devices.device_of(raw), requires_grad)
+    return _finish(_from_python(data, dtype), device, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """As tensor(), but shares memory with an array or tensor where dtype and device are right already."""
+    if isinstance(data, Handle):
+        out = data if dtype is None else as_dtype(data, dtypes.get(dtype))
+        return out if device is None else out.to(device)  # type: ignore[attr-defined]
+    if isinstance(data, np.ndarray) and dtype is None or isinstance(data, np.ndarray) and data.dtype == dtypes.get(dtype).dtype:
+        return _finish(from_numpy(data).raw, device, False)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def from_numpy(ndarray: np.ndarray) -> Any:
+    """A tensor that shares the array's memory."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    dtypes.of(ndarray)
+    return wrap(ndarray.view(np.ndarray))
+
+
+def from_dlpack(ext_tensor: Any) -> Any:
+    """A tensor that shares the memory of another library's array (through __dlpack__)."""
+    kind = ext_tensor.__dlpack_device__()[0]
+    xp = np if int(kind) == 1 else devices.cupy()
+    return wrap(xp.from_dlpack(ext_tensor))
+
+
+def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor of one value; its dtype is the value's unless given."""
+    d = dtypes.get(dtype) if dtype is not None else fill_value.dtype if isinstance(fill_value, Handle) else dtypes.get(type(fill_value))  # type: ignore[attr-defined]
+    value = fill_value.item() if isinstance(fill_value, Handle) else fill_value  # type: ignore[attr-defined]
+    where = devices.resolve(device)
+    xp = devices.xp_for(where)
+    shape = sizes((size,))
+    _nonnegative(shape)
+    raw = xp.zeros(shape, d.dtype) if value == 0 else xp.full(shape, value, d.dtype)
+    return _finish(raw, where, requires_grad)
+
+
+def _nonnegative(shape: tuple[int, ...]) -> None:
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"trying to create a tensor with a negative dimension: {list(shape)}")
+
+
+def _filled(name: str, value: Any, doc: str) -> Any:
+    def fn(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+        d = dtypes.get_default_dtype() if dtype is None else dtype
+        return full(sizes(size), value, dtype=d, device=device, requires_grad=requires_grad)
+
+    def like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+        return fn(*input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+    fn.__name__ = fn.__qualname__ = name
+    like.__name__ = like.__qualname__ = f"{name}_like"
+    fn.__doc__, like.__doc__ = doc, f"{doc[:-1]} with the shape, dtype and device of `input`."
+    return fn, like
+
+
+zeros, zeros_like = _filled("zeros", 0, "A tensor of zeros.")
+ones, ones_like = _filled("ones", 1, "A tensor of ones.")
+empty, empty_like = _filled("empty", 0, "A tensor to be written to (zeros, so that a run can be repeated).")
+
+
+def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A tensor of one value with the shape, dtype and device of `input`."""
+    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """start, start + step, ... below end. int64 for ints, else the default dtype."""
+    if end is None:
+        start, end = 0, start
+    if step == 0 or (end - start) * step < 0:
+        raise RuntimeError(f"arange: step must be nonzero and lead from {start} to {end}, got {step}")
+    whole = builtins.all(isinstance(x, int | np.integer) for x in (start, end, step))
+    d = dtypes.get(dtype) if dtype is not None else dtypes.int64 if whole else dtypes.get_default_dtype()
+    count = len(range(start, end, step)) if whole else int(np.ceil((end - start) / step))
+    raw = (np.arange(count, dtype=np.int64 if whole else np.float64) * step + start).astype(d.dtype)
+    return _finish(raw, device, requires_grad)
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """`steps` evenly spaced values from start to end, both included."""
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
+    return _finish(np.linspace(start, end, steps).astype(d.dtype), device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """The identity matrix, n by m."""
+    d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
+    return _finish(np.eye(n, m, dtype=d.dtype), device, requires_grad)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
+    """Grids of coordinates from vectors: each result has the shape of the whole grid."""
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f"meshgrid: indexing must be one of 'xy' or 'ij', but received: {indexing}")
+    xs = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else list(tensors)
+    xs = [x.reshape(-1) for x in xs]
+    swap = indexing == "xy" and len(xs) > 1
+    if swap:
+        xs[0], xs[1] = xs[1], xs[0]
+    shape = tuple(x.shape[0] for x in xs)
+    grids = [x.reshape(*(-1 if k == i else 1 for k in range(len(xs)))).expand(*shape) for i, x in enumerate(xs)]
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+

@@ -1,0 +1,341 @@
+"""Elementwise primitives of one and several arguments, and the functions on top of them.
+
+A function takes Tensors and Python numbers, promotes them by PyTorch's rules and applies the primitive; a primitive
+(`*_p`) takes operands of one dtype, raw or Tensors, and is what gradient rules use.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import Aval, Handle
+from expkit.autograd.tape import apply, apply1, apply2
+from expkit.tensor import dtypes
+from expkit.tensor.devices import xp_of
+from expkit.tensor.ops import special
+from expkit.tensor.ops.convert import as_dtype, floating, promote, promote2, require_tensor
+from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary
+
+# ---- one argument ----------------------------------------------------------------------------------------------------
+
+neg_p = unary("neg", np.negative, lambda g, _out, _x: -g)
+abs_p = unary("abs", np.absolute, lambda g, _out, x: g * sign_p(x), shape=lambda x: Aval(x.shape, _real(x.dtype), x.device))
+sign_p = unary("sign", np.sign, lambda g, _out, _x: None)
+exp_p = unary("exp", np.exp, lambda g, out, _x: g * out)
+expm1_p = unary("expm1", np.expm1, lambda g, out, _x: g * (out + 1))
+log_p = unary("log", np.log, lambda g, _out, x: g / x)
+log2_p = unary("log2", np.log2, lambda g, _out, x: g / (x * math.log(2)))
+log10_p = unary("log10", np.log10, lambda g, _out, x: g / (x * math.log(10)))
+log1p_p = unary("log1p", np.log1p, lambda g, _out, x: g / (x + 1))
+sqrt_p = unary("sqrt", np.sqrt, lambda g, out, _x: g / (out * 2))
+rsqrt_p = unary("rsqrt", lambda x: _one(x) / np.sqrt(x), lambda g, out, _x: g * -0.5 * out * out * out)
+reciprocal_p = unary("reciprocal", lambda x: _one(x) / x, lambda g, out, _x: -g * out * out)
+square_p = unary("square", np.square, lambda g, _out, x: g * x * 2)
+sin_p = unary("sin", np.sin, lambda g, _out, x: g * cos_p(x))
+cos_p = unary("cos", np.cos, lambda g, _out, x: -g * sin_p(x))
+tan_p = unary("tan", np.tan, lambda g, out, _x: g * (out * out + 1))
+asin_p = unary("asin", np.arcsin, lambda g, _out, x: g * rsqrt_p(1 - x * x))
+acos_p = unary("acos", np.arccos, lambda g, _out, x: -g * rsqrt_p(1 - x * x))
+atan_p = unary("atan", np.arctan, lambda g, _out, x: g / (x * x + 1))
+sinh_p = unary("sinh", np.sinh, lambda g, _out, x: g * cosh_p(x))
+cosh_p = unary("cosh", np.cosh, lambda g, _out, x: g * sinh_p(x))
+tanh_p = unary("tanh", np.tanh, lambda g, out, _x: g * (1 - out * out))
+sigmoid_p = unary("sigmoid", special.sigmoid, lambda g, out, _x: g * out * (1 - out))
+erf_p = unary("erf", special.erf, lambda g, _out, x: g * exp_p(-x * x) * (2 / math.sqrt(math.pi)))
+erfc_p = unary("erfc", special.erfc, lambda g, _out, x: g * exp_p(-x * x) * (-2 / math.sqrt(math.pi)))
+relu_p = unary("relu", lambda x: np.maximum(x, 0), lambda g, out, _x: g * positive_p(out))
+softplus_p = unary("softplus", lambda x: np.logaddexp(x, 0), lambda g, _out, x: g * sigmoid_p(x))  # log(1 + e^x)
+floor_p = unary("floor", np.floor, lambda g, _out, _x: None)
+ceil_p = unary("ceil", np.ceil, lambda g, _out, _x: None)
+trunc_p = unary("trunc", np.trunc, lambda g, _out, _x: None)
+round_p = unary("round", np.rint, lambda g, _out, _x: None)
+positive_p = unary("positive", lambda x: (x > 0).astype(x.dtype))  # 1 where x > 0, else 0
+isfinite_p = unary("isfinite", np.isfinite, dtype=BOOL)
+isinf_p = unary("isinf", np.isinf, dtype=BOOL)
+isnan_p = unary("isnan", np.isnan, dtype=BOOL)
+logical_not_p = unary("logical_not", np.logical_not, dtype=BOOL)
+bitwise_not_p = unary("bitwise_not", np.invert)
+
+
+def _one(x: Any) -> Any:
+    return x.dtype.type(1)
+
+
+def _real(d: Any) -> Any:
+    return np.dtype({"c8": "f4", "c16": "f8"}.get(d.str[1:], d))
+
+
+# ---- several arguments -----------------------------------------------------------------------------------------------
+
+add_p = binary("add", np.add, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: g))
+sub_p = binary("sub", np.subtract, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: -g))
+mul_p = binary("mul", np.multiply, (lambda g, _out, _x, y: g * y, lambda g, _out, x, _y: g * x))
+div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, out, _x, y: -g * out / y))
+pow_p = binary("pow", np.power, (lambda g, _out, x, y: g * _pow_x(x, y), lambda g, out, x, _y: g * _pow_y(out, x)))
+atan2_p = binary("atan2", np.arctan2, (lambda g, _out, x, y: g * y / (x * x + y * y), lambda g, _out, x, y: -g * x / (x * x + y * y)))
+maximum_p = binary("maximum", np.maximum, (lambda g, _out, x, y: g * _first(x, y, ge_p), lambda g, _out, x, y: g * _first(y, x, ge_p)))
+minimum_p = binary("minimum", np.minimum, (lambda g, _out, x, y: g * _first(x, y, le_p), lambda g, _out, x, y: g * _first(y, x, le_p)))
+logaddexp_p = binary(
+    "logaddexp", np.logaddexp, (lambda g, out, x, _y: g * exp_p(x - out), lambda g, out, _x, y: g * exp_p(y - out))
+)
+floor_divide_p = binary("floor_divide", np.floor_divide)
+trunc_divide_p = binary("trunc_divide", lambda x, y: special.trunc_divide(x, y))
+remainder_p = binary("remainder", np.remainder, (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * floor_p(x / y)))
+fmod_p = binary("fmod", np.fmod, (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * trunc_p(x / y)))
+eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p = (
+    binary(name, fn, dtype=BOOL)
+    for name, fn in {
+        "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+        "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor,
+    }.items()
+)  # fmt: skip
+bitwise_and_p, bitwise_or_p, bitwise_xor_p = (
+    binary(f"bitwise_{name}", fn) for name, fn in {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}.items()
+)
+where_p = elementwise(
+    "where",
+    lambda c, x, y: xp_of(c).where(c, x, y),
+    (None, lambda g, _out, c, _x, _y: where_p(c, g, g * 0), lambda g, _out, c, _x, _y: where_p(c, g * 0, g)),
+    shape=lambda c, x, y: joint_aval((c, x, y), (x if isinstance(x, Aval) else y).dtype),
+)
+
+
+def _pow_x(x: Any, y: Any) -> Any:
+    """d(x**y)/dx; 0 where y is 0, also at x = 0."""
+    if isinstance(y, int | float):
+        return x * 0 if y == 0 else pow_p(x, y - 1) * y
+    safe = where_p(eq_p(y, 0), y * 0 + 1, y)
+    return where_p(eq_p(y, 0), x * 0, pow_p(x, safe - 1) * y)
+
+
+def _pow_y(out: Any, x: Any) -> Any:
+    """d(x**y)/dy; 0 at x = 0, where the logarithm is not finite."""
+    zero = eq_p(x, 0)
+    if isinstance(x, int | float):
+        return out * (math.log(x) if x > 0 else 0.0 if x == 0 else math.nan)
+    return where_p(zero, out * 0, out * log_p(where_p(zero, x * 0 + 1, x)))
+
+
+def _first(x: Any, y: Any, better: Any) -> Any:
+    """The share of the gradient that goes to x: 1 where it wins, 1/2 at a tie."""
+    tie = eq_p(x, y)
+    return better(x, y) * 1.0 - tie * 0.5
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+def _unary(prim: Any, doc: str, floats: bool = True) -> Callable[..., Any]:
+    def fn(input: Any) -> Any:
+        require_tensor(input, name)
+        return apply1(prim, floating(input) if floats else input)
+
+    name = fn.__name__ = fn.__qualname__ = prim.name
+    fn.__doc__ = doc
+    return fn
+
+
+def _whole(prim: Any, doc: str) -> Callable[..., Any]:
+    """floor, ceil, ...: integers stay what they are."""
+    inner = _unary(prim, doc, floats=False)
+
+    def fn(input: Any) -> Any:
+        d = dtypes.of(require_tensor(input, prim.name).raw)
+        return inner(input) if d.is_floating_point else clone(input)
+
+    fn.__name__ = fn.__qualname__ = prim.name
+    fn.__doc__ = doc
+    return fn
+
+
+def clone(x: Any) -> Any:
+    from expkit.tensor.ops.movement import clone as copy
+
+    return copy(x)
+
+
+exp = _unary(exp_p, "e to the power of each element.")
+expm1 = _unary(expm1_p, "exp(x) - 1, exact near 0.")
+log = _unary(log_p, "The natural logarithm.")
+log2 = _unary(log2_p, "The logarithm to base 2.")
+log10 = _unary(log10_p, "The logarithm to base 10.")
+log1p = _unary(log1p_p, "log(1 + x), exact near 0.")
+sqrt = _unary(sqrt_p, "The square root; NaN for negative elements.")
+rsqrt = _unary(rsqrt_p, "1 / sqrt(x).")
+reciprocal = _unary(reciprocal_p, "1 / x.")
+sin = _unary(sin_p, "The sine (radians).")
+cos = _unary(cos_p, "The cosine (radians).")
+tan = _unary(tan_p, "The tangent (radians).")
+asin = _unary(asin_p, "The inverse sine.")
+acos = _unary(acos_p, "The inverse cosine.")
+atan = _unary(atan_p, "The inverse tangent.")
+sinh = _unary(sinh_p, "The hyperbolic sine.")
+cosh = _unary(cosh_p, "The hyperbolic cosine.")
+tanh = _unary(tanh_p, "The hyperbolic tangent.")
+sigmoid = _unary(sigmoid_p, "1 / (1 + exp(-x)).")
+erf = _unary(erf_p, "The error function.")
+erfc = _unary(erfc_p, "1 - erf(x), exact for large x.")
+neg = _unary(neg_p, "-x.", floats=False)
+abs = _unary(abs_p, "The absolute value; its gradient at 0 is 0.", floats=False)
+sign = _unary(sign_p, "-1, 0 or 1.", floats=False)
+square = _unary(square_p, "x * x.", floats=False)
+relu = _unary(relu_p, "max(x, 0); its gradient at 0 is 0.", floats=False)
+softplus_1 = _unary(softplus_p, "log(1 + exp(x)).")
+isfinite = _unary(isfinite_p, "True where an element is neither infinite nor NaN.")
+isinf = _unary(isinf_p, "True where an element is infinite.")
+isnan = _unary(isnan_p, "True where an element is NaN.")
+logical_not = _unary(logical_not_p, "True where an element is zero.", floats=False)
+bitwise_not = _unary(bitwise_not_p, "Each bit inverted (logical not for bool).", floats=False)
+floor = _whole(floor_p, "The largest integer not above x.")
+ceil = _whole(ceil_p, "The smallest integer not below x.")
+trunc = _whole(trunc_p, "x without its fraction.")
+
+
+def round(input: Any, *, decimals: int = 0) -> Any:
+    """The nearest integer, halves to even; `decimals` places are kept."""
+    if not decimals:
+        return _whole(round_p, "")(input)
+    scale = 10.0**decimals
+    return div(_whole(round_p, "")(mul(input, scale)), scale)
+
+
+def _binary(prim: Any, doc: str, floats: bool = False) -> Callable[..., Any]:
+    def fn(input: Any, other: Any) -> Any:
+        if isinstance(input, Handle) and isinstance(other, Handle) and input.raw.dtype is other.raw.dtype:
+            if not floats or dtypes.of(input.raw).is_floating_point:
+                return apply2(prim, input, other)
+        return apply2(prim, *promote2(input, other, floats))
+
+    fn.__name__ = fn.__qualname__ = prim.name
+    fn.__doc__ = doc
+    return fn
+
+
+mul = _binary(mul_p, "input * other, broadcast.")
+pow = _binary(pow_p, "input to the power of other.")
+atan2 = _binary(atan2_p, "The angle of the point (other, input), in radians.", floats=True)
+maximum = _binary(maximum_p, "The larger of both; at a tie each gets half of the gradient.")
+minimum = _binary(minimum_p, "The smaller of both; at a tie each gets half of the gradient.")
+logaddexp = _binary(logaddexp_p, "log(exp(input) + exp(other)), without overflow.", floats=True)
+floor_divide = _binary(floor_divide_p, "input / other, rounded down.")
+remainder = _binary(remainder_p, "The remainder with the sign of other (Python's %).")
+fmod = _binary(fmod_p, "The remainder with the sign of input (C's fmod).")
+eq = _binary(eq_p, "input == other.")
+ne = _binary(ne_p, "input != other.")
+lt = _binary(lt_p, "input < other.")
+le = _binary(le_p, "input <= other.")
+gt = _binary(gt_p, "input > other.")
+ge = _binary(ge_p, "input >= other.")
+logical_and = _binary(logical_and_p, "True where both are nonzero.")
+logical_or = _binary(logical_or_p, "True where one is nonzero.")
+logical_xor = _binary(logical_xor_p, "True where exactly one is nonzero.")
+bitwise_and = _binary(bitwise_and_p, "input & other.")
+bitwise_or = _binary(bitwise_or_p, "input | other.")
+bitwise_xor = _binary(bitwise_xor_p, "input ^ other.")
+_add = _binary(add_p, "")
+_sub = _binary(sub_p, "")
+_div = _binary(div_p, "", floats=True)
+
+
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """input + alpha * other, broadcast."""
+    return _add(input, other if alpha == 1 else mul(other, alpha) if isinstance(other, Handle) else other * alpha)
+
+
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """input - alpha * other, broadcast."""
+    if any(isinstance(x, Handle) and x.raw.dtype == BOOL for x in (input, other)):
+        raise TypeError("subtraction of bool tensors is not supported; use ^ (xor) or ~ (not)")
+    return _sub(input, other if alpha == 1 else mul(other, alpha) if isinstance(other, Handle) else other * alpha)
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """input / other; rounding_mode "floor" or "trunc" rounds and keeps integers."""
+    if rounding_mode is None:
+        return _div(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return apply2(trunc_divide_p, *promote2(input, other))
+    raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', not {rounding_mode!r}")
+
+
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """input where the condition holds, other elsewhere; all are broadcast."""
+    if input is None and other is None:
+        from expkit.tensor.ops.index import nonzero
+
+        return nonzero(condition, as_tuple=True)
+    if condition.raw.dtype != BOOL:
+        raise TypeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {dtypes.of(condition.raw)}")
+    if not isinstance(input, Handle) and not isinstance(other, Handle):
+        d = dtypes.result_type(input, other)
+        input = full_like(condition, input, d)
+    return apply(where_p, condition, *promote(input, other))
+
+
+def full_like(x: Any, value: Any, d: dtypes.dtype) -> Any:
+    """A 0-d tensor of a number beside x."""
+    from expkit.tensor.ops.convert import constant
+
+    return constant(value, d, x)
+
+
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+    """Elements limited to [min, max] (numbers or tensors); the gradient is 1 inside and on the limits, 0 outside."""
+    if min is None and max is None:
+        raise ValueError("clamp: at least one of 'min' or 'max' must not be None")
+    d = dtypes.result_type(*(x for x in (input, min, max) if x is not None))
+    x = as_dtype(input, d)
+    if min is not None:
+        low = promote(min, x)[0]
+        x = apply(where_p, lt(x, low), low, x)
+    if max is not None:
+        high = promote(max, x)[0]
+        x = apply(where_p, gt(x, high), high, x)
+    return x
+
+
+def clamp_min(input: Any, min: Any) -> Any:
+    """Elements no smaller than min."""
+    return clamp(input, min=min)
+
+
+def clamp_max(input: Any, max: Any) -> Any:
+    """Elements no larger than max."""
+    return clamp(input, max=max)
+
+
+def lerp(input: Any, end: Any, weight: Any) -> Any:
+    """input + weight * (end - input)."""
+    return add(input, mul(sub(end, input), weight))
+
+
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """input + value * tensor1 * tensor2."""
+    return add(input, mul(tensor1, tensor2), alpha=value)
+
+
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """input + value * tensor1 / tensor2."""
+    return add(input, div(tensor1, tensor2), alpha=value)
+
+
+def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
+    """True where |input - other| <= atol + rtol * |other| (or both are the same infinity)."""
+    x, y = promote(input, other)
+    xp_close = logical_or(eq(x, y), logical_and(isfinite(y), le(abs(sub(x, y)), add(mul(abs(y), rtol), atol))))
+    return logical_or(xp_close, logical_and(isnan(x), isnan(y))) if equal_nan else xp_close
+
+
+def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
+    """NaN and infinities replaced (infinities by the dtype's limits where nothing is given)."""
+    d = dtypes.of(input.raw)
+    if not d.is_floating_point:
+        return input
+    limits = dtypes.finfo(d)
+    out = where(isnan(input), nan, input)
+    out = where(eq(input, math.inf), limits.max if posinf is None else posinf, out)
+    return where(eq(input, -math.inf), limits.min if neginf is None else neginf, out)

@@ -1,0 +1,308 @@
+"""Shape and layout: permute, slice, flip, pad, cat, diagonal and what is made of them. Views share memory."""
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import ARRAYS, Aval
+from expkit.autograd.primitive import Primitive
+from expkit.autograd.tape import apply, apply1
+from expkit.errors import ShapeError
+from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.kinds import linear, materialize, reshape_p, shifted, spread, zeros_raw
+
+# ---- primitives ------------------------------------------------------------------------------------------------------
+
+
+def _argsort(axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+permute_p = linear(
+    "permute",
+    lambda x, *, axes: x.transpose(axes),
+    lambda x, *, axes: Aval(tuple(x.shape[a] for a in axes), x.dtype, x.device),
+    lambda g, _x, *, axes: permute_p(g, axes=_argsort(axes)),
+    batch_kw=lambda size, kw: {"axes": (0, *shifted(kw["axes"]))},
+    aliases=True,
+)
+
+
+def _slices(spans: tuple[tuple[int, int, int], ...]) -> tuple[slice, ...]:
+    return tuple(slice(a, b, s) for a, b, s in spans)
+
+
+def _slice_shape(x: Aval, *, spans: Any) -> Aval:
+    return Aval(tuple(len(range(a, b, s)) for a, b, s in spans), x.dtype, x.device)
+
+
+slice_p = linear(  # spans: (start, stop, step) of each axis, start <= stop, step >= 1
+    "slice",
+    lambda x, *, spans: x[_slices(spans)],
+    _slice_shape,
+    lambda g, _x, *, spans: slice_p.put(zeros_raw(g, tuple(_x.shape)), g, spans=spans),  # type: ignore[misc]
+    batch_kw=lambda size, kw: {"spans": ((0, size, 1), *kw["spans"])},
+    aliases=True,
+)
+
+flip_p = linear(
+    "flip",
+    lambda x, *, axes: xp_of(x).flip(x, axes).copy(),
+    lambda x, *, axes: x,
+    lambda g, _x, *, axes: flip_p(g, axes=axes),
+    batch_kw=lambda size, kw: {"axes": shifted(kw["axes"])},
+)
+
+diagonal_p = linear(
+    "diagonal",
+    lambda x, *, offset, axes: _writable(xp_of(x).diagonal(x, offset, *axes)),
+    lambda x, *, offset, axes: Aval(_diagonal_shape(x.shape, offset, axes), x.dtype, x.device),
+    lambda g, _x, **kw: diagonal_p.put(zeros_raw(g, tuple(_x.shape)), g, **kw),  # type: ignore[misc]
+    batch_kw=lambda size, kw: {"offset": kw["offset"], "axes": shifted(kw["axes"])},
+    aliases=True,
+)
+
+
+def _writable(view: Any) -> Any:
+    if view.__class__ is np.ndarray and view.base is not None and view.base.flags.writeable:
+        view.flags.writeable = True  # NumPy's diagonal is read-only for historical reasons
+    return view
+
+
+def _diagonal_shape(shape: tuple[int, ...], offset: int, axes: tuple[int, int]) -> tuple[int, ...]:
+    rows, columns = shape[axes[0]], shape[axes[1]]
+    length = builtins.max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    return (*(n for i, n in enumerate(shape) if i not in axes), length)
+
+
+copy_p = linear(
+    "copy", lambda x: x.copy(), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}
+)
+alias_p = linear(
+    "alias", lambda x: x[...], lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}, aliases=True
+)
+contiguous_p = linear(
+    "contiguous", lambda x: xp_of(x).ascontiguousarray(x), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}
+)
+overwrite_p = Primitive(  # the value, with base's place in the history
+    "overwrite",
+    lambda base, value: value.copy(),
+    lambda base, value: base,
+    (lambda g, _out, _base, _value: g * 0, lambda g, _out, _base, _value: g),
+    jvp=lambda tangents, _out, primals, kw: zeros_raw(primals[1]) if tangents[1] is None else tangents[1],
+    batch=lambda size, values, mapped, kw: materialize(size, values[1], mapped[1]),
+)
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+def dim_of(dim: Any, ndim: int, *, what: str = "dim") -> int:
+    """A non-negative dim. IndexError when it is out of range; 0-d tensors have dims -1 and 0."""
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+        raise TypeError(f"{what} must be an int, not {type(dim).__name__}")
+    n = builtins.max(ndim, 1)
+    if not -n <= dim < n:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
+    return int(dim) % n
+
+
+def dims_of(dim: Any, ndim: int) -> tuple[int, ...]:
+    """Sorted non-negative dims; None and () mean all."""
+    if dim is None or (isinstance(dim, list | tuple) and not dim):
+        return tuple(range(ndim))
+    dims = [dim_of(d, ndim) for d in (dim if isinstance(dim, list | tuple) else (dim,))]
+    if len(set(dims)) != len(dims):
+        raise RuntimeError(f"dim {dim} appears multiple times in the list of dims")
+    return tuple(sorted(dims)) if ndim else ()
+
+
+def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
+    """(2, 3), [2, 3] or 2, 3 as a tuple of ints."""
+    if len(args) == 1 and isinstance(args[0], list | tuple):
+        args = tuple(args[0])
+    for n in args:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool):
+            raise TypeError(f"sizes must be ints, not {type(n).__name__}")
+    return tuple(map(int, args))
+
+
+def _numel(shape: Sequence[int]) -> int:
+    n = 1
+    for size in shape:
+        n *= size
+    return n
+
+
+def infer_shape(shape: tuple[int, ...], numel: int, what: str) -> tuple[int, ...]:
+    """The shape with its one -1 filled in."""
+    if shape.count(-1) > 1 or any(n < -1 for n in shape):
+        raise ShapeError(f"{what}: only one dimension can be inferred, got {list(shape)}")
+    known = _numel([n for n in shape if n != -1])
+    if -1 in shape:
+        if known == 0 or numel % known:
+            raise ShapeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+        return tuple(numel // known if n == -1 else n for n in shape)
+    if known != numel:
+        raise ShapeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+    return shape
+
+
+def reshape(input: Any, *shape: Any) -> Any:
+    """The same elements in another shape; a view where that is possible, else a copy. One size may be -1."""
+    target = infer_shape(sizes(shape), _numel(input.shape), "reshape")
+    return apply1(reshape_p, input, shape=target)
+
+
+def view(input: Any, *shape: Any) -> Any:
+    """As reshape, but never copies: ShapeError where the strides do not allow it. view(dtype) is not supported."""
+    out = reshape(input, *shape)
+    if _numel(out.shape) and out.chain is None and not isinstance(input.raw, type(None)) and not ARRAYS.shares(input.raw, out.raw):
+        raise ShapeError("view size is not compatible with input tensor's size and stride. Use .reshape(...) instead.")
+    return out
+
+
+def permute(input: Any, *dims: Any) -> Any:
+    """A view with the dimensions in the order `dims`."""
+    order = dims[0] if len(dims) == 1 and isinstance(dims[0], list | tuple) else dims
+    axes = tuple(dim_of(d, input.ndim) for d in order)
+    if len(axes) != input.ndim or len(set(axes)) != len(axes):
+        raise ShapeError(f"permute: {tuple(order)} is no order of the {input.ndim} dimensions")
+    return apply1(permute_p, input, axes=axes)
+
+
+def transpose(input: Any, dim0: int, dim1: int) -> Any:
+    """A view with two dimensions swapped."""
+    axes = list(range(input.ndim))
+    a, b = dim_of(dim0, input.ndim), dim_of(dim1, input.ndim)
+    if not axes:
+        return apply1(alias_p, input)
+    axes[a], axes[b] = b, a
+    return apply1(permute_p, input, axes=tuple(axes))
+
+
+def t(input: Any) -> Any:
+    """The transpose of a matrix (a vector or scalar stays as it is)."""
+    if input.ndim > 2:
+        raise ShapeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
+    return transpose(input, 0, 1) if input.ndim == 2 else apply1(alias_p, input)
+
+
+def movedim(input: Any, source: Any, destination: Any) -> Any:
+    """Moves dimensions to other places; the rest keep their order."""
+    src = [dim_of(d, input.ndim) for d in (source if isinstance(source, list | tuple) else (source,))]
+    dst = [dim_of(d, input.ndim) for d in (destination if isinstance(destination, list | tuple) else (destination,))]
+    if len(src) != len(dst) or len(set(src)) != len(src) or len(set(dst)) != len(dst):
+        raise ShapeError(f"movedim: {source} and {destination} must name equally many distinct dimensions")
+    rest = iter([d for d in range(input.ndim) if d not in src])
+    place = dict(zip(dst, src, strict=True))
+    return permute(input, tuple(place[i] if i in place else next(rest) for i in range(input.ndim)))
+
+
+def expand(input: Any, *size: Any) -> Any:
+    """A view with axes of size one repeated; -1 keeps a size, new axes come in front."""
+    target = sizes(size)
+    have = tuple(input.shape)
+    if len(target) < len(have):
+        raise ShapeError(f"expand: {list(target)} has fewer dimensions than the tensor's {list(have)}")
+    lead = len(target) - len(have)
+    full = tuple(have[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(target))
+    for i, n in enumerate(full):
+        if n < 0 or (i >= lead and have[i - lead] not in (1, n)):
+            raise ShapeError(f"The expanded size of the tensor ({n}) must match the existing size at dimension {i}: {list(have)} to {list(target)}")
+    return spread(input, full) if full != have else apply1(alias_p, input)
+
+
+def broadcast_to(input: Any, size: Any) -> Any:
+    """expand(), as a function."""
+    return expand(input, *sizes((size,)))
+
+
+def expand_as(input: Any, other: Any) -> Any:
+    return expand(input, *other.shape)
+
+
+def squeeze(input: Any, dim: Any = None) -> Any:
+    """Drops dimensions of size one: all, or those named."""
+    dims = dims_of(dim, input.ndim)
+    shape = tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in dims)
+    return apply1(reshape_p, input, shape=shape)
+
+
+def unsqueeze(input: Any, dim: int) -> Any:
+    """Inserts a dimension of size one at `dim`."""
+    at = dim_of(dim, input.ndim + 1)
+    shape = tuple(input.shape)
+    return apply1(reshape_p, input, shape=(*shape[:at], 1, *shape[at:]))
+
+
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Joins the dimensions from start_dim to end_dim into one."""
+    if input.ndim == 0:
+        return reshape(input, 1)
+    a, b = dim_of(start_dim, input.ndim), dim_of(end_dim, input.ndim)
+    if a > b:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    shape = tuple(input.shape)
+    return apply1(reshape_p, input, shape=(*shape[:a], _numel(shape[a : b + 1]), *shape[b + 1 :]))
+
+
+def unflatten(input: Any, dim: int, sizes: Any) -> Any:
+    """Splits one dimension into several; one of `sizes` may be -1."""
+    at = dim_of(dim, input.ndim)
+    shape = tuple(input.shape)
+    inner = infer_shape(tuple(sizes), shape[at], "unflatten")
+    return apply1(reshape_p, input, shape=(*shape[:at], *inner, *shape[at + 1 :]))
+
+
+def narrow(input: Any, dim: int, start: int, length: int) -> Any:
+    """The view of `length` elements from `start` along dim."""
+    at = dim_of(dim, input.ndim)
+    n = input.shape[at]
+    first = int(start) + n if start < 0 else int(start)
+    if length < 0 or not 0 <= first <= n or first + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n})")
+    spans = tuple((first, first + length, 1) if i == at else (0, k, 1) for i, k in enumerate(input.shape))
+    return apply1(slice_p, input, spans=spans)
+
+
+def select(input: Any, dim: int, index: int) -> Any:
+    """The view at one index of a dimension, which is dropped."""
+    at = dim_of(dim, input.ndim)
+    n = input.shape[at]
+    if not -n <= index < n:
+        raise IndexError(f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {at}")
+    return squeeze(narrow(input, at, int(index) % n, 1), at)
+
+
+def flip(input: Any, *dims: Any) -> Any:
+    """A copy with the order along `dims` reversed."""
+    return apply1(flip_p, input, axes=dims_of(sizes(dims), input.ndim) if sizes(dims) else ())
+
+
+def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """The view of a diagonal of the plane of two dimensions, as the last dimension."""
+    axes = (dim_of(dim1, input.ndim), dim_of(dim2, input.ndim))
+    if axes[0] == axes[1]:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return apply1(diagonal_p, input, offset=int(offset), axes=axes)
+
+
+def contiguous(input: Any) -> Any:
+    """The tensor itself if it lies in memory in its own order, else a copy that does."""
+    flags = getattr(input.raw, "flags", None)
+    return input if flags is None or flags.c_contiguous else apply1(contiguous_p, input)
+
+
+def clone(input: Any) -> Any:
+    """A differentiable copy."""
+    return apply1(copy_p, input)
+
+
+def detach(input: Any) -> Any:
+    """The same memory, cut off from the history."""
+    out = ARRAYS.tensor.alias(input)  # type: ignore[attr-defined]
+    return out
+
+

@@ -1,0 +1,291 @@
+"""Random numbers: counter-based, the same on every device and in every mode.
+
+Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is the seed, the counter
+the offset plus the logical index of the element, so the result depends on nothing else. A generator's whole state is
+(seed, offset); a draw of n 32-bit words moves the offset by ceil(n / 4).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import Aval, Value, wrap
+from expkit.autograd.levels import Batched
+from expkit.autograd.mode import MODE
+from expkit.autograd.primitive import Primitive
+from expkit.autograd.tape import apply
+from expkit.errors import AutogradError
+from expkit.tensor import devices, dtypes
+from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.movement import sizes
+
+M0, M1 = 0xD2511F53, 0xCD9E8D57
+W0, W1 = 0x9E3779B9, 0xBB67AE85
+WORD = np.dtype(np.uint32)
+
+
+def philox(seed: int, offset: int, words: int, xp: Any = np) -> Any:
+    """`words` random 32-bit words: 4 for each counter from `offset` on."""
+    blocks = -(-words // 4)
+    counter = xp.arange(blocks, dtype=np.uint64) + xp.uint64(offset % 2**64)
+    mask, shift = xp.uint64(0xFFFFFFFF), xp.uint64(32)
+    c0, c1 = counter & mask, counter >> shift
+    c2 = c3 = xp.zeros(blocks, np.uint64)
+    k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    for _ in range(10):
+        p0, p1 = c0 * xp.uint64(M0), c2 * xp.uint64(M1)
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ xp.uint64(k0), p1 & mask, (p0 >> shift) ^ c3 ^ xp.uint64(k1), p0 & mask
+        k0, k1 = (k0 + W0) & 0xFFFFFFFF, (k1 + W1) & 0xFFFFFFFF
+    return xp.stack([c0, c1, c2, c3], 1).reshape(-1)[:words].astype(np.uint32)
+
+
+class Generator:
+    """A stream of random numbers; its state is (seed, offset)."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device = devices.resolve(device)
+        self.seed_, self.offset = 0x5EED, 0
+
+    def manual_seed(self, seed: int) -> "Generator":
+        """Starts the stream of `seed` from its beginning."""
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise TypeError(f"manual_seed: the seed must be an int, not {type(seed).__name__}")
+        self.seed_, self.offset = int(seed) % 2**64, 0
+        return self
+
+    def initial_seed(self) -> int:
+        return self.seed_
+
+    def seed(self) -> int:
+        """Seeds from the operating system's entropy; returns the seed."""
+        self.manual_seed(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
+        return self.seed_
+
+    def get_state(self) -> tuple[int, int]:
+        return (self.seed_, self.offset)
+
+    def set_state(self, state: Any) -> None:
+        seed, offset = state
+        self.seed_, self.offset = int(seed) % 2**64, int(offset)
+
+    def take(self, words: int) -> tuple[int, int]:
+        """(seed, offset) for a draw of `words` 32-bit words; the stream moves past them."""
+        here = (self.seed_, self.offset)
+        self.offset += -(-words // 4)
+        return here
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self.seed_}, offset={self.offset})"
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seeds the default generator."""
+    return default_generator.manual_seed(seed)
+
+
+def initial_seed() -> int:
+    """The seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> tuple[int, int]:
+    """The default generator's (seed, offset)."""
+    return default_generator.get_state()
+
+
+def set_rng_state(state: Any) -> None:
+    """Sets the default generator's (seed, offset)."""
+    default_generator.set_state(state)
+
+
+# ---- the primitive ---------------------------------------------------------------------------------------------------
+# state: uint64 array (seed, offset), the one operand, so that under a trace it is an input and not baked in
+
+
+def _words(state: Any, *, words: int) -> Any:
+    xp = xp_of(state)
+    seed, offset = (int(v) for v in (state.tolist()))
+    return philox(seed, offset, words, xp)
+
+
+def _batch_words(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
+    raise AutogradError("vmap over the state of a random generator is not possible")
+
+
+words_p = Primitive("philox", _words, lambda state, *, words: Aval((words,), WORD, state.device), batch=_batch_words)
+
+
+def _uniform(bits: Any, *, dtype: Any) -> Any:
+    """[0, 1): 24 bits of a word for float32 and smaller, 53 bits of two words for float64."""
+    if dtype == np.float64:
+        pairs = bits.reshape(-1, 2).astype(np.uint64)
+        whole = (pairs[:, 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[:, 1] >> np.uint64(6))
+        return whole.astype(np.float64) * 2.0**-53
+    keep = {2: 8 if np.dtype(dtype).name == "bfloat16" else 11}.get(np.dtype(dtype).itemsize, 24)
+    return ((bits >> np.uint32(32 - keep)).astype(np.float32) * np.float32(2.0**-keep)).astype(dtype)
+
+
+def _normal(bits: Any, *, dtype: Any) -> Any:
+    """Box and Muller's transform: two normals from two uniforms."""
+    wide = np.float64 if dtype == np.float64 else np.float32
+    u = _uniform(bits, dtype=wide).reshape(-1, 2)
+    xp = xp_of(bits)
+    radius = xp.sqrt(-2 * xp.log1p(-u[:, 0]))
+    angle = wide(2 * np.pi) * u[:, 1]
+    return xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], 1).reshape(-1).astype(dtype)
+
+
+def _per(dtype: Any) -> int:
+    return 2 if dtype == np.float64 else 1
+
+
+uniform_p = Primitive("uniform", _uniform, lambda b, *, dtype: Aval((b.shape[0] // _per(dtype),), dtype, b.device))
+normal_p = Primitive("normal", _normal, lambda b, *, dtype: Aval((b.shape[0] // _per(dtype),), dtype, b.device))
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    n = 1
+    for k in shape:
+        n *= k
+    return n
+
+
+def _levels() -> list[Any]:
+    """The vmaps that are open: a draw must say whether it differs between their elements."""
+    return [i for i in MODE.stack if i.kind == "vmap"]
+
+
+def draw(shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device) -> Any:
+    """finish(words as a tensor, count) of fresh random words, in `shape`; under vmap as its randomness says."""
+    opened = _levels()
+    if any(level.randomness == "error" for level in opened):
+        raise AutogradError("vmap: a random operation was called; say randomness='same' or 'different'")
+    different = [level for level in opened if level.randomness == "different"]
+    full = (*(level.size for level in different), *shape)
+    count = _numel(full)
+    gen = default_generator if generator is None else generator
+    words = count * words_each + count * words_each % 2
+    state = wrap(devices.transfer(np.asarray(gen.take(words), np.uint64), where))
+    if any(i.kind == "trace" for i in MODE.stack):
+        trace = next(i for i in MODE.stack if i.kind == "trace")
+        state = wrap(trace.const(state.raw))
+    out = finish(apply(words_p, state, words=words))
+    out = out[:count].reshape(full) if out.shape[0] != count else out.reshape(full)
+    for level in different:
+        out = wrap(Batched(level.level, out, level.size))
+    return out
+
+
+def _options(dtype: Any, device: Any) -> tuple[dtypes.dtype, devices.device]:
+    d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
+    return d, devices.resolve(device)
+
+
+def _float_draw(prim: Primitive, shape: tuple[int, ...], generator: Any, dtype: Any, device: Any, requires_grad: bool) -> Any:
+    d, where = _options(dtype, device)
+    if not d.is_floating_point:
+        raise TypeError(f"{prim.name} random numbers need a floating-point dtype, not {d}")
+    out = draw(shape, _per(d.dtype), lambda w: apply(prim, w, dtype=d.dtype), generator, where)
+    return out.requires_grad_() if requires_grad else out
+
+
+def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Uniform on [0, 1)."""
+    return _float_draw(uniform_p, sizes(size), generator, dtype, device, requires_grad)
+
+
+def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """Standard normal."""
+    return _float_draw(normal_p, sizes(size), generator, dtype, device, requires_grad)
+
+
+def _like(fn: Any) -> Any:
+    def like(input: Any, *, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Any:
+        return fn(*input.shape, dtype=dtype or input.dtype, device=device or input.device, generator=generator, requires_grad=requires_grad)
+
+    like.__name__ = like.__qualname__ = f"{fn.__name__}_like"
+    like.__doc__ = f"As {fn.__name__}, with the shape, dtype and device of `input`."
+    return like
+
+
+rand_like, randn_like = _like(rand), _like(randn)
+
+
+def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Any:
+    """Integers on [low, high), also randint(high, size). 64 random bits each, so the bias is below 2**-32 for ranges up to 2**32."""
+    if size is None:
+        low, high, size = 0, low, high
+    if not isinstance(size, list | tuple) or isinstance(high, list | tuple):
+        raise TypeError("randint: expected randint(high, size) or randint(low, high, size), size a tuple")
+    if high <= low:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    d = dtypes.get(dtype)
+    return draw(sizes((size,)), 2, lambda w: apply(integers_p, w, low=int(low), high=int(high), dtype=d.dtype), generator, devices.resolve(device))
+
+
+def _integers(bits: Any, *, low: int, high: int, dtype: Any) -> Any:
+    pairs = bits.reshape(-1, 2).astype(np.uint64)
+    whole = (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
+    return ((whole % np.uint64(high - low)).astype(np.int64) + low).astype(dtype)
+
+
+integers_p = Primitive("integers", _integers, lambda b, *, low, high, dtype: Aval((b.shape[0] // 2,), dtype, b.device))
+
+
+def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Any:
+    """A random order of 0 ... n-1: the order that sorts n random 64-bit words."""
+    from expkit.tensor.ops.convert import as_dtype
+    from expkit.tensor.ops.reduce import argsort
+
+    if n < 0:
+        raise RuntimeError(f"randperm: n must be non-negative, got {n}")
+    keys = draw((n,), 2, lambda w: apply(integers_p, w, low=0, high=2**63 - 1, dtype=np.dtype(np.int64)), generator, devices.resolve(device))
+    return as_dtype(argsort(keys), dtypes.get(dtype))
+
+
+def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
+    """1 with the probability given by each element of `input`, else 0."""
+    u = rand(*input.shape, generator=generator, device=input.device, dtype=dtypes.float32)
+    return (u < input).to(input.dtype)
+
+
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
+    """Normal with the given mean and standard deviation: tensors (their shape), or numbers with a size."""
+    like = next((x for x in (mean, std) if hasattr(x, "raw")), None)
+    if like is None:
+        if size is None:
+            raise TypeError("normal: with numbers for mean and std a size is needed")
+        return randn(*sizes((size,)), generator=generator, dtype=dtype, device=device) * std + mean
+    shape = (mean + std * 0).shape if hasattr(mean, "raw") else std.shape
+    return randn(*shape, generator=generator, dtype=like.dtype, device=like.device) * std + mean
+
+
+def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Any:
+    """Indices drawn with probabilities proportional to the rows of `input`: (..., num_samples).
+
+    Without replacement the keys log(u) / weight are ranked (Efraimidis and Spirakis, 2006).
+    """
+    weights = input if input.ndim == 2 else input.reshape(1, -1)
+    rows, n = weights.shape
+    if replacement:
+        edges = weights.cumsum(-1)
+        u = rand(rows, num_samples, generator=generator, device=input.device, dtype=input.dtype) * edges[:, -1:]
+        out = (u.unsqueeze(-1) >= edges.unsqueeze(1)).sum(-1).clamp(max=n - 1)
+    else:
+        if num_samples > n:
+            raise RuntimeError(f"cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {n})")
+        u = rand(rows, n, generator=generator, device=input.device, dtype=input.dtype)
+        out = ((1 - u).log() / weights).topk(num_samples, -1).indices
+    return out if input.ndim == 2 else out.reshape(num_samples)
+
+
+__all__ = [
+    "Generator", "Value", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial",
+    "normal", "philox", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "set_rng_state",
+]  # fmt: skip

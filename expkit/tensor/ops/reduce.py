@@ -1,0 +1,427 @@
+"""Reductions, scans and order statistics."""
+
+import math
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import Aval
+from expkit.autograd.primitive import Primitive
+from expkit.autograd.tape import apply, apply1
+from expkit.errors import ShapeError
+from expkit.tensor import dtypes
+from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.convert import as_dtype, floating
+from expkit.tensor.ops.elementwise import (
+    add, div, eq_p, exp, isnan_p, log, logical_or_p, maximum, minimum, mul, sqrt, square, sub, where,
+)  # fmt: skip
+from expkit.tensor.ops.index import gather_p
+from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p, zeros_raw
+from expkit.tensor.ops.movement import dim_of, dims_of, flatten, flip_p, squeeze
+
+INT = np.dtype(np.int64)
+
+# ---- primitives ------------------------------------------------------------------------------------------------------
+
+
+def _spread(g: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    return expand_p(keep(g, x, axes), shape=tuple(x.shape))
+
+
+def _share(out: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """1/n at each of the n places that attain the extremum, 0 elsewhere (NaN attains NaN)."""
+    best = _spread(out, x, axes)
+    hit = logical_or_p(eq_p(x, best), isnan_p(x)) * 1.0
+    return hit / _spread(sum_p(hit, axes=axes), x, axes)
+
+
+def _extremum_vjp(g: Any, out: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+    return _spread(g, x, axes) * _share(out, x, axes)
+
+
+def _extremum_push(tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+    return None if tangents[0] is None else sum_p(tangents[0] * _share(out, primals[0], kw["axes"]), axes=kw["axes"])
+
+
+amax_p = reduction("amax", lambda x, *, axes: x.max(axes), _extremum_vjp, jvp=_extremum_push)
+amin_p = reduction("amin", lambda x, *, axes: x.min(axes), _extremum_vjp, jvp=_extremum_push)
+any_p = reduction("any", lambda x, *, axes: x.any(axes), dtype=BOOL)
+all_p = reduction("all", lambda x, *, axes: x.all(axes), dtype=BOOL)
+
+
+def _argbatch(prim_name: str) -> Any:
+    return lambda size, values, mapped, kw: _ARG[prim_name](values[0], axis=kw["axis"] + 1)
+
+
+argmax_p, argmin_p = (
+    Primitive(
+        name, impl, lambda x, *, axis: reduced(x, (axis,), INT), batch=_argbatch(name)
+    )
+    for name, impl in {
+        "argmax": lambda x, *, axis: x.argmax(axis),
+        "argmin": lambda x, *, axis: x.argmin(axis),
+    }.items()
+)
+_ARG = {"argmax": argmax_p, "argmin": argmin_p}
+
+
+def _scan(x: Any, *, axis: int) -> Any:
+    return xp_of(x).cumsum(x, axis, dtype=x.dtype)
+
+
+cumsum_p = Primitive(
+    "cumsum",
+    _scan,
+    lambda x, *, axis: x,
+    lambda g, _out, _x, *, axis: flip_p(cumsum_p(flip_p(g, axes=(axis,)), axis=axis), axes=(axis,)),
+    jvp=lambda tangents, _out, _primals, kw: None if tangents[0] is None else cumsum_p(tangents[0], **kw),
+    batch=lambda size, values, mapped, kw: cumsum_p(values[0], axis=kw["axis"] + 1),
+)
+
+
+def _exclusive(x: Any, axis: int) -> Any:
+    """The product of all other elements along the axis, exact where some are zero."""
+    n = x.shape[axis]
+    parts = []
+    for i in range(n):
+        others = [k for k in range(n) if k != i]
+        taken = index_p(x, axis, others)
+        parts.append(prod_p(taken, axis=axis))
+    return parts
+
+
+def index_p(x: Any, axis: int, places: list[int]) -> Any:
+    from expkit.tensor.ops.join import cat_p
+
+    spans = [tuple((k, k + 1, 1) if a == axis else (0, n, 1) for a, n in enumerate(x.shape)) for k in places]
+    return cat_p(*(slice_p(x, spans=s) for s in spans), axis=axis) if places else slice_p(x, spans=tuple((0, 0, 1) if a == axis else (0, n, 1) for a, n in enumerate(x.shape)))
+
+
+def _prod_vjp(g: Any, _out: Any, x: Any, *, axis: int) -> Any:
+    from expkit.tensor.ops.join import cat_p
+
+    shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
+    if x.shape[axis] == 0:
+        return zeros_raw(x)
+    others = cat_p(*(reshape_p(p, shape=shape) for p in _exclusive(x, axis)), axis=axis)
+    return reshape_p(g, shape=shape) * others
+
+
+def _prod_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+    if tangents[0] is None:
+        return None
+    x, axis = primals[0], kw["axis"]
+    shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
+    one = _prod_vjp(reshape_p(zeros_raw(x, shape) + 1, shape=tuple(n for i, n in enumerate(shape) if i != axis)), None, x, axis=axis)
+    return sum_p(tangents[0] * one, axes=(axis,))
+
+
+prod_p = Primitive(
+    "prod",
+    lambda x, *, axis: x.prod(axis, dtype=x.dtype),
+    lambda x, *, axis: reduced(x, (axis,)),
+    _prod_vjp,
+    jvp=_prod_push,
+    batch=lambda size, values, mapped, kw: prod_p(values[0], axis=kw["axis"] + 1),
+)
+
+
+def _order(x: Any, *, axis: int, descending: bool) -> Any:
+    """Indices of a stable sort; NaN counts as the largest."""
+    xp = xp_of(x)
+    if not descending:
+        return xp.argsort(x, axis=axis, kind="stable").astype(np.int64)
+    back = xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis)  # equal elements keep their order
+    return (x.shape[axis] - 1 - back).astype(np.int64)
+
+
+argsort_p = Primitive(
+    "argsort",
+    _order,
+    lambda x, *, axis, descending: Aval(x.shape, INT, x.device),
+    batch=lambda size, values, mapped, kw: argsort_p(values[0], axis=kw["axis"] + 1, descending=kw["descending"]),
+)
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+def _finish(x: Any, like: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
+    return apply1(reshape_p, x, shape=tuple(1 if i in axes else n for i, n in enumerate(like.shape))) if keepdim else x
+
+
+def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The sum over `dim` (all dimensions where None). Integers and bools are summed in int64."""
+    d = dtypes.get(dtype) if dtype is not None else dtypes.of(input.raw)
+    if dtype is None and not (d.is_floating_point or d.is_complex):
+        d = dtypes.int64
+    x = as_dtype(input, d)
+    axes = dims_of(dim, x.ndim)
+    return _finish(apply1(sum_p, x, axes=axes), x, axes, keepdim)
+
+
+def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    return math.prod(shape[a] for a in axes)
+
+
+def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The mean over `dim`. TypeError for integers and bools unless a dtype is given."""
+    x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
+    d = dtypes.of(x.raw)
+    if not (d.is_floating_point or d.is_complex):
+        raise TypeError(f"mean(): the input must be floating-point or complex, got {d}. Use .float() or dtype=.")
+    axes = dims_of(dim, x.ndim)
+    total = apply1(sum_p, x, axes=axes)
+    n = _count(x.shape, axes)
+    return _finish(mul(total, 1.0 / n) if n else mul(total, math.nan), x, axes, keepdim)
+
+
+def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+    """The variance over `dim`: squared distances from the mean, divided by n - correction (1 unless given)."""
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    axes = dims_of(dim, input.ndim)
+    centred = sub(input, mean(input, axes or None, keepdim=True))
+    n = _count(input.shape, axes) - correction
+    total = sum(square(centred), axes or None, keepdim)
+    return mul(total, 1.0 / n) if n > 0 else mul(total, math.nan) if n == 0 or not n else div(total, 0.0)
+
+
+def std(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+    """The standard deviation over `dim`."""
+    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+
+
+def var_mean(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> tuple[Any, Any]:
+    """(variance, mean) over `dim`."""
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+def _nonempty(input: Any, axes: tuple[int, ...], what: str) -> None:
+    if any(input.shape[a] == 0 for a in axes):
+        raise ShapeError(f"{what}(): cannot reduce over a dimension of size 0 (shape {tuple(input.shape)}): it has no identity")
+
+
+def _extremum(prim: Primitive, doc: str) -> Any:
+    def fn(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+        axes = dims_of(dim, input.ndim)
+        _nonempty(input, axes, prim.name)
+        return _finish(apply1(prim, input, axes=axes), input, axes, keepdim)
+
+    fn.__name__ = fn.__qualname__ = prim.name
+    fn.__doc__ = doc
+    return fn
+
+
+amax = _extremum(amax_p, "The largest element over `dim`; ties share the gradient evenly.")
+amin = _extremum(amin_p, "The smallest element over `dim`; ties share the gradient evenly.")
+
+
+def _arg(prim: Primitive, doc: str) -> Any:
+    def fn(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+        if dim is None:
+            index = apply1(prim, flatten(input), axis=0)
+            return index.reshape((1,) * input.ndim) if keepdim else index
+        if input.ndim == 0:
+            return apply1(prim, flatten(input), axis=0)
+        at = dim_of(dim, input.ndim)
+        _nonempty(input, (at,), prim.name)
+        return _finish(apply1(prim, input, axis=at), input, (at,), keepdim)
+
+    fn.__name__ = fn.__qualname__ = prim.name
+    fn.__doc__ = doc
+    return fn
+
+
+argmax = _arg(argmax_p, "The index of the largest element (the first, at ties).")
+argmin = _arg(argmin_p, "The index of the smallest element (the first, at ties).")
+
+
+def _with_indices(name: str, whole: Any, arg: Any, pair: Any) -> Any:
+    result = namedtuple(name, ["values", "indices"])  # type: ignore[misc]
+
+    def fn(input: Any, dim: Any = None, keepdim: bool = False, **kw: Any) -> Any:
+        other = kw.pop("other", None)
+        if kw:
+            raise TypeError(f"{name}() got an unexpected keyword argument {next(iter(kw))!r}")
+        if other is not None or hasattr(dim, "raw"):
+            return pair(input, dim if other is None else other)
+        if dim is None:
+            return whole(input)
+        if input.ndim == 0:
+            return result(input.clone(), arg(input, 0))
+        at = dim_of(dim, input.ndim)
+        index = arg(input, at, keepdim=True)
+        values = apply(gather_p, input, index, axis=at)
+        return result(values, index) if keepdim else result(squeeze(values, at), squeeze(index, at))
+
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"{name}(input): of all elements; {name}(input, dim): (values, indices); {name}(input, other): elementwise."
+    return fn
+
+
+max = _with_indices("max", amax, argmax, maximum)
+min = _with_indices("min", amin, argmin, minimum)
+
+
+def _truth(prim: Primitive, doc: str) -> Any:
+    def fn(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+        x = as_dtype(input, dtypes.bool_)
+        axes = dims_of(dim, x.ndim)
+        return _finish(apply1(prim, x, axes=axes), x, axes, keepdim)
+
+    fn.__name__ = fn.__qualname__ = prim.name
+    fn.__doc__ = doc
+    return fn
+
+
+any = _truth(any_p, "True where some element over `dim` is nonzero.")
+all = _truth(all_p, "True where every element over `dim` is nonzero.")
+
+
+def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The product over `dim` (of all elements where None)."""
+    d = dtypes.get(dtype) if dtype is not None else dtypes.of(input.raw)
+    if dtype is None and not (d.is_floating_point or d.is_complex):
+        d = dtypes.int64
+    x = as_dtype(input, d)
+    if dim is None or x.ndim == 0:
+        return apply1(prod_p, flatten(x), axis=0)
+    at = dim_of(dim, x.ndim)
+    return _finish(apply1(prod_p, x, axis=at), x, (at,), keepdim)
+
+
+def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
+    """The running sum along `dim`."""
+    d = dtypes.get(dtype) if dtype is not None else dtypes.of(input.raw)
+    if dtype is None and not (d.is_floating_point or d.is_complex):
+        d = dtypes.int64
+    x = as_dtype(input, d)
+    return x.clone() if x.ndim == 0 else apply1(cumsum_p, x, axis=dim_of(dim, x.ndim))
+
+
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    """log(sum(exp(x))) over `dim`, without overflow."""
+    x = floating(input)
+    axes = dims_of(dim, x.ndim)
+    top = amax(x, axes or None, keepdim=True).detach()
+    top = where(top.isfinite(), top, 0.0)
+    total = add(log(sum(exp(sub(x, top)), axes or None, keepdim=True)), top)
+    return total if keepdim else squeeze(total, axes) if axes else total
+
+
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
+    """The vector p-norm over `dim` (p a number, "fro" = 2, or an infinity)."""
+    x = floating(input)
+    p = 2.0 if p in ("fro", None) else float(p)
+    if p == math.inf:
+        return amax(x.abs(), dim, keepdim)
+    if p == -math.inf:
+        return amin(x.abs(), dim, keepdim)
+    if p == 0:
+        return as_dtype(sum(x != 0, dim, keepdim), dtypes.of(x.raw))
+    if p == 1:
+        return sum(x.abs(), dim, keepdim)
+    if p == 2:
+        return _safe_sqrt(sum(square(x), dim, keepdim))
+    return sum(x.abs() ** p, dim, keepdim) ** (1 / p)
+
+
+def _safe_sqrt(x: Any) -> Any:
+    """The square root with gradient 0 at 0 (the subgradient of the norm)."""
+    zero = x == 0
+    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
+
+
+def count_nonzero(input: Any, dim: Any = None) -> Any:
+    """How many elements over `dim` are not zero."""
+    return sum(input != 0, dim)
+
+
+def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """The indices that sort along `dim`; always stable."""
+    if input.ndim == 0:
+        return argmax(input)
+    return apply1(argsort_p, input, axis=dim_of(dim, input.ndim), descending=bool(descending))
+
+
+_Sorted = namedtuple("sort", ["values", "indices"])
+_TopK = namedtuple("topk", ["values", "indices"])
+
+
+def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """(values, indices), sorted along `dim`."""
+    index = argsort(input, dim, descending)
+    if input.ndim == 0:
+        return _Sorted(input.clone(), index)
+    return _Sorted(apply(gather_p, input, index, axis=dim_of(dim, input.ndim)), index)
+
+
+def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """(values, indices) of the k largest (smallest) elements along `dim`, in order."""
+    at = dim_of(dim, input.ndim)
+    if not 0 <= k <= (input.shape[at] if input.ndim else 1):
+        raise RuntimeError(f"selected index k out of range: k={k} for a dimension of size {input.shape[at] if input.ndim else 1}")
+    values, index = sort(input, dim, descending=largest)
+    return _TopK(values, index) if input.ndim == 0 else _TopK(values.narrow(at, 0, k), index.narrow(at, 0, k))
+
+
+def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
+    return out * (g - keep(sum_p(g * out, axes=(axis,)), out, (axis,)))
+
+
+def _softmax(x: Any, *, axis: int) -> Any:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    e /= e.sum(axis, keepdims=True)
+    return e
+
+
+def _log_softmax(x: Any, *, axis: int) -> Any:
+    shifted = x - x.max(axis, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis, keepdims=True))
+    return shifted
+
+
+def _log_softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
+    from expkit.tensor.ops.elementwise import exp_p
+
+    return g - exp_p(out) * keep(sum_p(g, axes=(axis,)), out, (axis,))
+
+
+def _log_softmax_push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:
+    from expkit.tensor.ops.elementwise import exp_p
+
+    t, axis = tangents[0], kw["axis"]
+    return None if t is None else t - keep(sum_p(t * exp_p(out), axes=(axis,)), out, (axis,))
+
+
+softmax_p = Primitive(
+    "softmax",
+    _softmax,
+    lambda x, *, axis: x,
+    _softmax_vjp,
+    jvp=lambda tangents, out, _primals, kw: None if tangents[0] is None else _softmax_vjp(tangents[0], out, None, **kw),
+    batch=lambda size, values, mapped, kw: softmax_p(values[0], axis=kw["axis"] + 1),
+)
+log_softmax_p = Primitive(
+    "log_softmax",
+    _log_softmax,
+    lambda x, *, axis: x,
+    _log_softmax_vjp,
+    jvp=_log_softmax_push,
+    batch=lambda size, values, mapped, kw: log_softmax_p(values[0], axis=kw["axis"] + 1),
+)
+
+
+def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
+    """exp(x) / sum(exp(x)) along `dim`."""
+    x = floating(input if dtype is None else as_dtype(input, dtypes.get(dtype)))
+    return apply1(softmax_p, x, axis=dim_of(dim, x.ndim)) if x.ndim else exp(sub(x, x))
+
+
+def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
+    """log(softmax(x)) along `dim`, without overflow or loss of precision."""
+    x = floating(input if dtype is None else as_dtype(input, dtypes.get(dtype)))
+    return apply1(log_softmax_p, x, axis=dim_of(dim, x.ndim)) if x.ndim else sub(x, x)
+
+
