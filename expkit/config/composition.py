@@ -10,7 +10,7 @@ from typing import Any, cast
 from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.utils import JobRuntime, setup_globals
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
@@ -85,10 +85,10 @@ def compose(
     With `multirun` overrides may give several values per key; those are left out of the config. ConfigError for
     everything that Hydra, OmegaConf or a YAML file have to complain about.
     """
-    overrides = list(overrides)
     setup()
-    parsed = parse_overrides(overrides)
     folders = conf_folders(config_dir)
+    parsed = _drop_null_groups(parse_overrides(overrides), folders)
+    overrides = [str(override.input_line) for override in parsed]
     load_plugins(_announced_plugins(folders, config_name, parsed))
     folders = conf_folders(config_dir)
     composed = _compose(overrides, parsed, config_name, folders, multirun)
@@ -129,6 +129,17 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         raise reword.parse_problem(error) from None
     except HydraException as error:
         raise ConfigError(f"an override cannot be read: {error}.") from None
+
+
+def _drop_null_groups(parsed: list[Override], folders: list[ConfFolder]) -> list[Override]:
+    """`callbacks=null`, which Hydra refuses, as `~callbacks`: it leaves the group out."""
+    return [
+        parse_overrides([f"~{o.key_or_group}"])[0]
+        if o.type is OverrideType.CHANGE and not o.is_sweep_override() and o.value() is None
+        and any((folder.path / o.key_or_group).is_dir() for folder in folders)
+        else o
+        for o in parsed
+    ]  # fmt: skip
 
 
 def _announced_plugins(folders: list[ConfFolder], config_name: str, parsed: list[Override]) -> list[str]:

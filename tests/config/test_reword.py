@@ -114,7 +114,7 @@ def test_a_file_in_an_unmarked_folder_is_pointed_out(workdir):
 
 
 def test_an_unknown_primary_config(workdir):
-    with pytest.raises(ConfigError, match="-cn confg: there is no config 'confg'. Did you mean 'config'"):
+    with pytest.raises(ConfigError, match=r"-cn confg: there is no config 'confg'\. Did you mean 'config'"):
         compose(config_name="confg")
 
 

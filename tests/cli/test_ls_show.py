@@ -1,0 +1,101 @@
+"""`expkit ls` and `expkit show`: everything that there is, in plain lines and in tables."""
+
+import pytest
+
+from expkit.cli import output
+from expkit.config import builtin_conf
+
+
+def test_ls_lists_every_file_of_conf(expkit):
+    code, out, err = expkit("ls")
+    files = [
+        path.relative_to(builtin_conf()) for path in builtin_conf().glob("*/*.yaml") if path.parent.name != "hydra"
+    ]
+    listed = {line.split()[0] for line in out.splitlines() if line}
+    assert (code, err) == (0, "")
+    assert listed == {f"{path.parent}={path.stem}" for path in files}
+
+
+def test_ls_group_has_one_line_each(expkit):
+    _, out, _ = expkit("ls", "experiment")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("ls", "model"), "model=mlp"),
+        (("ls", "callback"), "early_stopping"),
+        (("ls", "callbacks"), "model_checkpoint"),
+        (("ls", "metric"), "accuracy"),
+        (("ls", "logger"), "logger=mlflow"),
+        (("ls", "loss"), "loss=cross_entropy"),
+        (("ls", "optim"), "optim=adam"),
+        (("ls", "data"), "data=digits"),
+        (("show", "model", "mlp"), "hidden"),
+        (("show", "optim", "adam"), "weight_decay"),
+        (("show", "data", "digits"), "batch_size"),
+        (("show", "loss", "cross_entropy"), "label_smoothing"),
+        (("show", "callback", "early_stopping"), "patience"),
+        (("show", "callbacks", "default"), "conf/callbacks/default.yaml"),
+        (("show", "logger", "mlflow"), "conf/logger/mlflow.yaml"),
+        (("show", "experiment", "wine_mlp"), "override /data: wine"),
+        (("show", "trainer", "default"), "max_epochs"),
+        (("show", "device", "cuda"), "index: 0"),
+    ],
+    ids=str,
+)
+def test_what_is_found(expkit, argv, said):
+    code, out, err = expkit(*argv)
+    assert (code, err) == (0, "")
+    assert said in out
+
+
+def test_show_has_file_documentation_types_and_defaults(expkit):
+    _, out, _ = expkit("show", "optim", "adam")
+    assert "optim=adam    expkit/conf/optim/adam.yaml" in out
+    assert "    name: adam" in out
+    row = next(line for line in out.splitlines() if line.startswith("lr "))
+    assert row.split()[1:] == ["float", "0.001"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("ls", "modle"), "there is no group 'modle'. Did you mean 'model'"),
+        (("show", "modle", "mlp"), "there is no group 'modle'. Did you mean 'model'"),
+        (("show", "model", "mpl"), "there is no model 'mpl'. Did you mean 'mlp'"),
+        (("show", "experiment", "wine"), "Did you mean 'wine_mlp'"),
+        (("ls", "-cd", "nowhere"), "-cd nowhere: there is no such folder"),
+    ],
+)
+def test_what_is_not_there(expkit, argv, said):
+    code, out, err = expkit(*argv)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_a_folder_of_ones_own(expkit, workdir):
+    (workdir / "mine" / "model").mkdir(parents=True)
+    (workdir / "mine" / "model" / "small.yaml").write_text("# Mine\nname: mlp\nhidden: [8]\n")
+    (workdir / "mine" / "model" / "broken.yaml").write_text("a: [\n")
+    assert "model=small" in expkit("ls", "-cd", "mine").out
+    out = expkit("show", "model", "small", "-cd", "mine").out
+    assert "mine/model/small.yaml" in out
+    assert "activation" in out, "the arguments are those of the model that the file names"
+    assert "mine/model/broken.yaml: not valid YAML" in expkit("show", "model", "broken", "-cd", "mine").err
+
+
+def test_tables_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    output.table(("choice", ""), [("model=mlp", "[bold]not markup[/bold]")], title="model")
+    out = capsys.readouterr().out
+    assert "model=mlp" in out
+    assert "[bold]not markup[/bold]" in out
+
+
+def test_an_empty_table(capsys):
+    output.table(("a",), [])
+    assert capsys.readouterr().out == ""
