@@ -12,24 +12,27 @@ from typing import Any
 
 from expkit import autograd, tensor
 from expkit.autograd import (
-    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
 )  # fmt: skip
-from expkit.autograd import functional as _functional
-from expkit.autograd.trace import trace as _trace
+from expkit.autograd.vmap import vmap
 from expkit.tensor import *  # noqa: F403
 from expkit.tensor import FUNCTIONS as _FUNCTIONS
-from expkit.tensor import bool_ as bool  # noqa: A001
+from expkit.tensor import bool_ as bool
 from expkit.tensor import complex64 as cfloat
 from expkit.tensor import complex128 as cdouble
 from expkit.tensor import float16 as half
-from expkit.tensor import float32 as float  # noqa: A001
+from expkit.tensor import float32 as float
 from expkit.tensor import float64 as double
 from expkit.tensor import int16 as short
-from expkit.tensor import int32 as int  # noqa: A001
+from expkit.tensor import int32 as int
 from expkit.tensor import int64 as long
 
 __version__ = "0.1.0"
-vmap = _functional.vmap
 
 _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry", "func": "expkit.func",

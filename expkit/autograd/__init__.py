@@ -1,6 +1,5 @@
 """Automatic differentiation: the primitive record, the tape, forward mode, vmap and tracing. Knows no array library."""
 
-from expkit.autograd.functional import backward, grad
 from expkit.autograd.mode import (
     enable_grad,
     inference_mode,
@@ -9,6 +8,7 @@ from expkit.autograd.mode import (
     no_grad,
     set_grad_enabled,
 )
+from expkit.autograd.reverse import backward, grad
 
 __all__ = [
     "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",

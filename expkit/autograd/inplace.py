@@ -69,7 +69,9 @@ def _extend_history(x: Handle, value: Handle, overwrite: Primitive) -> None:
 def _put_of(view: Handle) -> Primitive:
     put = view.chain.prim.put
     if put is None:
-        raise AutogradError(f"an in-place write through a view made by {view.chain.prim.name} is not supported; clone() it first")
+        raise AutogradError(
+            f"an in-place write through a view made by {view.chain.prim.name} is not supported; clone() it first"
+        )
     return put
 
 

@@ -121,7 +121,9 @@ class Batched(Value):
         mapped = [r.__class__ is Batched and r.level == level for r in raws]
         values = [r.value if m else lower(r) for r, m in zip(raws, mapped, strict=True)]
         if prim.dynamic:
-            raise AutogradError(f"vmap over {prim.name}: its result's shape depends on values; use a mask (where) instead")
+            raise AutogradError(
+                f"vmap over {prim.name}: its result's shape depends on values; use a mask (where) instead"
+            )
         if prim.batch is None:
             raise AutogradError(f"{prim.name} has no vmap rule")
         out = prim.batch(self.size, values, mapped, kw)

@@ -41,8 +41,13 @@ class Trace:
 
     def record(self, prim: Primitive, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         if prim.dynamic:
-            raise TraceError(f"tracing {prim.name}: its result's shape depends on values. Use a mask (where), or run eagerly.")
-        args = tuple(self.const(r) if r.__class__ in ARRAYS.raw_types or (isinstance(r, Value) and r.level != self.level) else r for r in raws)
+            raise TraceError(
+                f"tracing {prim.name}: its result's shape depends on values. Use a mask (where), or run eagerly."
+            )
+        args = tuple(
+            self.const(r) if r.__class__ in ARRAYS.raw_types or (isinstance(r, Value) and r.level != self.level) else r
+            for r in raws
+        )
         avals = [Aval(a.shape, a.dtype, a.device) if isinstance(a, Var) else a for a in args]
         shaped = prim.shape(*avals, **kw)
         outs = tuple(self.var(aval) for aval in (shaped if prim.nout != 1 else (shaped,)))

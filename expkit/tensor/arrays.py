@@ -94,7 +94,8 @@ def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Excepti
     if len(places) > 1:
         main = next((device_of(r) for r in arrays if r.ndim), device_of(arrays[0]))
         moved = [
-            transfer(r, main) if r.__class__ in ARRAY_LIBRARIES and r.ndim == 0 and device_of(r) == CPU else r for r in raws
+            transfer(r, main) if r.__class__ in ARRAY_LIBRARIES and r.ndim == 0 and device_of(r) == CPU else r
+            for r in raws
         ]
         if len({device_of(r) for r in moved if r.__class__ in ARRAY_LIBRARIES}) == 1:
             return prim.bind(*moved, **kw)
@@ -111,8 +112,3 @@ def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Excepti
 
 def _parameters(kw: dict[str, Any]) -> str:
     return f" ({', '.join(f'{k}={v}' for k, v in kw.items())})" if kw else ""
-
-
-def refresh_raw_types() -> None:
-    """To be called after an array library has joined ARRAY_LIBRARIES."""
-    handle.install(raw_types=frozenset(ARRAY_LIBRARIES))

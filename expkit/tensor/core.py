@@ -5,46 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from expkit.autograd import functional, handle
+from expkit.autograd import handle, reverse
 from expkit.autograd.handle import Handle, Value, View, wrap
 from expkit.autograd.mode import MODE, tick
-from expkit.autograd.tape import Leaf, Node, Pick, refresh
+from expkit.autograd.tape import Leaf, Pick, refresh
 from expkit.errors import AutogradError, TraceError
 from expkit.tensor import arrays, devices, dtypes, printing
 from expkit.tensor.ops import create, kinds
 from expkit.tensor.ops.convert import as_dtype, raw_convert, to_device_p
 from expkit.tensor.ops.movement import alias_p, permute
-
-
-class Size(tuple):
-    """A shape: a tuple with numel()."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        n = 1
-        for k in self:
-            n *= k
-        return n
-
-    def __repr__(self) -> str:
-        return f"expkit.Size({list(self)})"
-
-
-class RemovableHandle:
-    """Takes a hook away again: handle.remove(), or at the end of a with block."""
-
-    def __init__(self, hooks: dict[int, Any]) -> None:
-        self.hooks, self.id = hooks, tick()
-
-    def remove(self) -> None:
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> "RemovableHandle":
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.remove()
+from expkit.tensor.parts import RemovableHandle, Size, add_hook
 
 
 class Tensor(Handle):
@@ -220,28 +190,30 @@ class Tensor(Handle):
         self.node = None
         return self
 
-    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
         """Adds the gradients of this tensor to `.grad` of the leaves."""
-        functional.backward(self, gradient, retain_graph, create_graph, inputs)
+        reverse.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """hook(grad) is called when this tensor's gradient is known; what it returns, if anything, replaces it."""
         if not self.requires_grad:
             raise AutogradError("cannot register a hook on a tensor that doesn't require gradient")
-        return _hook(self.node, "hooks", hook)
+        return add_hook(self.node, "hooks", hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """hook(tensor) is called after a leaf's .grad has been added to."""
         if self.node.__class__ is not Leaf:
             raise AutogradError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-        return _hook(self.node, "after", hook)
+        return add_hook(self.node, "after", hook)
 
     def retain_grad(self) -> None:
         """Keeps the gradient of a tensor that is no leaf in `.grad`."""
         if not self.requires_grad:
             raise AutogradError("can't retain_grad on Tensor that has requires_grad=False")
         if self.node.__class__ is not Leaf:
-            _hook(self.node, "hooks", lambda g: functional.accumulate(self, g, set()))
+            add_hook(self.node, "hooks", lambda g: reverse.accumulate(self, g, set()))
 
     # ---- values ----
 
@@ -261,7 +233,9 @@ class Tensor(Handle):
             raise RuntimeError("can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         raw = _array(self, "numpy()")
         if raw.__class__ is not np.ndarray and not force:
-            raise TypeError(f"can't convert a {self.device} tensor to numpy. Use .cpu() to copy it to host memory first.")
+            raise TypeError(
+                f"can't convert a {self.device} tensor to numpy. Use .cpu() to copy it to host memory first."
+            )
         return devices.transfer(raw, devices.CPU)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -274,7 +248,9 @@ class Tensor(Handle):
     def __dlpack_device__(self) -> Any:
         return _array(self, "__dlpack_device__").__dlpack_device__()
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> "Tensor":
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False
+    ) -> "Tensor":
         """The tensor in another dtype or on another device: to(dtype), to(device), to(device, dtype), to(other)."""
         for a in args:
             if isinstance(a, Handle):
@@ -297,7 +273,9 @@ class Tensor(Handle):
         return self.to(devices.CPU)
 
     def cuda(self, device: Any = None) -> "Tensor":
-        return self.to(devices.device("cuda", device) if device is None or isinstance(device, int) else devices.device(device))
+        return self.to(
+            devices.device("cuda", device) if device is None or isinstance(device, int) else devices.device(device)
+        )
 
     def type_as(self, other: "Tensor") -> "Tensor":
         return self.to(other.dtype)
@@ -336,7 +314,9 @@ class Tensor(Handle):
     def __bool__(self) -> bool:
         raw = _array(self, "bool()")
         if raw.size != 1:
-            raise RuntimeError(f"Boolean value of Tensor with {'no' if not raw.size else 'more than one'} value{'s' if raw.size else ''} is ambiguous")
+            raise RuntimeError(
+                f"Boolean value of Tensor with {'no' if not raw.size else 'more than one'} value{'s' if raw.size else ''} is ambiguous"
+            )
         return bool(raw.item())
 
     def __int__(self) -> int:
@@ -366,7 +346,9 @@ class Tensor(Handle):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
         if not self.is_leaf:
-            raise RuntimeError("only Tensors created explicitly by the user support the deepcopy protocol; use .detach().clone()")
+            raise RuntimeError(
+                "only Tensors created explicitly by the user support the deepcopy protocol; use .detach().clone()"
+            )
         out = type(self).__new__(type(self))
         memo[id(self)] = out
         out.raw, out.node, out.chain, out.written = self.raw.copy(), None, None, 0
@@ -390,18 +372,9 @@ def _array(x: Tensor, what: str) -> Any:
     return x.raw
 
 
-def _hook(node: Any, slot: str, hook: Callable[..., Any]) -> RemovableHandle:
-    hooks = getattr(node, slot)
-    if hooks is None:
-        hooks = {}
-        setattr(node, slot, hooks)
-    handle_ = RemovableHandle(hooks)
-    hooks[handle_.id] = hook
-    return handle_
-
-
 handle.install(
     tensor=Tensor,
+    raw_types=frozenset(devices.ARRAY_LIBRARIES),
     as_raw=arrays.as_raw,
     shares=arrays.shares,
     owned=arrays.owned,
@@ -413,6 +386,3 @@ handle.install(
     unbroadcast=kinds.unbroadcast,
     convert=raw_convert,
 )
-arrays.refresh_raw_types()
-
-__all__ = ["Node", "RemovableHandle", "Size", "Tensor"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.autograd import handle
 from expkit.errors import DeviceError, did_you_mean
 
 ARRAY_LIBRARIES: dict[type, ModuleType] = {np.ndarray: np}  # array class -> its module; CuPy joins when it is imported
@@ -31,7 +32,9 @@ class device:
             raise TypeError(f"a device is given as 'cpu', 'cuda' or 'cuda:<index>', not as {type(spec).__name__}")
         kind, colon, number = spec.partition(":")
         if kind not in ("cpu", "cuda"):
-            raise DeviceError(f"unknown device {spec!r}: expected cpu, cuda or cuda:<index>.{did_you_mean(kind, ['cpu', 'cuda'])}")
+            raise DeviceError(
+                f"unknown device {spec!r}: expected cpu, cuda or cuda:<index>.{did_you_mean(kind, ['cpu', 'cuda'])}"
+            )
         if colon and not number.isdigit():
             raise DeviceError(f"unknown device {spec!r}: the part after ':' must be a device index")
         self.type = kind
@@ -73,19 +76,27 @@ def device_of(raw: Any) -> device:
 def cupy() -> Any:
     """The CuPy module, with a usable GPU behind it. DeviceError says which of the two is missing."""
     if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is None:
-        raise DeviceError("device 'cuda' needs CuPy, which is not installed: pip install 'expkit[cuda12]' (or [cuda13])")
+        raise DeviceError(
+            "device 'cuda' needs CuPy, which is not installed: pip install 'expkit[cuda12]' (or [cuda13])"
+        )
     module = importlib.import_module("cupy")
     try:
         count = module.cuda.runtime.getDeviceCount()
     except Exception as error:
-        raise DeviceError(f"device 'cuda': CuPy finds no usable NVIDIA GPU or driver ({error}). Use device=cpu.") from None
+        raise DeviceError(
+            f"device 'cuda': CuPy finds no usable NVIDIA GPU or driver ({error}). Use device=cpu."
+        ) from None
     if count == 0:
         raise DeviceError("device 'cuda': this machine has no NVIDIA GPU. Use device=cpu.")
-    ARRAY_LIBRARIES.setdefault(module.ndarray, module)
-    from expkit.tensor.arrays import refresh_raw_types
-
-    refresh_raw_types()
+    join_library(module)
     return module
+
+
+def join_library(module: Any) -> None:
+    """Makes the arrays of another array library raw values of the engine."""
+    if module.ndarray not in ARRAY_LIBRARIES:
+        ARRAY_LIBRARIES[module.ndarray] = module
+        handle.install(raw_types=frozenset(ARRAY_LIBRARIES))
 
 
 def xp_for(where: device) -> Any:

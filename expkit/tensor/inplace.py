@@ -27,7 +27,9 @@ def assign(x: Any, value: Any) -> Any:
         try:
             value = expand(value, *x.shape)
         except ShapeError:
-            raise ShapeError(f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(value.shape)}") from None
+            raise ShapeError(
+                f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(value.shape)}"
+            ) from None
     write(x, value, overwrite_p)
     return x
 

@@ -8,8 +8,8 @@ from expkit.tensor import dtypes
 from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import elementwise as ew
-from expkit.tensor.ops import index, join, matmul, movement, random, reduce
-from expkit.tensor.ops.convert import as_dtype, promote2
+from expkit.tensor.ops import index, join, matmul, movement, random, reduce, softmax, subscript
+from expkit.tensor.ops.convert import as_dtype, cast_p, promote2
 
 METHODS = {
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10 log1p log2
@@ -17,12 +17,13 @@ METHODS = {
         floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp clamp_min clamp_max lerp addcmul addcdiv
         logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge isclose""",
     reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum topk sort argsort max
-        min softmax log_softmax""",
+        min""",
     movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as broadcast_to narrow
         select flip contiguous clone diagonal""",
     join: "repeat repeat_interleave tile chunk split unbind roll",
-    index: """gather scatter scatter_add index_select index_add index_put masked_fill masked_select take_along_dim nonzero diag
-        diag_embed tril triu""",
+    index: "gather scatter scatter_add index_add masked_fill take_along_dim nonzero diag diag_embed tril triu",
+    subscript: "index_select index_put masked_select",
+    softmax: "softmax log_softmax",
     matmul: "matmul mm bmm mv dot outer addmm baddbmm trace",
     random: "bernoulli multinomial",
 }
@@ -33,7 +34,8 @@ INPLACE = {
         pow clamp clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor
         eq ne lt le gt ge""",
     reduce: "cumsum",
-    index: "scatter scatter_add index_add index_put masked_fill tril triu",
+    index: "scatter scatter_add index_add masked_fill tril triu",
+    subscript: "index_put",
     matmul: "addmm baddbmm",
 }
 
@@ -108,7 +110,11 @@ def _cast(d: dtypes.dtype) -> Any:
 
 
 def _rsub(self: Any, other: Any) -> Any:
-    return apply2(ew.sub_p, *promote2(other, self)) if isinstance(other, _NUMBERS) else _foreign(ew.sub, self, other, swap=True)
+    return (
+        apply2(ew.sub_p, *promote2(other, self))
+        if isinstance(other, _NUMBERS)
+        else _foreign(ew.sub, self, other, swap=True)
+    )
 
 
 def attach() -> None:
@@ -138,7 +144,7 @@ def attach() -> None:
         setattr(Tensor, f"__{name}__", ip.inplace(fn))
     for name, value in {
         "__radd__": Tensor.__add__, "__rmul__": Tensor.__mul__, "__rsub__": _rsub, "__neg__": ew.neg, "__abs__": ew.abs,
-        "__invert__": ew.bitwise_not, "__getitem__": index.getitem, "__setitem__": index.setitem, "__hash__": object.__hash__,
+        "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem, "__hash__": object.__hash__,
         "cat": staticmethod(join.cat),
     }.items():  # fmt: skip
         setattr(Tensor, name, value)
@@ -168,8 +174,6 @@ def _bind(prim: Any, a: Any, b: Any) -> Any:
 
 
 def _unbool(x: Any, other: Any) -> Any:
-    from expkit.tensor.ops.convert import cast_p
-
     if getattr(x, "dtype", None) == bool:
         if isinstance(other, float):
             return cast_p.bind(x, dtype=dtypes.float64.dtype)

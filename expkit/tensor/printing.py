@@ -48,7 +48,15 @@ def _body(raw: np.ndarray) -> str:
         raw = raw.astype(np.float32)
     if raw.ndim == 0:
         value = raw.item()
-        return f"{value:.{_options['precision']}f}".rstrip("0") if isinstance(value, float) and np.isfinite(value) and 1e-4 <= abs(value) < 1e6 else f"{value:.4e}" if isinstance(value, float) and np.isfinite(value) and value else str(value) if not isinstance(value, float) or not np.isfinite(value) else "0."
+        return (
+            f"{value:.{_options['precision']}f}".rstrip("0")
+            if isinstance(value, float) and np.isfinite(value) and 1e-4 <= abs(value) < 1e6
+            else f"{value:.4e}"
+            if isinstance(value, float) and np.isfinite(value) and value
+            else str(value)
+            if not isinstance(value, float) or not np.isfinite(value)
+            else "0."
+        )
     with np.printoptions(floatmode="maxprec_equal", suppress=None):
         return np.array2string(
             raw, separator=", ", prefix="tensor(", precision=_options["precision"], threshold=_options["threshold"],

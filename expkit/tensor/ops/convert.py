@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from expkit.autograd.handle import Aval, Handle, Value, wrap
-from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.tensor import devices, dtypes
 from expkit.tensor.ops.kinds import linear
@@ -97,5 +96,3 @@ def require_tensor(x: Any, what: str) -> Any:
     if not isinstance(x, Handle):
         raise TypeError(f"{what}: expected a Tensor, got {type(x).__name__}")
     return x
-
-

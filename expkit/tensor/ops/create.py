@@ -57,7 +57,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     if isinstance(data, Handle):
         out = data if dtype is None else as_dtype(data, dtypes.get(dtype))
         return out if device is None else out.to(device)  # type: ignore[attr-defined]
-    if isinstance(data, np.ndarray) and dtype is None or isinstance(data, np.ndarray) and data.dtype == dtypes.get(dtype).dtype:
+    if (isinstance(data, np.ndarray) and dtype is None) or (
+        isinstance(data, np.ndarray) and data.dtype == dtypes.get(dtype).dtype
+    ):
         return _finish(from_numpy(data).raw, device, False)
     return tensor(data, dtype=dtype, device=device)
 
@@ -77,9 +79,17 @@ def from_dlpack(ext_tensor: Any) -> Any:
     return wrap(xp.from_dlpack(ext_tensor))
 
 
-def full(size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full(
+    size: Sequence[int], fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """A tensor of one value; its dtype is the value's unless given."""
-    d = dtypes.get(dtype) if dtype is not None else fill_value.dtype if isinstance(fill_value, Handle) else dtypes.get(type(fill_value))  # type: ignore[attr-defined]
+    d = (
+        dtypes.get(dtype)
+        if dtype is not None
+        else fill_value.dtype
+        if isinstance(fill_value, Handle)
+        else dtypes.get(type(fill_value))
+    )  # type: ignore[attr-defined]
     value = fill_value.item() if isinstance(fill_value, Handle) else fill_value  # type: ignore[attr-defined]
     where = devices.resolve(device)
     xp = devices.xp_for(where)
@@ -113,12 +123,22 @@ ones, ones_like = _filled("ones", 1, "A tensor of ones.")
 empty, empty_like = _filled("empty", 0, "A tensor to be written to (zeros, so that a run can be repeated).")
 
 
-def full_like(input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full_like(
+    input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """A tensor of one value with the shape, dtype and device of `input`."""
-    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+    return full(
+        tuple(input.shape),
+        fill_value,
+        dtype=dtype or input.dtype,
+        device=device or input.device,
+        requires_grad=requires_grad,
+    )
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """start, start + step, ... below end. int64 for ints, else the default dtype."""
     if end is None:
         start, end = 0, start
@@ -131,7 +151,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     return _finish(raw, device, requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """`steps` evenly spaced values from start to end, both included."""
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -160,5 +182,3 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
         grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
-
-

@@ -15,13 +15,16 @@ from expkit.autograd.tape import apply, apply1, apply2
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import special
-from expkit.tensor.ops.convert import as_dtype, floating, promote, promote2, require_tensor
+from expkit.tensor.ops.convert import as_dtype, constant, floating, promote, promote2, require_tensor
 from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary
+from expkit.tensor.ops.movement import clone
 
 # ---- one argument ----------------------------------------------------------------------------------------------------
 
 neg_p = unary("neg", np.negative, lambda g, _out, _x: -g)
-abs_p = unary("abs", np.absolute, lambda g, _out, x: g * sign_p(x), shape=lambda x: Aval(x.shape, _real(x.dtype), x.device))
+abs_p = unary(
+    "abs", np.absolute, lambda g, _out, x: g * sign_p(x), shape=lambda x: Aval(x.shape, _real(x.dtype), x.device)
+)
 sign_p = unary("sign", np.sign, lambda g, _out, _x: None)
 exp_p = unary("exp", np.exp, lambda g, out, _x: g * out)
 expm1_p = unary("expm1", np.expm1, lambda g, out, _x: g * (out + 1))
@@ -74,9 +77,15 @@ sub_p = binary("sub", np.subtract, (lambda g, _out, _x, _y: g, lambda g, _out, _
 mul_p = binary("mul", np.multiply, (lambda g, _out, _x, y: g * y, lambda g, _out, x, _y: g * x))
 div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, out, _x, y: -g * out / y))
 pow_p = binary("pow", np.power, (lambda g, _out, x, y: g * _pow_x(x, y), lambda g, out, x, _y: g * _pow_y(out, x)))
-atan2_p = binary("atan2", np.arctan2, (lambda g, _out, x, y: g * y / (x * x + y * y), lambda g, _out, x, y: -g * x / (x * x + y * y)))
-maximum_p = binary("maximum", np.maximum, (lambda g, _out, x, y: g * _first(x, y, ge_p), lambda g, _out, x, y: g * _first(y, x, ge_p)))
-minimum_p = binary("minimum", np.minimum, (lambda g, _out, x, y: g * _first(x, y, le_p), lambda g, _out, x, y: g * _first(y, x, le_p)))
+atan2_p = binary(
+    "atan2", np.arctan2, (lambda g, _out, x, y: g * y / (x * x + y * y), lambda g, _out, x, y: -g * x / (x * x + y * y))
+)
+maximum_p = binary(
+    "maximum", np.maximum, (lambda g, _out, x, y: g * _first(x, y, ge_p), lambda g, _out, x, y: g * _first(y, x, ge_p))
+)
+minimum_p = binary(
+    "minimum", np.minimum, (lambda g, _out, x, y: g * _first(x, y, le_p), lambda g, _out, x, y: g * _first(y, x, le_p))
+)
 logaddexp_p = binary(
     "logaddexp", np.logaddexp, (lambda g, out, x, _y: g * exp_p(x - out), lambda g, out, _x, y: g * exp_p(y - out))
 )
@@ -92,7 +101,8 @@ eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p =
     }.items()
 )  # fmt: skip
 bitwise_and_p, bitwise_or_p, bitwise_xor_p = (
-    binary(f"bitwise_{name}", fn) for name, fn in {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}.items()
+    binary(f"bitwise_{name}", fn)
+    for name, fn in {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}.items()
 )
 where_p = elementwise(
     "where",
@@ -148,12 +158,6 @@ def _whole(prim: Any, doc: str) -> Callable[..., Any]:
     fn.__name__ = fn.__qualname__ = prim.name
     fn.__doc__ = doc
     return fn
-
-
-def clone(x: Any) -> Any:
-    from expkit.tensor.ops.movement import clone as copy
-
-    return copy(x)
 
 
 exp = _unary(exp_p, "e to the power of each element.")
@@ -262,24 +266,15 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', not {rounding_mode!r}")
 
 
-def where(condition: Any, input: Any = None, other: Any = None) -> Any:
-    """input where the condition holds, other elsewhere; all are broadcast."""
-    if input is None and other is None:
-        from expkit.tensor.ops.index import nonzero
-
-        return nonzero(condition, as_tuple=True)
-    if condition.raw.dtype != BOOL:
-        raise TypeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {dtypes.of(condition.raw)}")
-    if not isinstance(input, Handle) and not isinstance(other, Handle):
-        d = dtypes.result_type(input, other)
-        input = full_like(condition, input, d)
-    return apply(where_p, condition, *promote(input, other))
+def choose(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition (a bool tensor) holds, y elsewhere; x and y are promoted."""
+    if not isinstance(x, Handle) and not isinstance(y, Handle):
+        x = full_like(condition, x, dtypes.result_type(x, y))
+    return apply(where_p, condition, *promote(x, y))
 
 
 def full_like(x: Any, value: Any, d: dtypes.dtype) -> Any:
     """A 0-d tensor of a number beside x."""
-    from expkit.tensor.ops.convert import constant
-
     return constant(value, d, x)
 
 
@@ -336,6 +331,6 @@ def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf
     if not d.is_floating_point:
         return input
     limits = dtypes.finfo(d)
-    out = where(isnan(input), nan, input)
-    out = where(eq(input, math.inf), limits.max if posinf is None else posinf, out)
-    return where(eq(input, -math.inf), limits.min if neginf is None else neginf, out)
+    out = choose(isnan(input), nan, input)
+    out = choose(eq(input, math.inf), limits.max if posinf is None else posinf, out)
+    return choose(eq(input, -math.inf), limits.min if neginf is None else neginf, out)

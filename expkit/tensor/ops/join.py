@@ -33,9 +33,13 @@ def _pad_batch(_size: int, values: list[Any], _mapped: list[bool], kw: dict[str,
 pad_p = Primitive(  # widths >= 0
     "pad",
     _pad,
-    lambda x, *, widths, value: Aval(tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype, x.device),
+    lambda x, *, widths, value: Aval(
+        tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype, x.device
+    ),
     lambda g, _out, _x, *, widths, value: _unpad(g, widths),
-    jvp=lambda tangents, _out, _primals, kw: None if tangents[0] is None else pad_p(tangents[0], widths=kw["widths"], value=0),
+    jvp=lambda tangents, _out, _primals, kw: (
+        None if tangents[0] is None else pad_p(tangents[0], widths=kw["widths"], value=0)
+    ),
     batch=_pad_batch,
 )
 
@@ -50,7 +54,9 @@ def _cat_joint(g: Any, _out: Any, *_xs: Any, axis: int) -> list[Any]:
     parts, start = [], 0
     for x in _xs:
         n = x.shape[axis]
-        parts.append(slice_p(g, spans=tuple((start, start + n, 1) if i == axis else (0, k, 1) for i, k in enumerate(g.shape))))
+        parts.append(
+            slice_p(g, spans=tuple((start, start + n, 1) if i == axis else (0, k, 1) for i, k in enumerate(g.shape)))
+        )
         start += n
     return parts
 
@@ -65,7 +71,9 @@ cat_p = Primitive(
     _cat_shape,
     joint=_cat_joint,
     jvp=_cat_push,
-    batch=lambda size, values, mapped, kw: cat_p(*(materialize(size, v, m) for v, m in zip(values, mapped, strict=True)), axis=kw["axis"] + 1),
+    batch=lambda size, values, mapped, kw: cat_p(
+        *(materialize(size, v, m) for v, m in zip(values, mapped, strict=True)), axis=kw["axis"] + 1
+    ),
 )
 
 # ---- functions -------------------------------------------------------------------------------------------------------
@@ -78,7 +86,9 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, 
     if isinstance(split_size_or_sections, list | tuple):
         lengths = list(split_size_or_sections)
         if builtins.sum(lengths) != n:
-            raise RuntimeError(f"split expects split_sizes to sum exactly to {n} (input tensor's size at dimension {at}), but got {lengths}")
+            raise RuntimeError(
+                f"split expects split_sizes to sum exactly to {n} (input tensor's size at dimension {at}), but got {lengths}"
+            )
     else:
         size = int(split_size_or_sections)
         if size < 0 or (size == 0 and n):
@@ -111,8 +121,12 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     if xs[0].ndim == 0:
         raise ShapeError("zero-dimensional tensor (at position 0) cannot be concatenated")
     for i, x in enumerate(xs):
-        if x.ndim != xs[0].ndim or any(a != b for k, (a, b) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if k != at):
-            raise ShapeError(f"cat: sizes of tensors must match except in dimension {at}; got {tuple(xs[0].shape)} and {tuple(x.shape)} (tensor {i})")
+        if x.ndim != xs[0].ndim or any(
+            a != b for k, (a, b) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if k != at
+        ):
+            raise ShapeError(
+                f"cat: sizes of tensors must match except in dimension {at}; got {tuple(xs[0].shape)} and {tuple(x.shape)} (tensor {i})"
+            )
     return apply(cat_p, *xs, axis=at)
 
 
@@ -122,7 +136,9 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
         raise RuntimeError("stack expects a non-empty list of Tensors")
     for i, x in enumerate(tensors):
         if tuple(x.shape) != tuple(tensors[0].shape):
-            raise ShapeError(f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at entry 0 and {list(x.shape)} at entry {i}")
+            raise ShapeError(
+                f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at entry 0 and {list(x.shape)} at entry {i}"
+            )
     return cat([unsqueeze(x, dim) for x in tensors], dim_of(dim, tensors[0].ndim + 1))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.errors import ShapeError
+from expkit.tensor.arrays import zeros_like as zeros_raw
 
 BOOL = np.dtype(bool)
 
@@ -21,7 +22,9 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
             if out[i] == 1:
                 out[i] = size
             elif size not in (1, out[i]):
-                raise ShapeError(f"shapes {' and '.join(map(str, shapes))} do not fit: sizes {out[i]} and {size} at dimension {i}")
+                raise ShapeError(
+                    f"shapes {' and '.join(map(str, shapes))} do not fit: sizes {out[i]} and {size} at dimension {i}"
+                )
     return tuple(out)
 
 
@@ -168,12 +171,6 @@ def _put(view: Primitive, batch_kw: Callable[[int, dict[str, Any]], dict[str, An
     return put
 
 
-def zeros_raw(like: Any, shape: tuple[int, ...] | None = None) -> Any:
-    from expkit.tensor.arrays import zeros_like
-
-    return zeros_like(like, shape)
-
-
 # ---- reductions ------------------------------------------------------------------------------------------------------
 
 
@@ -209,7 +206,11 @@ def push_bilinear(prim: Primitive) -> Callable[..., Any]:
     """Forward mode of a primitive that is linear in each of its first two arguments."""
 
     def jvp(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
-        parts = [prim(t, primals[1], **kw) if i == 0 else prim(primals[0], t, **kw) for i, t in enumerate(tangents) if t is not None]
+        parts = [
+            prim(t, primals[1], **kw) if i == 0 else prim(primals[0], t, **kw)
+            for i, t in enumerate(tangents)
+            if t is not None
+        ]
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     return jvp
@@ -243,7 +244,12 @@ reshape_p = linear(
     aliases=True,
 )
 expand_p = linear(  # of equal rank: axes of size one are repeated
-    "expand", _expand, _reshape_shape, lambda g, _x, *, shape: unbroadcast(g, tuple(_x.shape)), batch_kw=_batch_shape, aliases=True
+    "expand",
+    _expand,
+    _reshape_shape,
+    lambda g, _x, *, shape: unbroadcast(g, tuple(_x.shape)),
+    batch_kw=_batch_shape,
+    aliases=True,
 )
 sum_p = reduction(
     "sum",

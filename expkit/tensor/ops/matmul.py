@@ -95,7 +95,9 @@ def _linear_batch(size: int, values: list[Any], mapped: list[bool], _kw: dict[st
         out = linear_p(x, w)
         out = out if mapped[0] else reshape_p(out, shape=(1, *out.shape))
     else:
-        flat = matmul_p(reshape_p(x, shape=(x.shape[0] if mapped[0] else 1, -1 if 0 not in x.shape else 0, x.shape[-1])), swap(w))
+        flat = matmul_p(
+            reshape_p(x, shape=(x.shape[0] if mapped[0] else 1, -1 if 0 not in x.shape else 0, x.shape[-1])), swap(w)
+        )
         lead = tuple(x.shape[1:-1] if mapped[0] else x.shape[:-1])
         out = reshape_p(flat, shape=(size, *lead, flat.shape[-1]))
     if b:
@@ -195,7 +197,9 @@ def _added(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """y = x Wᵀ + b.   x: (..., in), W: (out, in), b: (out,) -> (..., out)"""
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
-        raise ShapeError(f"linear: mat1 and mat2 shapes cannot be multiplied ({_times(input)} and {'x'.join(map(str, tuple(weight.shape)[::-1]))})")
+        raise ShapeError(
+            f"linear: mat1 and mat2 shapes cannot be multiplied ({_times(input)} and {'x'.join(map(str, tuple(weight.shape)[::-1]))})"
+        )
     if bias is None:
         return apply(linear_p, *promote(input, weight))
     if tuple(bias.shape) != (weight.shape[0],):
@@ -207,12 +211,16 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     """The contraction over the last n axes of a and the first n of b, or over two given lists of axes."""
-    first, second = (list(range(a.ndim - dims, a.ndim)), list(range(dims))) if isinstance(dims, int) else map(list, dims)
+    first, second = (
+        (list(range(a.ndim - dims, a.ndim)), list(range(dims))) if isinstance(dims, int) else map(list, dims)
+    )
     first, second = [d % a.ndim for d in first], [d % b.ndim for d in second]
     free_a = [d for d in range(a.ndim) if d not in first]
     free_b = [d for d in range(b.ndim) if d not in second]
     if [a.shape[d] for d in first] != [b.shape[d] for d in second]:
-        raise ShapeError(f"tensordot: contracted sizes differ: {[a.shape[d] for d in first]} and {[b.shape[d] for d in second]}")
+        raise ShapeError(
+            f"tensordot: contracted sizes differ: {[a.shape[d] for d in first]} and {[b.shape[d] for d in second]}"
+        )
     k = int(np.prod([a.shape[d] for d in first], dtype=int))
     left = reshape(permute(a, (*free_a, *first)), int(np.prod([a.shape[d] for d in free_a], dtype=int)), k)
     right = reshape(permute(b, (*second, *free_b)), k, int(np.prod([b.shape[d] for d in free_b], dtype=int)))
@@ -250,7 +258,10 @@ def _parse(equation: str, xs: list[Any]) -> tuple[list[list[str]], list[str]]:
             raise ValueError(f"einsum(): the subscripts {term!r} do not match a tensor of {x.ndim} dimensions")
         wide = max(wide, n if "..." in term else 0)
     free = [c for c in _LETTERS if c not in spec][:wide]
-    full = [list(t.replace("...", "".join(free[wide - (x.ndim - len(t) + 3) :]) if "..." in t else "")) for t, x in zip(terms, xs, strict=True)]
+    full = [
+        list(t.replace("...", "".join(free[wide - (x.ndim - len(t) + 3) :]) if "..." in t else ""))
+        for t, x in zip(terms, xs, strict=True)
+    ]
     if arrow:
         return full, list(output.replace("...", "".join(free)))
     counts = "".join(terms).replace(".", "")
@@ -301,5 +312,3 @@ def trace(input: Any) -> Any:
     if input.ndim != 2:
         raise ShapeError(f"trace: expected a matrix, but got tensor with dim {input.ndim}")
     return sum_(diagonal(input))
-
-

@@ -8,7 +8,7 @@ import numpy as np
 
 from expkit.autograd.handle import ARRAYS, Aval
 from expkit.autograd.primitive import Primitive
-from expkit.autograd.tape import apply, apply1
+from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.kinds import linear, materialize, reshape_p, shifted, spread, zeros_raw
@@ -77,12 +77,8 @@ def _diagonal_shape(shape: tuple[int, ...], offset: int, axes: tuple[int, int]) 
     return (*(n for i, n in enumerate(shape) if i not in axes), length)
 
 
-copy_p = linear(
-    "copy", lambda x: x.copy(), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}
-)
-alias_p = linear(
-    "alias", lambda x: x[...], lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}, aliases=True
-)
+copy_p = linear("copy", lambda x: x.copy(), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {})
+alias_p = linear("alias", lambda x: x[...], lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}, aliases=True)
 contiguous_p = linear(
     "contiguous", lambda x: xp_of(x).ascontiguousarray(x), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}
 )
@@ -158,7 +154,12 @@ def reshape(input: Any, *shape: Any) -> Any:
 def view(input: Any, *shape: Any) -> Any:
     """As reshape, but never copies: ShapeError where the strides do not allow it. view(dtype) is not supported."""
     out = reshape(input, *shape)
-    if _numel(out.shape) and out.chain is None and not isinstance(input.raw, type(None)) and not ARRAYS.shares(input.raw, out.raw):
+    if (
+        _numel(out.shape)
+        and out.chain is None
+        and not isinstance(input.raw, type(None))
+        and not ARRAYS.shares(input.raw, out.raw)
+    ):
         raise ShapeError("view size is not compatible with input tensor's size and stride. Use .reshape(...) instead.")
     return out
 
@@ -210,7 +211,9 @@ def expand(input: Any, *size: Any) -> Any:
     full = tuple(have[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(target))
     for i, n in enumerate(full):
         if n < 0 or (i >= lead and have[i - lead] not in (1, n)):
-            raise ShapeError(f"The expanded size of the tensor ({n}) must match the existing size at dimension {i}: {list(have)} to {list(target)}")
+            raise ShapeError(
+                f"The expanded size of the tensor ({n}) must match the existing size at dimension {i}: {list(have)} to {list(target)}"
+            )
     return spread(input, full) if full != have else apply1(alias_p, input)
 
 
@@ -272,7 +275,9 @@ def select(input: Any, dim: int, index: int) -> Any:
     at = dim_of(dim, input.ndim)
     n = input.shape[at]
     if not -n <= index < n:
-        raise IndexError(f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {at}")
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {at}"
+        )
     return squeeze(narrow(input, at, int(index) % n, 1), at)
 
 
@@ -304,5 +309,3 @@ def detach(input: Any) -> Any:
     """The same memory, cut off from the history."""
     out = ARRAYS.tensor.alias(input)  # type: ignore[attr-defined]
     return out
-
-

@@ -17,7 +17,9 @@ from expkit.autograd.tape import apply
 from expkit.errors import AutogradError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.movement import sizes
+from expkit.tensor.ops.reduce import argsort
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
@@ -161,7 +163,9 @@ def _levels() -> list[Any]:
     return [i for i in MODE.stack if i.kind == "vmap"]
 
 
-def draw(shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device) -> Any:
+def draw(
+    shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device
+) -> Any:
     """finish(words as a tensor, count) of fresh random words, in `shape`; under vmap as its randomness says."""
     opened = _levels()
     if any(level.randomness == "error" for level in opened):
@@ -187,7 +191,9 @@ def _options(dtype: Any, device: Any) -> tuple[dtypes.dtype, devices.device]:
     return d, devices.resolve(device)
 
 
-def _float_draw(prim: Primitive, shape: tuple[int, ...], generator: Any, dtype: Any, device: Any, requires_grad: bool) -> Any:
+def _float_draw(
+    prim: Primitive, shape: tuple[int, ...], generator: Any, dtype: Any, device: Any, requires_grad: bool
+) -> Any:
     d, where = _options(dtype, device)
     if not d.is_floating_point:
         raise TypeError(f"{prim.name} random numbers need a floating-point dtype, not {d}")
@@ -195,19 +201,36 @@ def _float_draw(prim: Primitive, shape: tuple[int, ...], generator: Any, dtype: 
     return out.requires_grad_() if requires_grad else out
 
 
-def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """Uniform on [0, 1)."""
     return _float_draw(uniform_p, sizes(size), generator, dtype, device, requires_grad)
 
 
-def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """Standard normal."""
     return _float_draw(normal_p, sizes(size), generator, dtype, device, requires_grad)
 
 
 def _like(fn: Any) -> Any:
-    def like(input: Any, *, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Any:
-        return fn(*input.shape, dtype=dtype or input.dtype, device=device or input.device, generator=generator, requires_grad=requires_grad)
+    def like(
+        input: Any,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+        generator: Generator | None = None,
+        requires_grad: bool = False,
+    ) -> Any:
+        return fn(
+            *input.shape,
+            dtype=dtype or input.dtype,
+            device=device or input.device,
+            generator=generator,
+            requires_grad=requires_grad,
+        )
 
     like.__name__ = like.__qualname__ = f"{fn.__name__}_like"
     like.__doc__ = f"As {fn.__name__}, with the shape, dtype and device of `input`."
@@ -217,7 +240,15 @@ def _like(fn: Any) -> Any:
 rand_like, randn_like = _like(rand), _like(randn)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Any:
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = dtypes.int64,
+    device: Any = None,
+) -> Any:
     """Integers on [low, high), also randint(high, size). 64 random bits each, so the bias is below 2**-32 for ranges up to 2**32."""
     if size is None:
         low, high, size = 0, low, high
@@ -226,7 +257,13 @@ def randint(low: int, high: Any = None, size: Any = None, *, generator: Generato
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     d = dtypes.get(dtype)
-    return draw(sizes((size,)), 2, lambda w: apply(integers_p, w, low=int(low), high=int(high), dtype=d.dtype), generator, devices.resolve(device))
+    return draw(
+        sizes((size,)),
+        2,
+        lambda w: apply(integers_p, w, low=int(low), high=int(high), dtype=d.dtype),
+        generator,
+        devices.resolve(device),
+    )
 
 
 def _integers(bits: Any, *, low: int, high: int, dtype: Any) -> Any:
@@ -240,12 +277,15 @@ integers_p = Primitive("integers", _integers, lambda b, *, low, high, dtype: Ava
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Any:
     """A random order of 0 ... n-1: the order that sorts n random 64-bit words."""
-    from expkit.tensor.ops.convert import as_dtype
-    from expkit.tensor.ops.reduce import argsort
-
     if n < 0:
         raise RuntimeError(f"randperm: n must be non-negative, got {n}")
-    keys = draw((n,), 2, lambda w: apply(integers_p, w, low=0, high=2**63 - 1, dtype=np.dtype(np.int64)), generator, devices.resolve(device))
+    keys = draw(
+        (n,),
+        2,
+        lambda w: apply(integers_p, w, low=0, high=2**63 - 1, dtype=np.dtype(np.int64)),
+        generator,
+        devices.resolve(device),
+    )
     return as_dtype(argsort(keys), dtypes.get(dtype))
 
 
@@ -255,7 +295,15 @@ def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
     return (u < input).to(input.dtype)
 
 
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Any:
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+) -> Any:
     """Normal with the given mean and standard deviation: tensors (their shape), or numbers with a size."""
     like = next((x for x in (mean, std) if hasattr(x, "raw")), None)
     if like is None:
@@ -279,7 +327,9 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
         out = (u.unsqueeze(-1) >= edges.unsqueeze(1)).sum(-1).clamp(max=n - 1)
     else:
         if num_samples > n:
-            raise RuntimeError(f"cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {n})")
+            raise RuntimeError(
+                f"cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {n})"
+            )
         u = rand(rows, n, generator=generator, device=input.device, dtype=input.dtype)
         out = ((1 - u).log() / weights).topk(num_samples, -1).indices
     return out if input.ndim == 2 else out.reshape(num_samples)

@@ -14,11 +14,25 @@ from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import (
-    add, div, eq_p, exp, isnan_p, log, logical_or_p, maximum, minimum, mul, sqrt, square, sub, where,
+    add,
+    choose,
+    div,
+    eq_p,
+    exp,
+    isnan_p,
+    log,
+    logical_or_p,
+    maximum,
+    minimum,
+    mul,
+    sqrt,
+    square,
+    sub,
 )  # fmt: skip
 from expkit.tensor.ops.index import gather_p
+from expkit.tensor.ops.join import cat_p
 from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p, zeros_raw
-from expkit.tensor.ops.movement import dim_of, dims_of, flatten, flip_p, squeeze
+from expkit.tensor.ops.movement import dim_of, dims_of, flatten, flip_p, slice_p, squeeze
 
 INT = np.dtype(np.int64)
 
@@ -55,9 +69,7 @@ def _argbatch(prim_name: str) -> Any:
 
 
 argmax_p, argmin_p = (
-    Primitive(
-        name, impl, lambda x, *, axis: reduced(x, (axis,), INT), batch=_argbatch(name)
-    )
+    Primitive(name, impl, lambda x, *, axis: reduced(x, (axis,), INT), batch=_argbatch(name))
     for name, impl in {
         "argmax": lambda x, *, axis: x.argmax(axis),
         "argmin": lambda x, *, axis: x.argmin(axis),
@@ -86,21 +98,21 @@ def _exclusive(x: Any, axis: int) -> Any:
     parts = []
     for i in range(n):
         others = [k for k in range(n) if k != i]
-        taken = index_p(x, axis, others)
+        taken = _entries(x, axis, others)
         parts.append(prod_p(taken, axis=axis))
     return parts
 
 
-def index_p(x: Any, axis: int, places: list[int]) -> Any:
-    from expkit.tensor.ops.join import cat_p
+def _entries(x: Any, axis: int, places: list[int]) -> Any:
+    """Some entries of an axis, side by side."""
 
     spans = [tuple((k, k + 1, 1) if a == axis else (0, n, 1) for a, n in enumerate(x.shape)) for k in places]
-    return cat_p(*(slice_p(x, spans=s) for s in spans), axis=axis) if places else slice_p(x, spans=tuple((0, 0, 1) if a == axis else (0, n, 1) for a, n in enumerate(x.shape)))
+    if not places:
+        return slice_p(x, spans=tuple((0, 0, 1) if a == axis else (0, n, 1) for a, n in enumerate(x.shape)))
+    return cat_p(*(slice_p(x, spans=s) for s in spans), axis=axis)
 
 
 def _prod_vjp(g: Any, _out: Any, x: Any, *, axis: int) -> Any:
-    from expkit.tensor.ops.join import cat_p
-
     shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
     if x.shape[axis] == 0:
         return zeros_raw(x)
@@ -113,7 +125,9 @@ def _prod_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str,
         return None
     x, axis = primals[0], kw["axis"]
     shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
-    one = _prod_vjp(reshape_p(zeros_raw(x, shape) + 1, shape=tuple(n for i, n in enumerate(shape) if i != axis)), None, x, axis=axis)
+    one = _prod_vjp(
+        reshape_p(zeros_raw(x, shape) + 1, shape=tuple(n for i, n in enumerate(shape) if i != axis)), None, x, axis=axis
+    )
     return sum_p(tangents[0] * one, axes=(axis,))
 
 
@@ -176,7 +190,9 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return _finish(mul(total, 1.0 / n) if n else mul(total, math.nan), x, axes, keepdim)
 
 
-def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+def var(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Any:
     """The variance over `dim`: squared distances from the mean, divided by n - correction (1 unless given)."""
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
@@ -187,19 +203,25 @@ def var(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool
     return mul(total, 1.0 / n) if n > 0 else mul(total, math.nan) if n == 0 or not n else div(total, 0.0)
 
 
-def std(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Any:
+def std(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Any:
     """The standard deviation over `dim`."""
     return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
-def var_mean(input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> tuple[Any, Any]:
+def var_mean(
+    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Any, Any]:
     """(variance, mean) over `dim`."""
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
 
 
 def _nonempty(input: Any, axes: tuple[int, ...], what: str) -> None:
     if any(input.shape[a] == 0 for a in axes):
-        raise ShapeError(f"{what}(): cannot reduce over a dimension of size 0 (shape {tuple(input.shape)}): it has no identity")
+        raise ShapeError(
+            f"{what}(): cannot reduce over a dimension of size 0 (shape {tuple(input.shape)}): it has no identity"
+        )
 
 
 def _extremum(prim: Primitive, doc: str) -> Any:
@@ -256,7 +278,9 @@ def _with_indices(name: str, whole: Any, arg: Any, pair: Any) -> Any:
         return result(values, index) if keepdim else result(squeeze(values, at), squeeze(index, at))
 
     fn.__name__ = fn.__qualname__ = name
-    fn.__doc__ = f"{name}(input): of all elements; {name}(input, dim): (values, indices); {name}(input, other): elementwise."
+    fn.__doc__ = (
+        f"{name}(input): of all elements; {name}(input, dim): (values, indices); {name}(input, other): elementwise."
+    )
     return fn
 
 
@@ -305,7 +329,7 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     x = floating(input)
     axes = dims_of(dim, x.ndim)
     top = amax(x, axes or None, keepdim=True).detach()
-    top = where(top.isfinite(), top, 0.0)
+    top = choose(top.isfinite(), top, 0.0)
     total = add(log(sum(exp(sub(x, top)), axes or None, keepdim=True)), top)
     return total if keepdim else squeeze(total, axes) if axes else total
 
@@ -330,7 +354,7 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> 
 def _safe_sqrt(x: Any) -> Any:
     """The square root with gradient 0 at 0 (the subgradient of the norm)."""
     zero = x == 0
-    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
+    return choose(zero, 0.0, sqrt(where(zero, 1.0, x)))
 
 
 def count_nonzero(input: Any, dim: Any = None) -> Any:
@@ -361,67 +385,8 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     """(values, indices) of the k largest (smallest) elements along `dim`, in order."""
     at = dim_of(dim, input.ndim)
     if not 0 <= k <= (input.shape[at] if input.ndim else 1):
-        raise RuntimeError(f"selected index k out of range: k={k} for a dimension of size {input.shape[at] if input.ndim else 1}")
+        raise RuntimeError(
+            f"selected index k out of range: k={k} for a dimension of size {input.shape[at] if input.ndim else 1}"
+        )
     values, index = sort(input, dim, descending=largest)
     return _TopK(values, index) if input.ndim == 0 else _TopK(values.narrow(at, 0, k), index.narrow(at, 0, k))
-
-
-def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    return out * (g - keep(sum_p(g * out, axes=(axis,)), out, (axis,)))
-
-
-def _softmax(x: Any, *, axis: int) -> Any:
-    e = np.exp(x - x.max(axis, keepdims=True))
-    e /= e.sum(axis, keepdims=True)
-    return e
-
-
-def _log_softmax(x: Any, *, axis: int) -> Any:
-    shifted = x - x.max(axis, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis, keepdims=True))
-    return shifted
-
-
-def _log_softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    from expkit.tensor.ops.elementwise import exp_p
-
-    return g - exp_p(out) * keep(sum_p(g, axes=(axis,)), out, (axis,))
-
-
-def _log_softmax_push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:
-    from expkit.tensor.ops.elementwise import exp_p
-
-    t, axis = tangents[0], kw["axis"]
-    return None if t is None else t - keep(sum_p(t * exp_p(out), axes=(axis,)), out, (axis,))
-
-
-softmax_p = Primitive(
-    "softmax",
-    _softmax,
-    lambda x, *, axis: x,
-    _softmax_vjp,
-    jvp=lambda tangents, out, _primals, kw: None if tangents[0] is None else _softmax_vjp(tangents[0], out, None, **kw),
-    batch=lambda size, values, mapped, kw: softmax_p(values[0], axis=kw["axis"] + 1),
-)
-log_softmax_p = Primitive(
-    "log_softmax",
-    _log_softmax,
-    lambda x, *, axis: x,
-    _log_softmax_vjp,
-    jvp=_log_softmax_push,
-    batch=lambda size, values, mapped, kw: log_softmax_p(values[0], axis=kw["axis"] + 1),
-)
-
-
-def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
-    """exp(x) / sum(exp(x)) along `dim`."""
-    x = floating(input if dtype is None else as_dtype(input, dtypes.get(dtype)))
-    return apply1(softmax_p, x, axis=dim_of(dim, x.ndim)) if x.ndim else exp(sub(x, x))
-
-
-def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
-    """log(softmax(x)) along `dim`, without overflow or loss of precision."""
-    x = floating(input if dtype is None else as_dtype(input, dtypes.get(dtype)))
-    return apply1(log_softmax_p, x, axis=dim_of(dim, x.ndim)) if x.ndim else sub(x, x)
-
-

@@ -1,0 +1,142 @@
+"""Reverse mode on the tape, as torch.autograd: `backward` into .grad, `grad` as values."""
+
+from typing import Any
+
+from expkit.autograd.handle import ARRAYS, Handle, aval_of, wrap
+from expkit.autograd.mode import MODE, set_grad_enabled
+from expkit.autograd.tape import Leaf, raw_of, run
+from expkit.errors import AutogradError, ShapeError
+
+
+def _seed(out: Any, g: Any, create_graph: bool, what: str) -> Any:
+    """The gradient to start from: ones for a one-element output, else what the caller gives."""
+    if g is None:
+        if numel(out.raw.shape) != 1:
+            raise AutogradError(
+                f"{what}: grad can be implicitly created only for scalar outputs; this one has shape {tuple(out.raw.shape)}. Pass the gradient."
+            )
+        raw = ARRAYS.ones(aval_of(out.raw))
+        return wrap(raw) if create_graph else raw
+    if not isinstance(g, Handle):
+        raise TypeError(f"{what}: gradients must be Tensors or None, not {type(g).__name__}")
+    if tuple(g.raw.shape) != tuple(out.raw.shape):
+        raise ShapeError(f"{what}: the gradient has shape {tuple(g.raw.shape)}, the output {tuple(out.raw.shape)}")
+    if g.raw.dtype != out.raw.dtype:
+        g = ARRAYS.convert(g, out.raw.dtype)
+    return g if create_graph else g.raw
+
+
+def numel(shape: tuple[int, ...]) -> int:
+    n = 1
+    for size in shape:
+        n *= size
+    return n
+
+
+def _as_list(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, list | tuple) else [x]
+
+
+def _roots(outputs: list[Any], grads: list[Any], create_graph: bool, what: str) -> list[tuple[Any, Any]]:
+    if len(grads) != len(outputs):
+        raise ValueError(f"{what}: {len(outputs)} outputs but {len(grads)} gradients")
+    roots = []
+    for out, g in zip(outputs, grads, strict=True):
+        if not out.requires_grad:  # brings a stale view up to date as well
+            raise AutogradError(
+                f"{what}: an output (shape {tuple(out.raw.shape)}) does not require grad and has no grad_fn"
+            )
+        roots.append((out.node, _seed(out, g, create_graph, what)))
+    return roots
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Adds the gradients of `tensors` to `.grad` of the leaves (or of `inputs` only), as torch.autograd.backward."""
+    outputs = _as_list(tensors)
+    seeds = [None] * len(outputs) if grad_tensors is None else _as_list(grad_tensors)
+    roots = _roots(outputs, seeds, create_graph, "backward()")
+    targets = None if inputs is None else [_edge(x, "backward(inputs=...)") for x in _as_list(inputs)]
+    found = _run(roots, targets, retain_graph, create_graph)
+    held = {id(x.node): x for x in _as_list(inputs)} if inputs is not None else {}
+    given: set[int] = {id(raw_of(g)) for _, g in roots}
+    for edge, g in found.items():
+        target = edge.ref() if edge.__class__ is Leaf else held.get(id(edge))
+        if target is not None:
+            accumulate(target, g, given)
+        for hook in list((getattr(edge, "after", None) or {}).values()):
+            hook(target)
+
+
+def _edge(x: Any, what: str) -> Any:
+    if not isinstance(x, Handle) or not x.requires_grad:  # type: ignore[attr-defined]
+        raise AutogradError(f"{what}: one of the tensors does not require grad")
+    return x.node
+
+
+def _run(roots: Any, targets: Any, retain_graph: bool | None, create_graph: bool) -> dict[Any, Any]:
+    retain = create_graph if retain_graph is None else retain_graph
+    with set_grad_enabled((MODE.grad and create_graph) or bool(MODE.special)):
+        return run(roots, get=(lambda x: x) if create_graph else raw_of, targets=targets, retain=retain)
+
+
+def accumulate(target: Any, g: Any, given: set[int]) -> None:
+    """target.grad += g, without ever sharing memory with another gradient."""
+    old = target.grad
+    if isinstance(g, Handle):
+        target.grad = g if old is None else old + g
+        return
+    if g.__class__ not in ARRAYS.raw_types and not hasattr(g, "level"):
+        g = ARRAYS.as_raw(g)
+    if old is None:
+        if g.__class__ in ARRAYS.raw_types:
+            if id(g) in given:
+                g = g.copy()
+            g = ARRAYS.owned(g)
+            given.add(id(g))
+        target.grad = wrap(g)
+    elif old.raw.__class__ in ARRAYS.raw_types and g.__class__ in ARRAYS.raw_types and old.node is None:
+        ARRAYS.add_into(old.raw, g)
+    else:
+        target.grad = old + wrap(g)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """Gradients of the sum of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, as torch.autograd.grad."""
+    outs, ins = _as_list(outputs), _as_list(inputs)
+    if materialize_grads and allow_unused is False:
+        raise ValueError("grad(): materialize_grads=True needs allow_unused to be True or left out")
+    seeds = [None] * len(outs) if grad_outputs is None else _as_list(grad_outputs)
+    roots = _roots(outs, seeds, create_graph, "grad()")
+    edges = [_edge(x, "grad()") for x in ins]
+    found = _run(roots, edges, retain_graph, create_graph)
+    results = []
+    for x, edge in zip(ins, edges, strict=True):
+        g = found.get(edge)
+        if g is None and materialize_grads:
+            g = ARRAYS.zeros(aval_of(x.raw))
+        elif g is None and not allow_unused:
+            raise AutogradError(
+                "grad(): one of the inputs was not used in the graph. Set allow_unused=True if that is meant."
+            )
+        results.append(_boxed(g))
+    return tuple(results)
+
+
+def _boxed(g: Any) -> Any:
+    if g is None or isinstance(g, Handle):
+        return g
+    return wrap(g if hasattr(g, "level") or g.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(g))

@@ -1,0 +1,128 @@
+"""vmap: a function mapped over a batch axis, as torch.func.vmap."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from expkit import tree
+from expkit.autograd.handle import ARRAYS, Handle, wrap
+from expkit.autograd.levels import Batched, Level
+from expkit.autograd.mode import interpreting
+
+
+def is_tensor(x: Any) -> bool:
+    return isinstance(x, Handle)
+
+
+def fresh(x: Any) -> Any:
+    """The tensor with its view brought up to date, as any operation would do first."""
+    x.requires_grad  # noqa: B018
+    return x
+
+
+def vmap(
+    fn: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
+) -> Callable[..., Any]:
+    """Maps `fn` over a batch axis of its arguments, as torch.func.vmap.
+
+    in_dims: an int or None for each argument (nested as the arguments); out_dims likewise for the results.
+    randomness: "error", "different" (each element draws its own), "same".
+    """
+    if randomness not in ("error", "different", "same"):
+        raise ValueError(f"vmap: randomness must be 'error', 'different' or 'same', not {randomness!r}")
+
+    @wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten(args)
+        dims = _dims(in_dims, args)
+        size = _batch_size(leaves, dims)
+        if chunk_size is not None and chunk_size < size:
+            return _chunked(fn, (in_dims, out_dims, randomness), chunk_size, leaves, structure, dims, size, kwargs)
+        level = Level("vmap", size, randomness)
+        inner = [
+            x if d is None else wrap(Batched(level.level, _front(fresh(x), d), size))
+            for x, d in zip(leaves, dims, strict=True)
+        ]
+        with interpreting(level):
+            out = fn(*tree.unflatten(structure, inner), **kwargs)
+            outs, shape = tree.flatten(out)
+            out_axes = _dims(out_dims, out)
+            results = [_leave(x, d, level) for x, d in zip(outs, out_axes, strict=True)]
+        return tree.unflatten(shape, results)
+
+    return wrapped
+
+
+def _dims(dims: Any, args: Any) -> list[Any]:
+    """One entry a leaf of `args`: `dims` spread over its subtrees."""
+    if isinstance(args, list | tuple | dict):
+        children = list(args.values()) if isinstance(args, dict) else list(args)
+        if isinstance(dims, list | tuple | dict):
+            parts = [dims[k] for k in args] if isinstance(dims, dict) else list(dims)
+            if len(parts) != len(children):
+                raise ValueError(f"vmap: {len(parts)} dims are given for {len(children)} values")
+        else:
+            parts = [dims] * len(children)
+        return [d for part, child in zip(parts, children, strict=True) for d in _dims(part, child)]
+    if isinstance(dims, list | tuple) and len(dims) == 1:
+        dims = dims[0]
+    if dims is not None and not isinstance(dims, int):
+        raise ValueError(f"vmap: a dim must be an int or None, not {dims!r}")
+    return [dims if is_tensor(args) else None]
+
+
+def _batch_size(leaves: list[Any], dims: list[Any]) -> int:
+    sizes = set()
+    for x, d in zip(leaves, dims, strict=True):
+        if d is None:
+            continue
+        if not -len(x.shape) <= d < len(x.shape):
+            raise ValueError(f"vmap: in_dim {d} is out of range for a tensor of shape {tuple(x.shape)}")
+        sizes.add(x.shape[d])
+    if len(sizes) != 1:
+        raise ValueError(
+            f"vmap: expected the mapped arguments to have one batch size, got {sorted(sizes) or 'no mapped tensor'}"
+        )
+    return sizes.pop()
+
+
+def _front(x: Any, dim: int) -> Any:
+    return x if dim % x.ndim == 0 else x.movedim(dim, 0)
+
+
+def _leave(x: Any, dim: int | None, level: Level) -> Any:
+    if not is_tensor(x):
+        if dim is None or x is None:
+            return x
+        raise ValueError(f"vmap: the function must return Tensors, got {type(x).__name__}")
+    raw = fresh(x).raw
+    mine = raw.__class__ is Batched and raw.level == level.level
+    if dim is None:
+        if mine:
+            raise ValueError("vmap: out_dims=None for a result that depends on the mapped arguments")
+        return x
+    out = raw.value if mine else x.unsqueeze(0).expand(level.size, *x.shape)
+    return out if dim % out.ndim == 0 else out.movedim(0, dim)
+
+
+def _chunked(fn: Any, options: Any, chunk: int, leaves: Any, structure: Any, dims: Any, size: int, kwargs: Any) -> Any:
+    if chunk < 1:
+        raise ValueError(f"vmap: chunk_size must be positive, not {chunk}")
+    mapped = vmap(fn, *options)
+    pieces = []
+    for start in range(0, size, chunk):
+        stop = min(start + chunk, size)
+        part = [x if d is None else x.narrow(d, start, stop - start) for x, d in zip(leaves, dims, strict=True)]
+        pieces.append(mapped(*tree.unflatten(structure, part), **kwargs))
+    axes = _dims(options[1], pieces[0])
+    flat = [tree.flatten(p)[0] for p in pieces]
+    joined = [
+        column[0] if d is None else ARRAYS.tensor.cat(list(column), d)
+        for column, d in zip(zip(*flat, strict=True), axes, strict=True)
+    ]  # type: ignore[attr-defined]
+    return tree.unflatten(pieces[0], joined)

@@ -1,0 +1,203 @@
+"""x[key], x[key] = value, and what shares their way of reading a key."""
+
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import ARRAYS, Handle, wrap
+from expkit.autograd.tape import apply, apply1
+from expkit.tensor import dtypes
+from expkit.tensor.inplace import copy_
+from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.index import index_tensor, nonzero, put_add_p, put_p, take_p
+from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p
+from expkit.tensor.ops.movement import alias_p, dim_of, expand, movedim, slice_p, squeeze
+
+
+def _expand_key(x: Any, key: Any) -> list[Any]:
+    """The key as a list with one entry an axis (and None for new ones): Ellipsis, missing axes, bool masks resolved."""
+    items = list(key) if isinstance(key, tuple) else [key]
+    items = [_as_index(i) for i in items]
+    used = sum(0 if i is None or i is Ellipsis else i.ndim if _is_mask(i) else 1 for i in items)
+    if used > x.ndim:
+        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+    if sum(1 for i in items if i is Ellipsis) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    where_rest = next((n for n, i in enumerate(items) if i is Ellipsis), None)
+    fill = [slice(None)] * (x.ndim - used)
+    items = items + fill if where_rest is None else items[:where_rest] + fill + items[where_rest + 1 :]
+    return items
+
+
+def _as_index(i: Any) -> Any:
+    if isinstance(i, Handle) and i.raw.ndim == 0 and i.raw.dtype.kind in "iu" and hasattr(i.raw, "item"):
+        return int(i.raw.item())
+    if isinstance(i, list | range):
+        i = np.asarray(i) if len(i) else np.zeros(0, np.int64)
+    if isinstance(i, np.ndarray):
+        return wrap(i if i.dtype == bool else i.astype(np.int64)) if i.ndim or i.dtype == bool else int(i)
+    if isinstance(i, np.integer):
+        return int(i)
+    if isinstance(i, bool | np.bool_):
+        return wrap(np.asarray(i, bool))
+    if i is None or i is Ellipsis or isinstance(i, int | slice):
+        return i
+    if isinstance(i, Handle):
+        if i.raw.dtype.kind not in "iub":
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        return i
+    raise TypeError(f"an index must be int, slice, None, Ellipsis, list or integer/bool Tensor, not {type(i).__name__}")
+
+
+def _is_mask(i: Any) -> bool:
+    return isinstance(i, Handle) and i.raw.dtype == bool
+
+
+def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any]]:
+    """Applies ints, slices and None; returns the tensor and, for each of its axes, an index tensor or None."""
+    spans, shape, rest, axis = [], [], [], 0
+    for i in items:
+        if i is None:
+            shape.append(1)
+            rest.append(None)
+            continue
+        if _is_mask(i):
+            n = i.ndim
+            if tuple(i.shape) != tuple(x.shape[axis : axis + n]):
+                raise IndexError(
+                    f"The shape of the mask {list(i.shape)} at index {axis} does not match the shape of the indexed tensor {list(x.shape)}"
+                )
+            spans += [(0, k, 1) for k in x.shape[axis : axis + n]]
+            if n == 0:
+                shape.append(1)
+            shape += x.shape[axis : axis + n]
+            rest += list(_mask_to_indices(i))
+            axis += n
+            continue
+        n = x.shape[axis]
+        if isinstance(i, int):
+            if not -n <= i < n:
+                raise IndexError(f"index {i} is out of bounds for dimension {axis} with size {n}")
+            spans.append((i % n, i % n + 1, 1))
+        elif isinstance(i, slice):
+            span = _span(i, n)
+            spans.append(span)
+            shape.append(len(range(*span)))
+            rest.append(None)
+        else:
+            spans.append((0, n, 1))
+            shape.append(n)
+            rest.append(i)
+        axis += 1
+    if any(s != (0, n, 1) for s, n in zip(spans, x.shape, strict=True)):
+        x = apply1(slice_p, x, spans=tuple(spans))
+    if tuple(shape) != tuple(x.shape):
+        x = apply1(reshape_p, x, shape=tuple(shape))
+    return x, rest
+
+
+def _span(s: slice, n: int) -> tuple[int, int, int]:
+    if s.step is not None and int(s.step) <= 0:
+        raise ValueError("step must be greater than zero")
+    start, stop, step = slice(*(None if v is None else int(v) for v in (s.start, s.stop, s.step))).indices(n)
+    return start, max(start, stop), step
+
+
+def _mask_to_indices(mask: Any) -> tuple[Any, ...]:
+    found = nonzero(mask)
+    if mask.ndim == 0:
+        return (wrap(np.zeros(int(bool(mask.raw)), np.int64)),)
+    return tuple(found[:, k] for k in range(mask.ndim))
+
+
+def _advanced(x: Any, places: dict[int, Any]) -> Any:
+    """x with index tensors on some axes; the result's index axes stand where PyTorch puts them."""
+    axes, indices = _checked(x, places)
+    out = apply(take_p, x, *indices, axes=axes)
+    k = indices[0].ndim
+    if (
+        axes == tuple(range(axes[0], axes[0] + len(axes))) and axes[0] > 0
+    ):  # side by side: the index axes take their place
+        return movedim(out, tuple(range(k)), tuple(range(axes[0], axes[0] + k)))
+    return out
+
+
+def _checked(x: Any, places: dict[int, Any]) -> tuple[tuple[int, ...], list[Any]]:
+    """Axes and their index tensors: broadcast to one shape, in range, non-negative."""
+    shape = broadcast_shapes(*(tuple(i.shape) for i in places.values()))
+    indices = []
+    for axis, i in places.items():
+        index = i if i.raw.dtype == np.int64 else as_dtype(i, dtypes.int64)
+        index = _in_range(index, x.shape[axis], axis)
+        indices.append(expand(index, *shape) if tuple(index.shape) != shape else index)
+    return tuple(places), indices
+
+
+def _in_range(index: Any, n: int, axis: int) -> Any:
+    raw = index.raw
+    if raw.__class__ is not np.ndarray or raw.size == 0:  # on a GPU or under an interpreter values are not looked at
+        return index + (index < 0).long() * n if raw.__class__ is not np.ndarray else index
+    low, high = int(raw.min()), int(raw.max())
+    if low < -n or high >= n:
+        raise IndexError(f"index {low if low < -n else high} is out of bounds for dimension {axis} with size {n}")
+    return index if low >= 0 else wrap(np.where(raw < 0, raw + n, raw))
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """x[key]: ints, slices, None and Ellipsis give views; lists, index and mask tensors give copies."""
+    base, rest = _basic(x, _expand_key(x, key))
+    places = {a: i for a, i in enumerate(rest) if i is not None}
+    if places:
+        return _advanced(base, places)
+    return apply1(alias_p, x) if base is x else base
+
+
+def setitem(x: Any, key: Any, value: Any) -> None:
+    """x[key] = value, in place: broadcast to the place and converted to x's dtype."""
+    base, rest = _basic(x, _expand_key(x, key))
+    places = {a: i for a, i in enumerate(rest) if i is not None}
+    if not isinstance(value, Handle):
+        value = ARRAYS.tensor.of(value, like=x)  # type: ignore[attr-defined]
+    if not places:
+        copy_(base, _fit(value, tuple(base.shape)))
+        return
+    axes, indices = _checked(base, places)
+    target = _advanced_shape(base, axes, indices[0])
+    value = expand(as_dtype(_fit(value, target), dtypes.of(x.raw)), *target)
+    if axes == tuple(range(axes[0], axes[0] + len(axes))) and axes[0] > 0:
+        value = movedim(value, tuple(range(axes[0], axes[0] + indices[0].ndim)), tuple(range(indices[0].ndim)))
+    copy_(base, apply(put_p, base, value, *indices, axes=axes))
+
+
+def _advanced_shape(x: Any, axes: tuple[int, ...], index: Any) -> tuple[int, ...]:
+    others = tuple(n for a, n in enumerate(x.shape) if a not in axes)
+    if axes == tuple(range(axes[0], axes[0] + len(axes))):
+        return (*others[: axes[0]], *index.shape, *others[axes[0] :])
+    return (*index.shape, *others)
+
+
+def _fit(value: Any, shape: tuple[int, ...]) -> Any:
+    """The value with leading axes of size one dropped, as assignment allows."""
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = squeeze(value, 0)
+    return value
+
+
+def index_select(input: Any, dim: int, index: Any) -> Any:
+    """The entries at a 1-d index along `dim`."""
+    return _advanced(input, {dim_of(dim, input.ndim): index_tensor(index, "index_select()")})
+
+
+def masked_select(input: Any, mask: Any) -> Any:
+    """The elements where the mask holds, as a vector."""
+    shape = broadcast_shapes(tuple(input.shape), tuple(mask.shape))
+    return getitem(expand(input, *shape), expand(mask, *shape))
+
+
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """A copy of input with values written (or added) at the index tensors."""
+    base, rest = _basic(input, _expand_key(input, tuple(indices)))
+    places = {a: i for a, i in enumerate(rest) if i is not None}
+    axes, index = _checked(base, places)
+    value = expand(values, *_advanced_shape(base, axes, index[0]))
+    return apply(put_add_p if accumulate else put_p, base, value, *index, axes=axes)
