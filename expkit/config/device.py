@@ -27,6 +27,12 @@ def settle_device(config: Mapping[str, Any], origin: Origin) -> str:
     return f"{kind}:{index}" if kind == "cuda" and index is not None else kind
 
 
+def trainer_arguments(device: str) -> dict[str, Any]:
+    """A settled device in Lightning's words: `cuda:1` -> accelerator cuda, devices [1]."""
+    kind, _, index = device.partition(":")
+    return {"accelerator": kind, "devices": [int(index)] if index else "auto", "strategy": "auto"}
+
+
 def _device(group: Any, origin: Origin) -> tuple[str, int | None]:
     group = group or {}
     unknown = [key for key in group if key not in ("name", "index")]

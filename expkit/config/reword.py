@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from expkit import tree
 from expkit.config.paths import MARKER, ConfFolder, label, unmarked_conf
 from expkit.errors import ConfigError, did_you_mean
 
@@ -150,6 +151,9 @@ def _unknown_key(match: re.Match[str], attempt: Attempt) -> ConfigError:
     override = next((o for o in reversed(attempt.parsed) if o.key_or_group == key), None)
     text = (override.input_line if override else None) or f"{key}=..."
     config = attempt.without_keys()
+    if override is not None and isinstance(override.value(), dict):  # model={hiden: [3]}: the first key that is unknown
+        inside = (f"{key}.{path}" for path, _ in tree.items(override.value()))
+        key = next((path for path in inside if OmegaConf.select(config, path) is None), key)
     parent, last, legal = _nearest(config, key)
     if not parent:
         known = sorted({*legal, *attempt.groups})
@@ -196,6 +200,8 @@ def _not_there(match: re.Match[str], attempt: Attempt) -> ConfigError:
     key = match["key"].partition("=")[0]
     origin = _origin(attempt, lambda o: o.key_or_group == key and o.is_delete(), f"~{key}")
     parent, _, legal = _nearest(attempt.without_keys(), key)
+    if key in attempt.groups:
+        return ConfigError(f"{origin}: no defaults list chooses {key}, so there is nothing to remove.")
     known = [f"{parent}.{name}" if parent else name for name in legal]
     return ConfigError(f"{origin}: there is nothing to remove.{did_you_mean(key, known)} Keys: {', '.join(known)}.")
 

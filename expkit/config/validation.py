@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from omegaconf import open_dict
+
 from expkit.config.composition import Composed
 from expkit.config.derived import DERIVED, is_derived
-from expkit.config.device import settle_device
+from expkit.config.device import settle_device, trainer_arguments
 from expkit.errors import ConfigError, did_you_mean
 from expkit.registry import LATER, bind, check
 
@@ -17,7 +19,8 @@ SINGLE_GROUPS = {"data": 0, "model": 0, "loss": 0, "optim": 1, "scheduler": 1}
 NAMED_GROUPS = {"callbacks": "callback", "logger": "logger"}
 # Trainer arguments that are objects in Python and groups in configs.
 NOT_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir")
-AUTO_LOSS = {"name": "auto"}
+# Names that the trainer resolves itself: nothing is built under them.
+RESOLVED_LATER = {"loss": "auto", "scheduler": "none"}
 
 
 def root(
@@ -51,13 +54,13 @@ ROOT_KEYS = tuple(inspect.signature(root).parameters)
 def validate(composed: Composed) -> dict[str, Any]:
     """Checks groups, trainer arguments, devices, monitors, missing values and interpolations; the resolved config.
 
-    In it `device` is settled: one name (`auto`, `cpu`, `cuda:0`) that agrees with the trainer's aliases, which are set
-    to `auto`. Raises ConfigError for the first thing that is wrong.
+    In it, and in `composed`, the device is settled: `device.name` (`auto`, `cpu`, `cuda:0`) and the trainer's aliases
+    say the same. Raises ConfigError for the first thing that is wrong.
     """
-    config = composed.resolved()
     origin = composed.origins.of
-    _check_root(config, origin)
-    config["device"] = {"name": settle_device(config, origin)}
+    _check_root(composed.resolved(), origin)
+    _settle(composed)
+    config = composed.resolved()
     config["trainer"] = _check_trainer(config, origin)
     for group, positional in SINGLE_GROUPS.items():
         entry = config.get(group)
@@ -65,7 +68,9 @@ def validate(composed: Composed) -> dict[str, Any]:
             continue
         if entry is None:
             raise ConfigError(f"{origin(group)}: a {group} must be chosen: write {group}=NAME (`expkit ls {group}`).")
-        if not (group == "loss" and entry == AUTO_LOSS):
+        if entry.get("name") == RESOLVED_LATER.get(group, ""):
+            _refuse_arguments(group, entry, origin)
+        else:
             check(group, symbolic(entry), DERIVED, composed.origins.within(group), positional=positional)
     for folder, group in NAMED_GROUPS.items():
         for key, entry in named_entries(config.get(folder), folder, origin):
@@ -114,11 +119,27 @@ def _check_root(config: dict[str, Any], origin: Callable[[str], str]) -> None:
     bind("the config", root, symbolic(config), where=origin)
 
 
+def _refuse_arguments(group: str, entry: Mapping[str, Any], origin: Callable[[str], str]) -> None:
+    for key in entry:
+        if key != "name":
+            raise ConfigError(
+                f"{origin(f'{group}.{key}')}: {key!r} is not an argument of {group} {entry['name']!r}, which takes "
+                f"none. Choose another: `expkit ls {group}`."
+            )
+
+
+def _settle(composed: Composed) -> None:
+    device = settle_device(composed.resolved(), composed.origins.of)
+    with open_dict(composed.config):
+        composed.config.device = {"name": device}
+        composed.config.trainer = composed.config.get("trainer") or {}
+        composed.config.trainer.update(trainer_arguments(device))
+
+
 def _check_trainer(config: dict[str, Any], origin: Callable[[str], str]) -> dict[str, Any]:
     trainer = importlib.import_module("expkit.trainer").Trainer  # a layer above this one, so not imported by name
     given = dict(config.get("trainer") or {})
-    checked = bind("the trainer", trainer, given, closed=NOT_TRAINER_KEYS, where=lambda key: origin(f"trainer.{key}"))
-    return checked | {key: "auto" for key in ("accelerator", "devices", "strategy") if key in checked}
+    return bind("the trainer", trainer, given, closed=NOT_TRAINER_KEYS, where=lambda key: origin(f"trainer.{key}"))
 
 
 def _check_monitors(config: dict[str, Any], origin: Callable[[str], str]) -> None:

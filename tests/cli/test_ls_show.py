@@ -29,7 +29,7 @@ def test_ls_group_has_one_line_each(expkit):
         (("ls", "model"), "model=mlp"),
         (("ls", "callback"), "early_stopping"),
         (("ls", "callbacks"), "model_checkpoint"),
-        (("ls", "metric"), "accuracy"),
+        (("ls", "metric"), "acc "),
         (("ls", "logger"), "logger=mlflow"),
         (("ls", "loss"), "loss=cross_entropy"),
         (("ls", "optim"), "optim=adam"),

@@ -48,6 +48,11 @@ def test_the_grid_asks_for_many_runs(workdir):
     assert compose(["optim.lr=1,2"], multirun=True).multirun
 
 
+@pytest.mark.parametrize("override", ["callbacks=null", "~callbacks", "~callbacks=default"])
+def test_a_group_can_be_left_out(workdir, override):
+    assert compose([override]).resolved().get("callbacks") is None
+
+
 def test_every_experiment_debug_and_search_composes(workdir):
     for group in ("experiment", "debug", "hparams_search"):
         for path in (builtin_conf() / group).glob("*.yaml"):
