@@ -35,8 +35,8 @@ from expkit.tensor import int64 as long
 __version__ = "0.1.0"
 
 _LAZY = {  # loaded at first use, so that `import expkit` stays light
-    "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry", "func": "expkit.func",
-    "cuda": "expkit.cuda", "tracking": "expkit.tracking", "config": "expkit.config",
+    "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry",
+    "func": "expkit.func", "cuda": "expkit.cuda", "tracking": "expkit.tracking", "config": "expkit.config",
     "trainer": "expkit.trainer", "Trainer": "expkit.trainer:Trainer", "Task": "expkit.trainer:Task",
     "train": "expkit.trainer.experiment:train", "register": "expkit.registry:register",
 }  # fmt: skip

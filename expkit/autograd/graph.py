@@ -76,7 +76,7 @@ class Graph:
     __repr__ = __str__
 
     def check(self) -> None:
-        """Raises TraceError when a variable is used before it is made, made twice, or has another shape than its rule says."""
+        """TraceError when a variable is used before it is made, made twice, or disagrees with its shape rule."""
         known = {id(v) for v in self.inputs} | {id(v) for v, _ in self.consts}
         for eq in self.equations:
             for a in eq.args:

@@ -15,7 +15,7 @@ from expkit.errors import AutogradError
 
 
 def write(x: Handle, value: Handle, overwrite: Primitive) -> None:
-    """x[...] = value, for a value of x's shape and dtype; `overwrite(base, value)` is the identity in its second argument.
+    """x[...] = value, for a value of x's shape and dtype; `overwrite(base, value)` returns its second argument.
 
     Raises AutogradError for a leaf that requires a gradient, while recording.
     """

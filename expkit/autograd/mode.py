@@ -94,7 +94,7 @@ class enable_grad(_fixed):
 
 
 class inference_mode(_fixed):
-    """As no_grad; tensors made inside may not be recorded later either (kept as no_grad's for now: views stay legal)."""
+    """As no_grad. (PyTorch also forbids later use of the results in recorded code; here that stays legal.)"""
 
     inference = True
 

@@ -13,7 +13,8 @@ def _seed(out: Any, g: Any, create_graph: bool, what: str) -> Any:
     if g is None:
         if numel(out.raw.shape) != 1:
             raise AutogradError(
-                f"{what}: grad can be implicitly created only for scalar outputs; this one has shape {tuple(out.raw.shape)}. Pass the gradient."
+                f"{what}: grad can be implicitly created only for scalar outputs; "
+                f"this one has shape {tuple(out.raw.shape)}. Pass the gradient."
             )
         raw = ARRAYS.ones(aval_of(out.raw))
         return wrap(raw) if create_graph else raw
@@ -115,7 +116,7 @@ def grad(
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
-    """Gradients of the sum of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, as torch.autograd.grad."""
+    """Gradients of the sum of `outputs`, weighted by `grad_outputs`, for `inputs`, as torch.autograd.grad."""
     outs, ins = _as_list(outputs), _as_list(inputs)
     if materialize_grads and allow_unused is False:
         raise ValueError("grad(): materialize_grads=True needs allow_unused to be True or left out")

@@ -75,7 +75,7 @@ def apply1(prim: Primitive, x: Any, **kw: Any) -> Any:
     raw = x.raw
     try:
         r = prim.bind(raw, **kw) if mode.special else prim.impl(raw, **kw)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, (x,), kw, error)
     if r.__class__ not in ARRAYS.raw_types:
         r = ARRAYS.as_raw(r)
@@ -113,7 +113,7 @@ def apply2(prim: Primitive, x: Any, y: Any) -> Any:
         b = y
     try:
         r = prim.bind(a, b) if mode.special else prim.impl(a, b)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, (x, y), {}, error)
     if r.__class__ not in ARRAYS.raw_types:
         r = ARRAYS.as_raw(r)
@@ -160,7 +160,7 @@ def apply(prim: Primitive, *args: Any, **kw: Any) -> Any:
         return prim.bind(*raws, **kw)
     try:
         r = prim.bind(*raws, **kw) if MODE.special else prim.impl(*raws, **kw)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, args, kw, error)
     return finish(prim, args, kw, r)
 
@@ -363,8 +363,8 @@ def _check_versions(node: Node) -> None:
 
 def _overwritten(node: Node, what: str) -> InplaceError:
     return InplaceError(
-        f"backward of {node.prim.name} needs {what} but it was modified by an in-place operation after {node.prim.name} "
-        "ran. Use the out-of-place form (x = x + y instead of x += y), or clone() it first."
+        f"backward of {node.prim.name} needs {what} but it was modified by an in-place operation afterwards. "
+        "Use the out-of-place form (x = x + y instead of x += y), or clone() it first."
     )
 
 

@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from expkit.tensor import methods  # noqa: F401  (attaches the operations to Tensor)
+from expkit.tensor import methods
 from expkit.tensor.core import Tensor
 from expkit.tensor.devices import device
 from expkit.tensor.dtypes import (
@@ -201,8 +201,8 @@ from expkit.tensor.printing import set_printoptions
 class _CallableModule(ModuleType):
     """`expkit.tensor` is PyTorch's function and a package at once."""
 
-    def __call__(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-        return tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
+    def __call__(self, data: Any, **options: Any) -> Tensor:
+        return tensor(data, **options)
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -59,7 +59,8 @@ def write(target: Any, value: Any) -> None:
 
 def _refuse(a: Any, b: Any) -> Any:
     raise DeviceError(
-        f"expected all tensors to be on the same device, but found {device_of(a)} and {device_of(b)}. Move one with .to(device)."
+        f"expected all tensors to be on the same device, but found {device_of(a)} and {device_of(b)}. "
+        "Move one with .to(device)."
     )
 
 
@@ -100,7 +101,8 @@ def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Excepti
         if len({device_of(r) for r in moved if r.__class__ in ARRAY_LIBRARIES}) == 1:
             return prim.bind(*moved, **kw)
         raise DeviceError(
-            f"{prim.name}: expected all tensors to be on the same device, but found {' and '.join(sorted(map(str, places)))}. "
+            f"{prim.name}: expected all tensors to be on the same device, "
+            f"but found {' and '.join(sorted(map(str, places)))}. "
             "Move one with .to(device)."
         ) from None
     shapes = [f"{tuple(r.shape)}" for r in raws if hasattr(r, "shape")]

@@ -315,7 +315,7 @@ class Tensor(Handle):
         raw = _array(self, "bool()")
         if raw.size != 1:
             raise RuntimeError(
-                f"Boolean value of Tensor with {'no' if not raw.size else 'more than one'} value{'s' if raw.size else ''} is ambiguous"
+                f"Boolean value of Tensor with {'more than one value' if raw.size else 'no values'} is ambiguous"
             )
         return bool(raw.item())
 

@@ -82,7 +82,7 @@ def cupy() -> Any:
     module = importlib.import_module("cupy")
     try:
         count = module.cuda.runtime.getDeviceCount()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (CuPy's own classes, known only once it is there)
         raise DeviceError(
             f"device 'cuda': CuPy finds no usable NVIDIA GPU or driver ({error}). Use device=cpu."
         ) from None

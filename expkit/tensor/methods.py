@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from expkit.autograd.handle import Value
 from expkit.autograd.tape import apply2
 from expkit.tensor import dtypes
@@ -12,14 +14,15 @@ from expkit.tensor.ops import index, join, matmul, movement, random, reduce, sof
 from expkit.tensor.ops.convert import as_dtype, cast_p, promote2
 
 METHODS = {
-    ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10 log1p log2
-        logical_not nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul div
-        floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp clamp_min clamp_max lerp addcmul addcdiv
-        logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge isclose""",
-    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum topk sort argsort max
-        min""",
-    movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as broadcast_to narrow
-        select flip contiguous clone diagonal""",
+    ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10
+        log1p log2 logical_not nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan
+        tanh trunc add sub mul div floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp
+        clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or
+        bitwise_xor eq ne lt le gt ge isclose""",
+    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum topk sort
+        argsort max min""",
+    movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
+        broadcast_to narrow select flip contiguous clone diagonal""",
     join: "repeat repeat_interleave tile chunk split unbind roll",
     index: "gather scatter scatter_add index_add masked_fill take_along_dim nonzero diag diag_embed tril triu",
     subscript: "index_select index_put masked_select",
@@ -29,10 +32,10 @@ METHODS = {
 }
 
 INPLACE = {
-    ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor log log10 log1p log2 logical_not nan_to_num neg
-        reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul div floor_divide remainder fmod
-        pow clamp clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor
-        eq ne lt le gt ge""",
+    ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor log log10 log1p log2 logical_not
+        nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul
+        div floor_divide remainder fmod pow clamp clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or
+        logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge""",
     reduce: "cumsum",
     index: "scatter scatter_add index_add masked_fill tril triu",
     subscript: "index_put",
@@ -46,7 +49,8 @@ ALIASES = {
 }  # fmt: skip
 
 CASTS = {
-    "float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "bfloat16": dtypes.bfloat16, "long": dtypes.int64,
+    "float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "bfloat16": dtypes.bfloat16,
+    "long": dtypes.int64,
     "int": dtypes.int32, "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8, "bool": dtypes.bool_,
 }  # fmt: skip
 
@@ -56,7 +60,8 @@ FORWARD = {
     "and": ew.bitwise_and, "or": ew.bitwise_or, "xor": ew.bitwise_xor,
 }  # fmt: skip
 AUGMENTED = {
-    "iadd": ew.add, "isub": ew.sub, "imul": ew.mul, "itruediv": ew.div, "ifloordiv": ew.floor_divide, "imod": ew.remainder,
+    "iadd": ew.add, "isub": ew.sub, "imul": ew.mul, "itruediv": ew.div, "ifloordiv": ew.floor_divide,
+    "imod": ew.remainder,
     "ipow": ew.pow, "iand": ew.bitwise_and, "ior": ew.bitwise_or, "ixor": ew.bitwise_xor,
 }  # fmt: skip
 
@@ -144,7 +149,8 @@ def attach() -> None:
         setattr(Tensor, f"__{name}__", ip.inplace(fn))
     for name, value in {
         "__radd__": Tensor.__add__, "__rmul__": Tensor.__mul__, "__rsub__": _rsub, "__neg__": ew.neg, "__abs__": ew.abs,
-        "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem, "__hash__": object.__hash__,
+        "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem,
+        "__hash__": object.__hash__,
         "cat": staticmethod(join.cat),
     }.items():  # fmt: skip
         setattr(Tensor, name, value)
@@ -152,7 +158,8 @@ def attach() -> None:
 
 # Between raw values of an interpreter the same operators mean the primitives.
 VALUE_OPERATORS = {
-    "add": ew.add_p, "sub": ew.sub_p, "mul": ew.mul_p, "truediv": ew.div_p, "pow": ew.pow_p, "floordiv": ew.floor_divide_p,
+    "add": ew.add_p, "sub": ew.sub_p, "mul": ew.mul_p, "truediv": ew.div_p, "pow": ew.pow_p,
+    "floordiv": ew.floor_divide_p,
 }  # fmt: skip
 VALUE_COMPARE = {"__lt__": ew.lt_p, "__le__": ew.le_p, "__gt__": ew.gt_p, "__ge__": ew.ge_p}
 
@@ -164,7 +171,7 @@ def attach_values() -> None:
         setattr(Value, f"__r{name}__", lambda self, other, prim=prim: _bind(prim, other, self))
     for name, prim in VALUE_COMPARE.items():
         setattr(Value, name, lambda self, other, prim=prim: prim.bind(self, other))
-    Value.__neg__ = lambda self: ew.neg_p.bind(self)  # type: ignore[attr-defined]
+    Value.__neg__ = lambda self: ew.neg_p.bind(self)  # type: ignore[attr-defined]  # noqa: PLW0108
 
 
 def _bind(prim: Any, a: Any, b: Any) -> Any:
@@ -174,10 +181,10 @@ def _bind(prim: Any, a: Any, b: Any) -> Any:
 
 
 def _unbool(x: Any, other: Any) -> Any:
-    if getattr(x, "dtype", None) == bool:
+    if getattr(x, "dtype", None) == np.bool_:
         if isinstance(other, float):
             return cast_p.bind(x, dtype=dtypes.float64.dtype)
-        if getattr(other, "dtype", bool) != bool:
+        if getattr(other, "dtype", np.bool_) != np.bool_:
             return cast_p.bind(x, dtype=other.dtype)
     return x
 

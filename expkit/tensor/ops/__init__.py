@@ -1,1 +1,1 @@
-"""The primitive table, by family. Each module holds primitives with all their rules, and the functions on top of them."""
+"""The primitive table, by family: primitives with all their rules, and the functions on top of them."""

@@ -67,7 +67,7 @@ def promote(*operands: Any) -> list[Any]:
 
 
 def promote2(x: Any, y: Any, floats: bool = False) -> tuple[Any, Any]:
-    """Two operands in their common dtype; a Python number may stay one (its type is weak). floats: at least a float dtype."""
+    """Two operands in their common dtype (floats: a floating-point one); a Python number may stay one."""
     d = dtypes.result_type(x, y)
     if floats and not (d.is_floating_point or d.is_complex):
         d = dtypes.get_default_dtype()

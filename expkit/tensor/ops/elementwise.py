@@ -90,13 +90,14 @@ logaddexp_p = binary(
     "logaddexp", np.logaddexp, (lambda g, out, x, _y: g * exp_p(x - out), lambda g, out, _x, y: g * exp_p(y - out))
 )
 floor_divide_p = binary("floor_divide", np.floor_divide)
-trunc_divide_p = binary("trunc_divide", lambda x, y: special.trunc_divide(x, y))
+trunc_divide_p = binary("trunc_divide", special.trunc_divide)
 remainder_p = binary("remainder", np.remainder, (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * floor_p(x / y)))
 fmod_p = binary("fmod", np.fmod, (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * trunc_p(x / y)))
 eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p = (
     binary(name, fn, dtype=BOOL)
     for name, fn in {
-        "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+        "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+        "ge": np.greater_equal,
         "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor,
     }.items()
 )  # fmt: skip
@@ -207,9 +208,9 @@ def round(input: Any, *, decimals: int = 0) -> Any:
 
 def _binary(prim: Any, doc: str, floats: bool = False) -> Callable[..., Any]:
     def fn(input: Any, other: Any) -> Any:
-        if isinstance(input, Handle) and isinstance(other, Handle) and input.raw.dtype is other.raw.dtype:
-            if not floats or dtypes.of(input.raw).is_floating_point:
-                return apply2(prim, input, other)
+        alike = isinstance(input, Handle) and isinstance(other, Handle) and input.raw.dtype is other.raw.dtype
+        if alike and (not floats or dtypes.of(input.raw).is_floating_point):
+            return apply2(prim, input, other)
         return apply2(prim, *promote2(input, other, floats))
 
     fn.__name__ = fn.__qualname__ = prim.name

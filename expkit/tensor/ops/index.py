@@ -182,7 +182,8 @@ take_p = Primitive(
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else take_p(tangents[0], *primals[1:], **kw),
 )  # fmt: skip
 put_add_p = Primitive(
-    "put_add", _put_add, lambda base, value, *indices, axes: base, joint=_put_add_joint, jvp=_put_push(lambda: put_add_p),
+    "put_add", _put_add, lambda base, value, *indices, axes: base, joint=_put_add_joint,
+    jvp=_put_push(lambda: put_add_p),
     batch=lambda *args: _put_batch(*args, put_add_p),
 )  # fmt: skip
 put_p = Primitive(
@@ -249,7 +250,8 @@ def _scatter_with(prim: Primitive, input: Any, dim: int, index: Any, src: Any) -
         src = expand(_number(src, input), *index.shape)
     if dtypes.of(src.raw) is not dtypes.of(input.raw):
         raise TypeError(
-            f"{prim.name}(): expected self.dtype to be equal to src.dtype, got {dtypes.of(input.raw)} and {dtypes.of(src.raw)}"
+            f"{prim.name}(): expected self.dtype to be equal to src.dtype, "
+            f"got {dtypes.of(input.raw)} and {dtypes.of(src.raw)}"
         )
     src = (
         apply1(slice_p, src, spans=tuple((0, n, 1) for n in index.shape))

@@ -87,7 +87,7 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, 
         lengths = list(split_size_or_sections)
         if builtins.sum(lengths) != n:
             raise RuntimeError(
-                f"split expects split_sizes to sum exactly to {n} (input tensor's size at dimension {at}), but got {lengths}"
+                f"split expects split_sizes to sum exactly to {n} (the size at dimension {at}), but got {lengths}"
             )
     else:
         size = int(split_size_or_sections)
@@ -125,7 +125,8 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
             a != b for k, (a, b) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if k != at
         ):
             raise ShapeError(
-                f"cat: sizes of tensors must match except in dimension {at}; got {tuple(xs[0].shape)} and {tuple(x.shape)} (tensor {i})"
+                f"cat: sizes of tensors must match except in dimension {at}; "
+                f"got {tuple(xs[0].shape)} and {tuple(x.shape)} (tensor {i})"
             )
     return apply(cat_p, *xs, axis=at)
 
@@ -137,7 +138,8 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     for i, x in enumerate(tensors):
         if tuple(x.shape) != tuple(tensors[0].shape):
             raise ShapeError(
-                f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at entry 0 and {list(x.shape)} at entry {i}"
+                f"stack expects each tensor to be equal size, "
+                f"but got {list(tensors[0].shape)} at entry 0 and {list(x.shape)} at entry {i}"
             )
     return cat([unsqueeze(x, dim) for x in tensors], dim_of(dim, tensors[0].ndim + 1))
 

@@ -127,7 +127,7 @@ def linear(
 ) -> Primitive:
     """A linear map of one operand. transpose(g, _x, **kw); batch_kw(size, kw) = parameters for a leading batch axis.
 
-    Where the result is a view, a `put_<name>(base, value, **kw)` primitive comes with it: base with the viewed part replaced.
+    Where the result is a view, `put_<name>(base, value, **kw)` comes with it: base with the viewed part replaced.
     """
 
     def rule(g: Any, _out: Any, _x: Any, **kw: Any) -> Any:
@@ -216,7 +216,7 @@ def push_bilinear(prim: Primitive) -> Callable[..., Any]:
     return jvp
 
 
-# ---- the three primitives that the default rules above rest on ---------------------------------------------------------
+# ---- the three primitives that the default rules above rest on -------------------------------------------------------
 
 
 def _reshape_shape(x: Aval, *, shape: tuple[int, ...]) -> Aval:

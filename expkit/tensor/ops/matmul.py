@@ -198,7 +198,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """y = x Wᵀ + b.   x: (..., in), W: (out, in), b: (out,) -> (..., out)"""
     if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
-            f"linear: mat1 and mat2 shapes cannot be multiplied ({_times(input)} and {'x'.join(map(str, tuple(weight.shape)[::-1]))})"
+            f"linear: an input of shape {_times(input)} does not fit a weight of shape {_times(weight)} "
+            "(out_features x in_features)"
         )
     if bias is None:
         return apply(linear_p, *promote(input, weight))

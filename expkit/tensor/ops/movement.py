@@ -212,7 +212,8 @@ def expand(input: Any, *size: Any) -> Any:
     for i, n in enumerate(full):
         if n < 0 or (i >= lead and have[i - lead] not in (1, n)):
             raise ShapeError(
-                f"The expanded size of the tensor ({n}) must match the existing size at dimension {i}: {list(have)} to {list(target)}"
+                f"The expanded size of the tensor ({n}) must match the existing size "
+                f"at dimension {i}: {list(have)} to {list(target)}"
             )
     return spread(input, full) if full != have else apply1(alias_p, input)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval, Value, wrap
+from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.levels import Batched
 from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
@@ -249,7 +249,7 @@ def randint(
     dtype: Any = dtypes.int64,
     device: Any = None,
 ) -> Any:
-    """Integers on [low, high), also randint(high, size). 64 random bits each, so the bias is below 2**-32 for ranges up to 2**32."""
+    """Integers on [low, high), also randint(high, size). 64 random bits each: no visible bias up to 2**32."""
     if size is None:
         low, high, size = 0, low, high
     if not isinstance(size, list | tuple) or isinstance(high, list | tuple):
@@ -336,6 +336,6 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
 
 
 __all__ = [
-    "Generator", "Value", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial",
+    "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial",
     "normal", "philox", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "set_rng_state",
 ]  # fmt: skip

@@ -354,7 +354,7 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> 
 def _safe_sqrt(x: Any) -> Any:
     """The square root with gradient 0 at 0 (the subgradient of the norm)."""
     zero = x == 0
-    return choose(zero, 0.0, sqrt(where(zero, 1.0, x)))
+    return choose(zero, 0.0, sqrt(choose(zero, 1.0, x)))
 
 
 def count_nonzero(input: Any, dim: Any = None) -> Any:

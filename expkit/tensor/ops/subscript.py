@@ -65,7 +65,8 @@ def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any]]:
             n = i.ndim
             if tuple(i.shape) != tuple(x.shape[axis : axis + n]):
                 raise IndexError(
-                    f"The shape of the mask {list(i.shape)} at index {axis} does not match the shape of the indexed tensor {list(x.shape)}"
+                    f"The shape of the mask {list(i.shape)} at index {axis} "
+                    f"does not match the shape of the indexed tensor {list(x.shape)}"
                 )
             spans += [(0, k, 1) for k in x.shape[axis : axis + n]]
             if n == 0:
