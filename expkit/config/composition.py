@@ -190,7 +190,7 @@ def _compose(
 
 def _without_keys(loader: Loader, parsed: list[Override], config_name: str) -> DictConfig:
     """The config with the group choices only: what the keys of a failed override are held against."""
-    groups = [str(o.input_line) for o in parsed if loader.repository.group_exists(o.key_or_group)]
+    groups = [str(o.input_line) for o in parsed if _chooses(o, loader)]
     try:
         return loader.load_configuration(config_name, groups, RunMode.MULTIRUN, validate_sweep_overrides=False)
     except (HydraException, ValueError):
@@ -223,13 +223,19 @@ def _run_dir(full: DictConfig, origins: Origins) -> str:
         raise ConfigError(f"{origins.of('hydra.run.dir')}: hydra.run.dir cannot be resolved: {said}.") from None
 
 
+def _chooses(override: Override, loader: Loader) -> bool:
+    """Whether an override is the choice of an option (its file is the origin then) and not a value."""
+    is_value = not override.is_delete() and isinstance(override.value(), dict)
+    return bool(loader.repository.group_exists(override.key_or_group)) and not is_value
+
+
 def _origins(loader: Loader, parsed: list[Override]) -> Origins:
     origins = Origins(label(loader.primary))
     for path, content in loader.loaded:
         plain = OmegaConf.to_container(content, resolve=False)
         origins.set(label(path), "", plain)
     for override in parsed:
-        if override.is_sweep_override() or loader.repository.group_exists(override.key_or_group):
+        if override.is_sweep_override() or _chooses(override, loader):
             continue
         if override.is_delete():
             origins.delete(override.key_or_group)
