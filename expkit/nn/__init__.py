@@ -1,0 +1,51 @@
+"""Modules, layers, losses, initialisation: `import expkit as ek; ek.nn.Linear(64, 10)`. Names are PyTorch's."""
+
+from expkit.nn import functional, init
+from expkit.nn.activation import (
+    CELU,
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softmin,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
+from expkit.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from expkit.nn.conv import Conv1d, Conv2d
+from expkit.nn.dropout import Dropout, Dropout1d, Dropout2d
+from expkit.nn.linear import Bilinear, Embedding, Flatten, Linear, Unflatten
+from expkit.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
+from expkit.nn.module import Module
+from expkit.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from expkit.nn.parameter import Buffer, Parameter
+from expkit.nn.pooling import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d

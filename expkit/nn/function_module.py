@@ -1,0 +1,52 @@
+"""Modules that are one function: the constructor takes the function's arguments after the input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from expkit.nn.module import Module
+from expkit.tensor import Tensor
+
+
+class FunctionModule(Module):
+    """Base of the classes that `module_of` makes; the arguments are attributes and may be changed."""
+
+    function: Callable[..., Tensor]
+    signature: inspect.Signature  # of the constructor, without self
+    arguments: tuple[str, ...]  # its names; their values are attributes
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}{self.signature}: {error}") from None
+        bound.apply_defaults()
+        self.__dict__.update(bound.arguments)
+
+    def forward(self, input: Tensor) -> Tensor:
+        own = self.__dict__
+        return type(self).function(input, *[own[name] for name in self.arguments])
+
+    def extra_repr(self) -> str:
+        shown = {name: self.__dict__[name] for name in self.arguments}
+        if not shown.get("inplace", True):
+            del shown["inplace"]
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+
+def module_of(name: str, function: Callable[..., Tensor], where: str, base: type = FunctionModule) -> Any:
+    """The class `name` of the Python module `where`: subclass, print and inspect it like one written out."""
+    parameters = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.name != "dtype"]
+    signature = inspect.Signature(parameters)
+    body = {
+        "__doc__": function.__doc__,
+        "__module__": where,
+        "__signature__": signature,
+        "function": staticmethod(function),
+        "signature": signature,
+        "arguments": tuple(signature.parameters),
+    }
+    return type(name, (base,), body)

@@ -1,0 +1,50 @@
+"""The functions behind the modules: `import expkit.nn.functional as F`. Arguments and semantics are PyTorch's."""
+
+from expkit.nn.functional.activation import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softmin,
+    softplus,
+    softshrink,
+    softsign,
+    tanh,
+    tanhshrink,
+    threshold,
+)
+from expkit.nn.functional.classification import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    kl_div,
+    nll_loss,
+)
+from expkit.nn.functional.conv import conv1d, conv2d
+from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
+from expkit.nn.functional.linear import bilinear, embedding, linear, one_hot
+from expkit.nn.functional.norm import batch_norm, group_norm, layer_norm, rms_norm
+from expkit.nn.functional.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
+from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss

@@ -1,0 +1,191 @@
+"""Activations: elementwise functions and the softmax family. Formulas, defaults and subgradients are PyTorch's.
+
+`inplace=True` overwrites the input, as in PyTorch. Where a branch may overflow it is fed a harmless value, so that the
+zero that backward sends it never meets an infinity.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import expkit.tensor as T
+from expkit.errors import ShapeError
+from expkit.tensor import Tensor
+
+SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al., 2017: the fixed point of mean 0, variance 1
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def _overwrite(input: Tensor, fn: Callable[..., Tensor], *args: Any) -> Tensor:
+    """The in-place form: backward keeps what it needs of a copy."""
+    return input.copy_(fn(input.clone(), *args))
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return T.sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return T.tanh(input)
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0); its gradient at 0 is 0."""
+    return _overwrite(input, T.relu) if inplace else T.relu(input)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """x cut to [min_val, max_val]; the gradient is 0 at both ends."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} is greater than max_val {max_val}")
+    if inplace:
+        return _overwrite(input, hardtanh, min_val, max_val)
+    return T.where(input <= min_val, min_val, T.where(input >= max_val, max_val, input))
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """x cut to [0, 6]."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where positive, negative_slope * x elsewhere."""
+    if inplace:
+        return _overwrite(input, leaky_relu, negative_slope)
+    return T.where(input > 0, input, input * negative_slope)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """leaky_relu with learned slopes: weight of shape (1,), or (channels,) with the channels in dim 1."""
+    if weight.ndim == 1 and weight.shape[0] != 1:
+        channels = input.shape[1] if input.ndim > 1 else 1
+        if channels != weight.shape[0]:
+            raise ShapeError(f"prelu: {weight.shape[0]} slopes for {channels} channels (input {tuple(input.shape)})")
+        weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
+    return T.where(input > 0, input, weight * input)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where positive, alpha (exp(x) - 1) elsewhere."""
+    if inplace:
+        return _overwrite(input, elu, alpha)
+    positive = input > 0
+    return T.where(positive, input, alpha * T.expm1(T.where(positive, 0.0, input)))
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Self-normalising: scale * elu(x, alpha) with the two constants of Klambauer et al., 2017."""
+    return _overwrite(input, selu) if inplace else SELU_SCALE * elu(input, SELU_ALPHA)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where positive, alpha (exp(x / alpha) - 1) elsewhere: smooth for every alpha."""
+    if inplace:
+        return _overwrite(input, celu, alpha)
+    positive = input > 0
+    return T.where(positive, input, alpha * T.expm1(T.where(positive, 0.0, input) / alpha))
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x times the normal distribution function of x; `approximate="tanh"` is the tanh form."""
+    if approximate == "none":
+        return 0.5 * input * (1 + T.erf(input * math.sqrt(0.5)))
+    if approximate == "tanh":
+        return 0.5 * input * (1 + T.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input**3)))
+    raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x sigmoid(x), also called swish."""
+    return _overwrite(input, silu) if inplace else input * T.sigmoid(input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x tanh(softplus(x))."""
+    return _overwrite(input, mish) if inplace else input * T.tanh(softplus(input))
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
+    scaled = input * beta
+    linear = scaled > threshold
+    return T.where(linear, input, T.log1p(T.exp(T.where(linear, 0.0, scaled))) / beta)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    negative = input < 0
+    low = T.where(negative, input, -input)  # -|x|, with the slope that makes the gradient at 0 exactly 1/2
+    return T.where(negative, input, 0.0) - T.log1p(T.exp(low))
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return input / (1 + T.abs(input))
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by lambd; 0 where |x| <= lambd."""
+    return T.where(input > lambd, input - lambd, T.where(input < -lambd, input + lambd, input * 0))
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x, but 0 where |x| <= lambd."""
+    return T.where(T.abs(input) <= lambd, 0.0, input)
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return input - T.tanh(input)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """(x + 3) / 6 cut to [0, 1]."""
+    return _overwrite(input, hardsigmoid) if inplace else relu6(input + 3) / 6
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x hardsigmoid(x)."""
+    if inplace:
+        return _overwrite(input, hardswish)
+    return T.where(input <= -3, 0.0, T.where(input >= 3, input, input * (input + 3) / 6))
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where it is above the threshold, `value` elsewhere."""
+    if inplace:
+        return _overwrite(input, globals()["threshold"], threshold, value)
+    return T.where(input <= threshold, value, input)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half along `dim` times the sigmoid of the second half."""
+    if input.shape[dim] % 2:
+        raise ShapeError(f"glu: size {input.shape[dim]} of dim {dim} is odd, it must split in two halves")
+    first, second = T.chunk(input, 2, dim)
+    return first * T.sigmoid(second)
+
+
+def _implicit_dim(name: str, ndim: int) -> int:
+    warnings.warn(f"{name}: choosing dim implicitly; pass dim=...", stacklevel=3)
+    return 0 if ndim in (0, 1, 3) else 1
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along `dim`."""
+    return T.softmax(input, _implicit_dim("softmax", input.ndim) if dim is None else dim, dtype=dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """log(softmax(x)) along `dim`, without overflow."""
+    return T.log_softmax(input, _implicit_dim("log_softmax", input.ndim) if dim is None else dim, dtype=dtype)
+
+
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """softmax(-x) along `dim`."""
+    return T.softmax(-input, _implicit_dim("softmin", input.ndim) if dim is None else dim, dtype=dtype)

@@ -1,0 +1,172 @@
+"""Losses on classes and probabilities: cross entropy, nll, binary cross entropy (with logits), KL divergence."""
+
+from __future__ import annotations
+
+import expkit.tensor as T
+from expkit.errors import ShapeError, TraceError
+from expkit.nn.functional.activation import logsigmoid
+from expkit.nn.functional.reduction import TargetError, reduce, same_shape
+from expkit.tensor import Tensor
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(logits) at the target.   input: (N, C), (N, C, d1, ...) or (C,)
+
+    target: class indices (integers) of the input's shape without C, or probabilities of the input's shape. `weight`
+    (C,) scales the classes; the mean over indices is over their weights, and an index `ignore_index` counts nothing.
+    """
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    dim = _class_dim("cross_entropy", input)
+    logp = T.log_softmax(input, dim)
+    if target.dtype.is_floating_point:
+        return _soft(logp, target, weight, reduction, label_smoothing, dim)
+    return _hard("cross_entropy", logp, target, weight, ignore_index, reduction, label_smoothing, dim)
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-input at the target class.   input: log-probabilities shaped as for `cross_entropy`, target: class indices"""
+    return _hard("nll_loss", input, target, weight, ignore_index, reduction, 0.0, _class_dim("nll_loss", input))
+
+
+def _class_dim(name: str, input: Tensor) -> int:
+    if input.ndim == 0:
+        raise ShapeError(f"{name}: the input needs a dimension of classes, got a scalar")
+    return 0 if input.ndim == 1 else 1
+
+
+def _along(weight: Tensor, like: Tensor, dim: int) -> Tensor:
+    """Class weights (C,), broadcastable against `like`, which has its classes in `dim`."""
+    if tuple(weight.shape) != (like.shape[dim],):
+        raise ShapeError(
+            f"weight must have one entry per class: expected ({like.shape[dim]},), got {tuple(weight.shape)}"
+        )
+    return weight.reshape(-1, *(1,) * (like.ndim - dim - 1))
+
+
+def _hard(
+    name: str,
+    logp: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+    dim: int,
+) -> Tensor:
+    """The loss for class indices; smoothing gives every class the share smoothing / C of the target."""
+    _check_indices(name, logp, target, dim)
+    index, valid = _split_ignored(name, target, logp.shape[dim], ignore_index)
+    weighted = logp if weight is None else logp * _along(weight, logp, dim)
+    loss = -T.gather(weighted, dim, index.unsqueeze(dim)).squeeze(dim)
+    if smoothing:
+        loss = (1 - smoothing) * loss - (smoothing / logp.shape[dim]) * weighted.sum(dim)
+    if valid is not None:
+        loss = T.where(valid, loss, 0.0)
+    if reduction != "mean" or (valid is None and weight is None):
+        return reduce(loss, reduction)
+    counts = T.ones_like(loss) if weight is None else weight[index]
+    return loss.sum() / (counts if valid is None else T.where(valid, counts, 0.0)).sum()
+
+
+def _check_indices(name: str, logp: Tensor, target: Tensor, dim: int) -> None:
+    expected = (*logp.shape[:dim], *logp.shape[dim + 1 :])
+    if target.dtype.is_floating_point or target.dtype == T.bool_:
+        raise TargetError(f"{name}: class indices must be integers (int64), got {target.dtype} {tuple(target.shape)}")
+    if tuple(target.shape) != expected:
+        raise ShapeError(
+            f"{name}: an input of shape {tuple(logp.shape)} (classes in dim {dim}) needs class indices of shape "
+            f"{expected}, got {tuple(target.shape)}"
+        )
+
+
+def _split_ignored(name: str, target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
+    """Indices that can be looked up, and which of them count; None where all do (what a look at the values shows)."""
+    try:
+        values = target.numpy(force=True)
+    except TraceError:  # inside a transform there are no values to look at
+        values = None
+    if values is not None:
+        outside = (values < 0) | (values >= classes)
+        wrong = values[outside & (values != ignore_index)]
+        if wrong.size:
+            raise TargetError(
+                f"{name}: class index {wrong[0]} is out of range for {classes} classes: targets must lie in "
+                f"[0, {classes - 1}]. Is the model's output_size the number of classes?"
+            )
+        if not (outside.any() or 0 <= ignore_index < classes):
+            return target, None
+    valid = target != ignore_index
+    return T.where(valid, target, 0), valid
+
+
+def _soft(logp: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:
+    """The loss for class probabilities; its mean is over the samples."""
+    if target.shape != logp.shape:
+        raise TargetError(
+            f"cross_entropy: a floating-point target ({target.dtype}) holds probabilities and must have the input's "
+            f"shape {tuple(logp.shape)}, got {tuple(target.shape)}. Class indices must be integers: target.long()."
+        )
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / logp.shape[dim]
+    weighted = logp if weight is None else logp * _along(weight, logp, dim)
+    return reduce(-(weighted * target).sum(dim), reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+) -> Tensor:
+    """-(y log p + (1 - y) log(1 - p)) of probabilities p; each logarithm is at least -100, as in PyTorch."""
+    same_shape("binary_cross_entropy", input, target)
+    return reduce(-(target * _log(input) + (1 - target) * _log(1 - input)), reduction, weight)
+
+
+def _log(p: Tensor) -> Tensor:
+    """log p, but -100 (without a gradient) where p is 0 or as good as; NaN where p is no probability."""
+    zero = (p >= 0) & (p < SMALLEST)
+    return T.where(zero, -100.0, T.log(T.where(zero, 1.0, p)))
+
+
+SMALLEST = 3.7835e-44  # exp(-100)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Binary cross entropy of sigmoid(x), without overflow; `pos_weight` scales the positive term."""
+    same_shape("binary_cross_entropy_with_logits", input, target)
+    scale = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
+    return reduce((1 - target) * input - scale * logsigmoid(input), reduction, weight)
+
+
+def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """target (log target - input), input: log-probabilities; "batchmean" (sum / N) is the divergence itself."""
+    same_shape("kl_div", input, target)
+    if log_target:
+        loss = T.exp(target) * (target - input)
+    else:
+        positive = target > 0
+        loss = T.where(positive, target * T.log(T.where(positive, target, 1.0)), 0.0) - target * input
+    if reduction == "batchmean":
+        return loss.sum() / (input.shape[0] if input.ndim else 1)
+    return reduce(loss, reduction)

@@ -1,0 +1,53 @@
+"""Products with weights, and look-ups: linear, bilinear, embedding, one_hot."""
+
+from __future__ import annotations
+
+import expkit.tensor as T
+from expkit.errors import ShapeError
+from expkit.tensor import Tensor
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b.   input: (..., in), weight: (out, in) or (in,), bias: (out,) -> (..., out)"""
+    if input.shape[-1] != weight.shape[-1]:
+        raise ShapeError(
+            f"linear: the input's last dimension is {input.shape[-1]} (input {tuple(input.shape)}), "
+            f"the weight {tuple(weight.shape)} expects {weight.shape[-1]}"
+        )
+    out = T.matmul(input, weight.T)
+    return out if bias is None else out + bias
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x₁ᵀ W x₂ + b.   input1: (..., in1), input2: (..., in2), weight: (out, in1, in2) -> (..., out)"""
+    out, in1, in2 = weight.shape
+    if input1.shape[-1] != in1 or input2.shape[-1] != in2 or input1.shape[:-1] != input2.shape[:-1]:
+        raise ShapeError(
+            f"bilinear: inputs {tuple(input1.shape)} and {tuple(input2.shape)} do not fit weight "
+            f"{tuple(weight.shape)}: they need equal leading dimensions and {in1} and {in2} features"
+        )
+    left = T.matmul(input1, weight.permute(1, 0, 2).reshape(in1, out * in2))
+    left = left.reshape(*input1.shape[:-1], out, in2)
+    product = T.matmul(left, input2.unsqueeze(-1)).squeeze(-1)
+    return product if bias is None else product + bias
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Rows of `weight` (num, dim) for integer `input` of any shape -> (*input.shape, dim).
+
+    The row `padding_idx` gets no gradient. Indices outside [0, num) raise IndexError.
+    """
+    if input.dtype.is_floating_point or input.dtype == T.bool_:
+        raise TypeError(f"embedding: the input must hold integer indices, got {input.dtype}")
+    rows = T.index_select(weight, 0, input.reshape(-1)).reshape(*input.shape, weight.shape[1])
+    if padding_idx is None:
+        return rows
+    padding = padding_idx % weight.shape[0]
+    return T.where((input == padding).unsqueeze(-1), rows.detach(), rows)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Integer classes of any shape -> (*shape, num_classes) int64 with one 1; -1 takes the greatest class + 1."""
+    if num_classes == -1:
+        num_classes = int(tensor.max().item()) + 1
+    return (tensor.unsqueeze(-1) == T.arange(num_classes, device=tensor.device)).long()

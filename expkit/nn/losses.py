@@ -1,0 +1,164 @@
+"""Loss modules, registered in the group "loss": `loss(prediction, target)` is a scalar unless reduction="none"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import expkit.nn.functional as F
+import expkit.tensor as T
+from expkit.nn.module import Module
+from expkit.registry import register
+from expkit.tensor import Tensor
+
+Reduction = Literal["mean", "sum", "none"]
+Weights = Tensor | Sequence[float] | None
+
+
+class _Loss(Module):
+    """Keeps the reduction, and class or element weights as buffers (lists become tensors)."""
+
+    def __init__(self, reduction: str, **weights: Weights) -> None:
+        super().__init__()
+        self.reduction = reduction
+        for name, values in weights.items():
+            as_tensor = values is None or isinstance(values, Tensor)
+            self.register_buffer(name, values if as_tensor else T.tensor(list(values), dtype=T.float32))
+
+
+@register("loss", "cross_entropy")
+class CrossEntropyLoss(_Loss):
+    """-log softmax(logits) at the target: class indices (N,) or probabilities (N, C).
+
+    `weight` scales the classes, `ignore_index` marks targets that count nothing, `label_smoothing` is the share of each
+    target that is spread over all classes (Szegedy et al., 2016).
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | list[float] | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reduction, weight=weight)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+@register("loss", "nll")
+class NLLLoss(_Loss):
+    """Negative log-likelihood: -input at the target class, for log-probabilities (N, C) and class indices (N,)."""
+
+    def __init__(
+        self,
+        weight: Tensor | list[float] | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction, weight=weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+@register("loss", "mse")
+class MSELoss(_Loss):
+    """Mean squared error."""
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(input, target, reduction=self.reduction)
+
+
+@register("loss", "l1")
+class L1Loss(_Loss):
+    """Mean absolute error."""
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.l1_loss(input, target, reduction=self.reduction)
+
+
+@register("loss", "smooth_l1")
+class SmoothL1Loss(_Loss):
+    """Squared error / (2 beta) where it is below beta, absolute error beyond (Girshick, 2015)."""
+
+    def __init__(self, *, reduction: Reduction = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.beta = beta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
+
+
+@register("loss", "huber")
+class HuberLoss(_Loss):
+    """Half the squared error up to delta, delta times the absolute error beyond (Huber, 1964)."""
+
+    def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.delta = delta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
+
+
+@register("loss", "bce")
+class BCELoss(_Loss):
+    """Binary cross entropy of probabilities; prefer bce_with_logits, which does not lose precision near 0 and 1."""
+
+    def __init__(self, weight: Tensor | list[float] | None = None, *, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction, weight=weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
+
+
+@register("loss", "bce_with_logits")
+class BCEWithLogitsLoss(_Loss):
+    """Binary cross entropy of sigmoid(logits); `pos_weight` scales the positive class (one number for each output)."""
+
+    def __init__(
+        self,
+        weight: Tensor | list[float] | None = None,
+        *,
+        reduction: Reduction = "mean",
+        pos_weight: Tensor | list[float] | None = None,
+    ) -> None:
+        super().__init__(reduction, weight=weight, pos_weight=pos_weight)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(
+            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+        )
+
+
+@register("loss", "kl_div")
+class KLDivLoss(_Loss):
+    """Divergence of log-probabilities from a target distribution; "batchmean" is its mathematical definition."""
+
+    def __init__(
+        self, *, reduction: Literal["mean", "batchmean", "sum", "none"] = "mean", log_target: bool = False
+    ) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)

@@ -1,0 +1,99 @@
+"""cnn: convolution stages and a dense head."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from expkit.errors import ConfigError, ShapeError
+from expkit.nn.activation import by_name
+from expkit.nn.containers import Sequential
+from expkit.nn.conv import Conv2d
+from expkit.nn.models.parts import dense, size, sizes
+from expkit.nn.module import Module
+from expkit.nn.norm import BatchNorm2d
+from expkit.nn.pooling import MaxPool2d
+from expkit.registry import register
+from expkit.tensor import Tensor
+
+Image = tuple[int, int]  # height, width
+
+
+@register("model", "cnn")
+class CNN(Module):
+    """Convolutional network: one stage for each entry of `channels`, then dense layers of the sizes `hidden`.
+
+    A stage is Conv2d, norm, activation, MaxPool2d.   (N, channels, height, width) -> (N, output_size)
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        output_size: int,
+        channels: list[int] | tuple[int, ...] = (32, 64),
+        kernel_size: int = 3,
+        stride: int = 1,
+        padding: int | Literal["same", "valid"] = "same",
+        pool: int = 2,
+        norm: Literal["none", "batch"] = "batch",
+        activation: str = "relu",
+        hidden: list[int] | tuple[int, ...] = (128,),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.input_shape = sizes("input_shape", input_shape)
+        if len(self.input_shape) != 3:
+            raise ShapeError(
+                f"model cnn: its first layer, features.0 (Conv2d), needs images: samples of shape (channels, height, "
+                f"width), but the data's are {self.input_shape}. Choose another model (model=mlp) or data of images."
+            )
+        if padding == "same" and stride != 1:
+            raise ConfigError(f"model.padding: 'same' needs model.stride=1, got {stride}; give the padding as a number")
+        self.channels, self.pool = sizes("model.channels", channels), size("model.pool", pool)
+        self.features = Sequential()
+        image: Image = (self.input_shape[1], self.input_shape[2])
+        previous = self.input_shape[0]
+        for stage, width in enumerate(self.channels):
+            conv = Conv2d(
+                previous,
+                width,
+                size("model.kernel_size", kernel_size),
+                size("model.stride", stride),
+                padding if isinstance(padding, str) else size("model.padding", padding, least=0),
+                bias=norm == "none",  # a norm takes the mean off again
+            )
+            image = self._add(conv, image, stage, "model.kernel_size")
+            if norm == "batch":
+                self.features.append(BatchNorm2d(width))
+            self.features.append(by_name(activation, "model.activation"))
+            if pool > 1:
+                image = self._add(MaxPool2d(pool), image, stage, "model.pool")
+            previous = width
+        flat = previous * image[0] * image[1]
+        self.head = Sequential(*dense(flat, hidden, output_size, activation=activation, dropout=dropout))
+
+    def _add(self, layer: Module, image: Image, stage: int, key: str) -> Image:
+        """Append a layer; the image that it makes of `image`. ShapeError where nothing would be left."""
+        smaller = (_after(layer, image[0]), _after(layer, image[1]))
+        if min(smaller) < 1:
+            height, width = self.input_shape[1:]
+            raise ShapeError(
+                f"model cnn: stage {stage + 1} of {len(self.channels)} does not fit images of {height}x{width}: "
+                f"features.{len(self.features)} ({layer.brief()}) would get {image[0]}x{image[1]}. "
+                f"Give fewer stages in model.channels {list(self.channels)}, or a smaller {key}."
+            )
+        self.features.append(layer)
+        return smaller
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.head(self.features(input).flatten(1))
+
+
+def _after(layer: Module, length: int) -> int:
+    """The height or width that a convolution or pooling with equal sides makes of `length`."""
+    if layer.padding == "same":
+        return length
+    kernel, stride, padding = (
+        value[0] if isinstance(value, tuple) else value for value in (layer.kernel_size, layer.stride, layer.padding)
+    )
+    padding = 0 if padding == "valid" else padding
+    return (length + 2 * padding - kernel) // stride + 1

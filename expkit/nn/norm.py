@@ -1,0 +1,208 @@
+"""Normalisation layers: BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, RMSNorm."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import expkit.nn.functional as F
+import expkit.tensor as T
+from expkit.autograd import no_grad
+from expkit.errors import ShapeError
+from expkit.nn import init
+from expkit.nn.module import Module
+from expkit.nn.parameter import Parameter
+from expkit.tensor import Tensor
+
+
+def _affine(module: Module, shape: tuple[int, ...], weight: bool, bias: bool, device: Any, dtype: Any) -> None:
+    """Register weight (ones) and bias (zeros) of `shape`, None where one is not wanted."""
+    module.register_parameter("weight", Parameter(T.ones(shape, device=device, dtype=dtype)) if weight else None)
+    module.register_parameter("bias", Parameter(T.zeros(shape, device=device, dtype=dtype)) if bias else None)
+
+
+def _reset_affine(module: Module) -> None:
+    if module.weight is not None:
+        init.ones_(module.weight)
+    if getattr(module, "bias", None) is not None:
+        init.zeros_(module.bias)
+
+
+class _BatchNorm(Module):
+    """Everything but the shapes that it takes: `dims` and their picture."""
+
+    dims: ClassVar[tuple[int, ...]]
+    picture: ClassVar[str]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        _affine(self, (num_features,), affine, affine, device, dtype)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", T.zeros(num_features, device=device, dtype=dtype) if tracked else None)
+        self.register_buffer("running_var", T.ones(num_features, device=device, dtype=dtype) if tracked else None)
+        count = T.tensor(0, dtype=T.int64, device=device) if tracked else None
+        self.register_buffer("num_batches_tracked", count)
+
+    def reset_running_stats(self) -> None:
+        """Forget the statistics of the batches seen so far."""
+        if self.track_running_stats:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            init.zeros_(self.num_batches_tracked)
+
+    def reset_parameters(self) -> None:
+        """Forget the statistics, weight to 1 and bias to 0."""
+        self.reset_running_stats()
+        _reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check(input)
+        use_batch = self.training or self.running_mean is None
+        update = self.training and self.track_running_stats
+        return F.batch_norm(
+            input,
+            self.running_mean if update or not use_batch else None,
+            self.running_var if update or not use_batch else None,
+            self.weight,
+            self.bias,
+            use_batch,
+            self._count() if update else 0.0,
+            self.eps,
+        )
+
+    def _check(self, input: Tensor) -> None:
+        if input.ndim not in self.dims:
+            expected = " or ".join(map(str, self.dims))
+            raise ShapeError(f"expected {expected} dimensions {self.picture}, got {input.ndim}: {tuple(input.shape)}")
+        if input.shape[1] != self.num_features:
+            raise ShapeError(f"expected {self.num_features} features in dim 1, got input {tuple(input.shape)}")
+
+    def _count(self) -> float:
+        """Count one more batch; returns how far the running statistics move (momentum None: their mean so far)."""
+        if self.num_batches_tracked is not None:
+            with no_grad():
+                self.num_batches_tracked.add_(1)
+        return self.momentum if self.momentum is not None else 1.0 / int(self.num_batches_tracked)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm1d(_BatchNorm):
+    """Each feature to mean 0 and variance 1 over the batch.   (N, C) or (N, C, L)
+
+    Training uses the batch's statistics and moves running_mean and running_var by `momentum` (None: their cumulative
+    average); evaluation uses the running ones.
+    """
+
+    dims = (2, 3)
+    picture = "(N, C) or (N, C, L)"
+
+
+class BatchNorm2d(_BatchNorm):
+    """Each channel to mean 0 and variance 1 over the batch.   (N, C, H, W); otherwise as BatchNorm1d"""
+
+    dims = (4,)
+    picture = "(N, C, H, W)"
+
+
+class LayerNorm(Module):
+    """The trailing dimensions `normalized_shape` of each sample to mean 0 and variance 1, then weight and bias."""
+
+    def __init__(
+        self,
+        normalized_shape: int | list[int] | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = _shape(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        _affine(self, self.normalized_shape, elementwise_affine, elementwise_affine and bias, device, dtype)
+
+    def reset_parameters(self) -> None:
+        """Weight to 1 and bias to 0."""
+        _reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class RMSNorm(Module):
+    """The trailing dimensions `normalized_shape` over their root mean square, times weight; eps None: the dtype's."""
+
+    def __init__(
+        self,
+        normalized_shape: int | list[int] | tuple[int, ...],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = _shape(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        weight = Parameter(T.ones(self.normalized_shape, device=device, dtype=dtype)) if elementwise_affine else None
+        self.register_parameter("weight", weight)
+
+    def reset_parameters(self) -> None:
+        """Weight to 1."""
+        _reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class GroupNorm(Module):
+    """Each of `num_groups` groups of channels of each sample to mean 0 and variance 1.   (N, C, ...)"""
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if num_channels % num_groups:
+            raise ValueError(f"num_channels must be divisible by num_groups: {num_channels} by {num_groups}")
+        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        _affine(self, (num_channels,), affine, affine, device, dtype)
+
+    def reset_parameters(self) -> None:
+        """Weight to 1 and bias to 0."""
+        _reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+
+
+def _shape(normalized_shape: int | list[int] | tuple[int, ...]) -> tuple[int, ...]:
+    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)

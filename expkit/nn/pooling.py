@@ -1,0 +1,25 @@
+"""Pooling layers, one row each: the module's arguments and defaults are those of its function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import expkit.nn.functional as F
+from expkit.nn.function_module import FunctionModule, module_of
+
+
+class _Pool(FunctionModule):
+    """A stride that is not given is the kernel's size."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.stride is None:
+            self.stride = self.kernel_size
+
+
+AvgPool1d = module_of("AvgPool1d", F.avg_pool1d, __name__, _Pool)
+AvgPool2d = module_of("AvgPool2d", F.avg_pool2d, __name__, _Pool)
+MaxPool1d = module_of("MaxPool1d", F.max_pool1d, __name__, _Pool)
+MaxPool2d = module_of("MaxPool2d", F.max_pool2d, __name__, _Pool)
+AdaptiveAvgPool1d = module_of("AdaptiveAvgPool1d", F.adaptive_avg_pool1d, __name__)
+AdaptiveAvgPool2d = module_of("AdaptiveAvgPool2d", F.adaptive_avg_pool2d, __name__)
