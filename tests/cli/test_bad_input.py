@@ -5,8 +5,9 @@ A row: the overrides, files to write first (name -> text), and fragments that th
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -18,7 +19,7 @@ MARK = {"conf/.expkit": ""}
 class Row(NamedTuple):
     argv: list[str]
     said: list[str]
-    files: dict[str, str | bytes] = {}
+    files: Mapping[str, str | bytes] = MappingProxyType({})
 
 
 # Found while composing and validating: nothing is loaded, no run directory is made.
