@@ -1,7 +1,7 @@
 """Function transforms, as torch.func: grad, vjp, jvp, jacrev, jacfwd, hessian."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from expkit import tree
@@ -44,7 +44,7 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
     with interpreting(level), enable_grad():
         out = fn(*_map_tensors(enter, primals))
-    aux = ()
+    aux: tuple[Any, ...] = ()
     if has_aux:
         out, aux = out
         aux = (_map_tensors(get, aux),)
@@ -136,7 +136,7 @@ def jvp(fn: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, .
 
     with interpreting(level):
         out = fn(*tree.map(enter, primals))
-        aux = ()
+        aux: tuple[Any, ...] = ()
         if has_aux:
             out, aux = out
             aux = (_map_tensors(lambda x: _dual(x, level)[0], aux),)
@@ -159,6 +159,14 @@ def _dual(x: Any, level: Level) -> tuple[Any, Any]:
 def _basis(x: Any) -> Any:
     """(numel, *shape): the unit tensors of x's shape."""
     return x.new_eye(numel(tuple(x.shape))).reshape(-1, *x.shape)
+
+
+def _split_first(j: Any, shape: tuple[int, ...]) -> Any:
+    return j.reshape(*shape, *j.shape[1:])
+
+
+def _split_last(j: Any, shape: tuple[int, ...]) -> Any:
+    return j.reshape(*j.shape[:-1], *shape)
 
 
 def jacrev(
@@ -185,7 +193,7 @@ def jacrev(
                 return pullback(tree.unflatten(structure, [g if k == i else z for k, z in enumerate(zeros)]))
 
             jac = vmap(pull, chunk_size=chunk_size)(_basis(out))
-            shaped = _map_tensors(lambda j, out=out: j.reshape(*out.shape, *j.shape[1:]), jac)
+            shaped = _map_tensors(partial(_split_first, shape=tuple(out.shape)), jac)
             rows.append(shaped[0] if isinstance(argnums, int) else shaped)
         return tree.unflatten(structure, rows) if isinstance(value, list | tuple | dict) else rows[0]
 
@@ -208,7 +216,7 @@ def jacfwd(fn: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callab
                 return jvp(one, (args[n],), (t,))[1]
 
             jac = vmap(push, out_dims=-1)(_basis(args[n]))
-            columns.append(_map_tensors(lambda j, n=n: j.reshape(*j.shape[:-1], *args[n].shape), jac))
+            columns.append(_map_tensors(partial(_split_last, shape=tuple(args[n].shape)), jac))
         if isinstance(argnums, int):
             return columns[0]
         if is_tensor(columns[0]):

@@ -19,10 +19,10 @@ class Var(Value):
         self.trace, self.index = trace, index
         self._shape, self._dtype, self._device = aval
 
-    level = property(lambda self: self.trace.level)  # type: ignore[assignment]
-    shape = property(lambda self: self._shape)  # type: ignore[assignment]
-    dtype = property(lambda self: self._dtype)  # type: ignore[assignment]
-    device = property(lambda self: self._device)  # type: ignore[assignment]
+    level = property(lambda self: self.trace.level)
+    shape = property(lambda self: self._shape)
+    dtype = property(lambda self: self._dtype)
+    device = property(lambda self: self._device)
 
     def process(self, prim: Primitive, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         return self.trace.record(prim, raws, kw)

@@ -5,7 +5,7 @@ arrays: what it must know of them is installed once by `expkit.tensor` (see `ins
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 
 class Aval(NamedTuple):
@@ -31,16 +31,26 @@ class Handle:
     grad: Any
     written: int
 
+    if TYPE_CHECKING:  # Tensor's attributes, which every handle has in practice
+
+        def __getattr__(self, name: str) -> Any: ...
+
 
 class Value:
     """A raw value that an interpreter owns. Subclasses have level, shape, dtype, device and `process`."""
 
     __slots__ = ()
     __array_ufunc__ = None  # NumPy must leave `array * value` to the operators below
-    level: int
-    shape: tuple[int, ...]
-    dtype: Any
-    device: Any
+    level: Any
+
+    if TYPE_CHECKING:
+
+        @property
+        def shape(self) -> tuple[int, ...]: ...
+        @property
+        def dtype(self) -> Any: ...
+        @property
+        def device(self) -> Any: ...
 
     @property
     def ndim(self) -> int:
@@ -64,8 +74,8 @@ class View:
 class _Arrays:
     """What the tape must know of arrays; filled in by `install`."""
 
-    tensor: type  # the class of the handles that operations return
-    raw_types: frozenset[type]  # array classes; a result of another class (a NumPy scalar) is wrapped by `as_raw`
+    tensor: Any  # the class of the handles that operations return
+    raw_types: frozenset[Any]  # array classes; a result of another class (a NumPy scalar) is wrapped by `as_raw`
     as_raw: Callable[[Any], Any]
     shares: Callable[[Any, Any], bool]  # does the second array look into the first one's memory?
     owned: Callable[[Any], Any]  # the array, or a copy that nobody else holds

@@ -14,7 +14,7 @@ abstract value (shape and dtype) arrives. This is read once, here.
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expkit.autograd.handle import Value
 from expkit.autograd.mode import MODE
@@ -69,9 +69,13 @@ class Primitive:
         self.jvp, self.batch, self.nout = jvp, batch, nout
         self.aliases = aliases  # the result may look into the first argument's memory (a view)
         self.dynamic = dynamic  # the result's shape depends on values
-        self.put: Primitive | None = None  # for views: put(base, value, **kw) = base with the viewed part replaced
+        self.put: Any = None  # for views: put(base, value, **kw) = base with the viewed part replaced
         self._masks: dict[tuple[bool, ...], tuple[bool, tuple[bool, ...]]] = {}
         PRIMITIVES[name] = self
+
+    if TYPE_CHECKING:  # set by expkit.autograd.tape, which knows how to record
+
+        def __call__(self, *args: Any, **kw: Any) -> Any: ...
 
     @property
     def differentiable(self) -> bool:
@@ -105,6 +109,3 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
-
-
-# Primitive.__call__ is set by expkit.autograd.tape, which knows how to record.

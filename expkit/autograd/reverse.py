@@ -75,7 +75,7 @@ def backward(
 
 
 def _edge(x: Any, what: str) -> Any:
-    if not isinstance(x, Handle) or not x.requires_grad:  # type: ignore[attr-defined]
+    if not isinstance(x, Handle) or not x.requires_grad:
         raise AutogradError(f"{what}: one of the tensors does not require grad")
     return x.node
 

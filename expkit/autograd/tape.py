@@ -37,7 +37,7 @@ class Node:
     edges: tuple[Any, ...]
     saved: tuple[Any, ...] | None
     out: Any  # raw result(s), where a rule needs them
-    avals: tuple[Aval, ...] | None  # of the outputs, where there are several
+    avals: Any  # a tuple of the Avals of the outputs, where there are several
     t: int
     dirty: bool  # `out` was overwritten in place
     hooks: dict[int, Callable[..., Any]] | None
@@ -204,7 +204,7 @@ def _aval(raw: Any) -> Aval:
     return Aval(raw.shape, raw.dtype, getattr(raw, "device", None))
 
 
-Primitive.__call__ = apply  # type: ignore[method-assign, attr-defined]
+Primitive.__call__ = apply  # type: ignore[method-assign,assignment]
 
 
 # ---- views -----------------------------------------------------------------------------------------------------------

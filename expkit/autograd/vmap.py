@@ -124,5 +124,5 @@ def _chunked(fn: Any, options: Any, chunk: int, leaves: Any, structure: Any, dim
     joined = [
         column[0] if d is None else ARRAYS.tensor.cat(list(column), d)
         for column, d in zip(zip(*flat, strict=True), axes, strict=True)
-    ]  # type: ignore[attr-defined]
+    ]
     return tree.unflatten(pieces[0], joined)

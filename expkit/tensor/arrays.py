@@ -90,10 +90,10 @@ def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Excepti
     if isinstance(error, ExpkitError):
         raise error
     raws = [a.raw if isinstance(a, Handle) else a for a in args]
-    arrays = [r for r in raws if r.__class__ in ARRAY_LIBRARIES]
+    arrays: list[Any] = [r for r in raws if r.__class__ in ARRAY_LIBRARIES]
     places = {device_of(r) for r in arrays}
     if len(places) > 1:
-        main = next((device_of(r) for r in arrays if r.ndim), device_of(arrays[0]))
+        main = next((device_of(r) for r in arrays if len(r.shape)), device_of(arrays[0]))
         moved = [
             transfer(r, main) if r.__class__ in ARRAY_LIBRARIES and r.ndim == 0 and device_of(r) == CPU else r
             for r in raws

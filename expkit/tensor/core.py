@@ -254,7 +254,7 @@ class Tensor(Handle):
         """The tensor in another dtype or on another device: to(dtype), to(device), to(device, dtype), to(other)."""
         for a in args:
             if isinstance(a, Handle):
-                dtype, device = a.dtype, a.device  # type: ignore[attr-defined]
+                dtype, device = a.dtype, a.device
             elif isinstance(a, devices.device) or (isinstance(a, str) and a not in dtypes.BY_NAME):
                 device = a
             elif isinstance(a, bool):

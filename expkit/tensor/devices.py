@@ -21,6 +21,8 @@ class device:
     """`device("cpu")`, `device("cuda")`, `device("cuda:1")`, `device("cuda", 1)`."""
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, spec: Any, index: int | None = None) -> None:
         if isinstance(spec, device):

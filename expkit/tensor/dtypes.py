@@ -160,13 +160,13 @@ def result_type(*operands: Any) -> dtype:
         known = best[rank]
         best[rank] = d if known is None else promote_types(known, d)
     result: dtype | None = None
-    for d in best:
-        if d is None:
+    for found in best:
+        if found is None:
             continue
         if result is None:
-            result = d
-        elif category(d) > category(result):
-            result = promote_types(result, d)
+            result = found
+        elif category(found) > category(result):
+            result = promote_types(result, found)
     if result is None:
         raise TypeError("result_type: at least one operand is needed")
     return result

@@ -39,7 +39,7 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Any:
     if not isinstance(src, Handle):
         src = type(x).of(src, like=x)
     value = as_dtype(src, dtypes.of(x.raw))
-    if value.device != x.device and not MODE.special:  # type: ignore[attr-defined]
+    if value.device != x.device and not MODE.special:
         value = to_device_p(value, device=x.device)
     return assign(x, value)
 

@@ -55,11 +55,11 @@ CASTS = {
 }  # fmt: skip
 
 COMPARE = {"__eq__": ew.eq, "__ne__": ew.ne, "__lt__": ew.lt, "__le__": ew.le, "__gt__": ew.gt, "__ge__": ew.ge}
-FORWARD = {
+FORWARD: dict[str, Any] = {
     "truediv": ew.div, "floordiv": ew.floor_divide, "mod": ew.remainder, "pow": ew.pow, "matmul": matmul.matmul,
     "and": ew.bitwise_and, "or": ew.bitwise_or, "xor": ew.bitwise_xor,
 }  # fmt: skip
-AUGMENTED = {
+AUGMENTED: dict[str, Any] = {
     "iadd": ew.add, "isub": ew.sub, "imul": ew.mul, "itruediv": ew.div, "ifloordiv": ew.floor_divide,
     "imod": ew.remainder,
     "ipow": ew.pow, "iand": ew.bitwise_and, "ior": ew.bitwise_or, "ixor": ew.bitwise_xor,
@@ -171,7 +171,7 @@ def attach_values() -> None:
         setattr(Value, f"__r{name}__", lambda self, other, prim=prim: _bind(prim, other, self))
     for name, prim in VALUE_COMPARE.items():
         setattr(Value, name, lambda self, other, prim=prim: prim.bind(self, other))
-    Value.__neg__ = lambda self: ew.neg_p.bind(self)  # type: ignore[attr-defined]  # noqa: PLW0108
+    setattr(Value, "__neg__", lambda self: ew.neg_p.bind(self))  # noqa: B010, PLW0108
 
 
 def _bind(prim: Any, a: Any, b: Any) -> Any:

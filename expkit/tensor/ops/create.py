@@ -43,10 +43,10 @@ def _from_python(data: Any, dtype: Any) -> Any:
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A new tensor from numbers, nested lists, an array or a tensor; the data is copied."""
     if isinstance(data, Handle):
-        copy = as_dtype(data.detach().clone(), data.dtype if dtype is None else dtypes.get(dtype))  # type: ignore[attr-defined]
+        copy = as_dtype(data.detach().clone(), data.dtype if dtype is None else dtypes.get(dtype))
         copy = copy.to(devices.resolve(device)) if device is not None else copy
         return copy.requires_grad_() if requires_grad else copy
-    if data.__class__ in devices.ARRAY_LIBRARIES and data.__class__ is not np.ndarray:
+    if type(data) in devices.ARRAY_LIBRARIES and data.__class__ is not np.ndarray:
         raw = data.astype(dtypes.get(dtype).dtype) if dtype is not None else data.copy()
         return _finish(raw, device if device is not None else devices.device_of(raw), requires_grad)
     return _finish(_from_python(data, dtype), device, requires_grad)
@@ -56,7 +56,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """As tensor(), but shares memory with an array or tensor where dtype and device are right already."""
     if isinstance(data, Handle):
         out = data if dtype is None else as_dtype(data, dtypes.get(dtype))
-        return out if device is None else out.to(device)  # type: ignore[attr-defined]
+        return out if device is None else out.to(device)
     if (isinstance(data, np.ndarray) and dtype is None) or (
         isinstance(data, np.ndarray) and data.dtype == dtypes.get(dtype).dtype
     ):
@@ -89,8 +89,8 @@ def full(
         else fill_value.dtype
         if isinstance(fill_value, Handle)
         else dtypes.get(type(fill_value))
-    )  # type: ignore[attr-defined]
-    value = fill_value.item() if isinstance(fill_value, Handle) else fill_value  # type: ignore[attr-defined]
+    )
+    value = fill_value.item() if isinstance(fill_value, Handle) else fill_value
     where = devices.resolve(device)
     xp = devices.xp_for(where)
     shape = sizes((size,))

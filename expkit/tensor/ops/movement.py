@@ -42,7 +42,7 @@ slice_p = linear(  # spans: (start, stop, step) of each axis, start <= stop, ste
     "slice",
     lambda x, *, spans: x[_slices(spans)],
     _slice_shape,
-    lambda g, _x, *, spans: slice_p.put(zeros_raw(g, tuple(_x.shape)), g, spans=spans),  # type: ignore[misc]
+    lambda g, _x, *, spans: slice_p.put(zeros_raw(g, tuple(_x.shape)), g, spans=spans),
     batch_kw=lambda size, kw: {"spans": ((0, size, 1), *kw["spans"])},
     aliases=True,
 )
@@ -59,7 +59,7 @@ diagonal_p = linear(
     "diagonal",
     lambda x, *, offset, axes: _writable(xp_of(x).diagonal(x, offset, *axes)),
     lambda x, *, offset, axes: Aval(_diagonal_shape(x.shape, offset, axes), x.dtype, x.device),
-    lambda g, _x, **kw: diagonal_p.put(zeros_raw(g, tuple(_x.shape)), g, **kw),  # type: ignore[misc]
+    lambda g, _x, **kw: diagonal_p.put(zeros_raw(g, tuple(_x.shape)), g, **kw),
     batch_kw=lambda size, kw: {"offset": kw["offset"], "axes": shifted(kw["axes"])},
     aliases=True,
 )
@@ -308,5 +308,5 @@ def clone(input: Any) -> Any:
 
 def detach(input: Any) -> Any:
     """The same memory, cut off from the history."""
-    out = ARRAYS.tensor.alias(input)  # type: ignore[attr-defined]
+    out = ARRAYS.tensor.alias(input)
     return out

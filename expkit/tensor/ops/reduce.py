@@ -260,7 +260,7 @@ argmin = _arg(argmin_p, "The index of the smallest element (the first, at ties).
 
 
 def _with_indices(name: str, whole: Any, arg: Any, pair: Any) -> Any:
-    result = namedtuple(name, ["values", "indices"])  # type: ignore[misc]
+    result = namedtuple(name, ["values", "indices"])
 
     def fn(input: Any, dim: Any = None, keepdim: bool = False, **kw: Any) -> Any:
         other = kw.pop("other", None)

@@ -55,7 +55,10 @@ def _is_mask(i: Any) -> bool:
 
 def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any]]:
     """Applies ints, slices and None; returns the tensor and, for each of its axes, an index tensor or None."""
-    spans, shape, rest, axis = [], [], [], 0
+    spans: list[tuple[int, int, int]] = []
+    shape: list[int] = []
+    rest: list[Any] = []
+    axis = 0
     for i in items:
         if i is None:
             shape.append(1)
@@ -158,7 +161,7 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     base, rest = _basic(x, _expand_key(x, key))
     places = {a: i for a, i in enumerate(rest) if i is not None}
     if not isinstance(value, Handle):
-        value = ARRAYS.tensor.of(value, like=x)  # type: ignore[attr-defined]
+        value = ARRAYS.tensor.of(value, like=x)
     if not places:
         copy_(base, _fit(value, tuple(base.shape)))
         return
