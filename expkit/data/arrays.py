@@ -1,0 +1,130 @@
+"""Arrays in, DataModule out: splitting, standardising and checking, for every dataset that fits in memory."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from expkit.data.dataset import TensorDataset
+from expkit.data.module import DataModule, Task
+from expkit.data.split import split
+from expkit.data.transforms import Standardize
+from expkit.errors import DataError
+from expkit.tensor import from_numpy
+
+
+class Part(NamedTuple):
+    """Samples x (n, ...) and targets y: class numbers (n,), or regression targets (n, k)."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass
+class Source:
+    """What was read: everything to be split, or parts that are separate already (`val`, `test`)."""
+
+    data: Part
+    task: Task
+    class_names: list[str] | None = None
+    feature_names: list[str] | None = None
+    val: Part | None = None
+    test: Part | None = None
+
+
+class ArrayData(DataModule):
+    """A DataModule out of arrays: a subclass writes `read() -> Source`, and arguments of its own if it has any.
+
+    batch_size: samples of a training step. val_fraction, test_fraction: shares of all samples (where the source has no
+    such part already), stratified by class. seed: of the split alone, so the same samples are tested whatever the run's
+    seed. normalize: inputs to mean 0 and deviation 1, and the targets of a regression as well, by the training part.
+    drop_last: leave out the last training batch where it is smaller.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        normalize: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        source = self.read()
+        parts = divided(source, val_fraction, test_fraction, seed)
+        if normalize:
+            self.input_transform = Standardize.fit(parts["train"].x)
+            if source.task == "regression":
+                self.target_transform = Standardize.fit(parts["train"].y)
+        datasets = {name: self._dataset(part) if part is not None else None for name, part in parts.items()}
+        super().__init__(
+            **datasets,
+            task=source.task,
+            class_names=source.class_names,
+            batch_size=batch_size,
+            drop_last=drop_last,
+        )
+        self.feature_names = source.feature_names
+
+    def read(self) -> Source:
+        """The samples, as they are in the source."""
+        raise NotImplementedError(f"{type(self).__name__} has no read()")
+
+    def _dataset(self, part: Part) -> TensorDataset:
+        x = self.input_transform(part.x) if self.input_transform else part.x.astype(np.float32)
+        if part.y.ndim == 1:
+            y = part.y.astype(np.int64)
+        else:
+            y = self.target_transform(part.y) if self.target_transform else part.y.astype(np.float32)
+        return TensorDataset(from_numpy(x), from_numpy(y))
+
+
+def divided(source: Source, val_fraction: float, test_fraction: float, seed: int) -> dict[str, Part | None]:
+    """Training, validation and test part; empty parts are None. DataError when nothing is left to train on."""
+    x, y = source.data
+    wanted_val = 0.0 if source.val is not None else val_fraction
+    wanted_test = 0.0 if source.test is not None else test_fraction
+    rows = split(len(x), wanted_val, wanted_test, seed, y if source.task == "classification" else None)
+    if len(rows.train) == 0:
+        raise DataError("there are no samples to train on.")
+    cut = {name: Part(x[index], y[index]) if len(index) else None for name, index in rows._asdict().items()}
+    return cut | {name: part for name, part in (("val", source.val), ("test", source.test)) if part is not None}
+
+
+def require_finite(array: np.ndarray, what: str) -> None:
+    """DataError that names the first NaN or infinity, as `data.npz: x[3, 0] is nan`."""
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        place = ", ".join(str(index) for index in bad[0])
+        value = array[tuple(bad[0])]
+        raise DataError(
+            f"{what}[{place}] is {value}; {len(bad)} values in all are not finite. Replace them, or leave them out."
+        )
+
+
+def as_classes(labels: np.ndarray, names: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
+    """Class numbers (n,) and class names for labels of any kind; classes are sorted (numbers by value).
+
+    With `names` (those of the training data) these numbers are used; a label that is not among them gets -1.
+    """
+    found, numbers = np.unique(labels, return_inverse=True)
+    texts = [_text(label) for label in found]
+    if names is None:
+        return numbers.reshape(-1), texts
+    position = {name: number for number, name in enumerate(names)}
+    return np.array([position.get(text, -1) for text in texts], dtype=np.int64)[numbers.reshape(-1)], names
+
+
+def _text(label: np.generic) -> str:
+    value = label.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def looks_like_classes(numbers: np.ndarray) -> bool:
+    """Whether numeric targets are classes rather than measurements: whole numbers, few different ones (at most 20,
+    and each twice on average). What `task: auto` goes by."""
+    if numbers.dtype.kind == "f" and not np.equal(np.mod(numbers, 1), 0).all():
+        return False
+    return len(np.unique(numbers)) <= min(20, len(numbers) // 2)

@@ -1,0 +1,59 @@
+"""Gradient clipping, by the norm of all gradients together or value by value."""
+
+from collections.abc import Iterable
+
+from expkit.errors import ConfigError, NonFiniteError
+from expkit.tensor import Tensor, no_grad, stack, zeros
+
+INF = float("inf")
+
+
+def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
+    """The norm of all `tensors` taken as one vector: a 0-d tensor (zero when there are none)."""
+    with no_grad():
+        norms = [_norm(tensor, float(norm_type)) for tensor in tensors]
+        total = _norm(stack(norms), float(norm_type)) if norms else zeros(())
+    if error_if_nonfinite and not abs(total.item()) < INF:
+        raise NonFiniteError(
+            f"the total norm of order {norm_type} of the gradients is {total.item()}, so they cannot be clipped. "
+            "Lower the learning rate, or look for the first layer that gives such values."
+        )
+    return total
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scales all gradients in place so that their common norm is at most `max_norm`; returns the norm before.
+
+    NonFiniteError for a norm that is not finite where `error_if_nonfinite`; otherwise such gradients stay so.
+    """
+    grads = _grads(parameters)
+    total = get_total_norm(grads, norm_type, error_if_nonfinite)
+    with no_grad():
+        scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
+        for grad in grads:
+            grad.mul_(scale)
+    return total
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Clamps every gradient in place to [-clip_value, clip_value]."""
+    with no_grad():
+        for grad in _grads(parameters):
+            grad.clamp_(-float(clip_value), float(clip_value))
+
+
+def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    tensors = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [p.grad for p in tensors if p.grad is not None]
+
+
+def _norm(x: Tensor, order: float) -> Tensor:
+    if order == 2:
+        return (x * x).sum().sqrt()
+    if order == INF:
+        return x.abs().max()
+    if order <= 0:
+        raise ConfigError(f"norm_type={order} cannot be: it is a number above zero, or infinity.")
+    return x.abs().pow(order).sum().pow(1 / order)
