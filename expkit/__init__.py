@@ -11,17 +11,8 @@ import importlib
 from typing import Any
 
 from expkit import autograd, tensor
-from expkit.autograd import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    is_inference_mode_enabled,
-    no_grad,
-    set_grad_enabled,
-)  # fmt: skip
 from expkit.autograd.vmap import vmap
 from expkit.tensor import *  # noqa: F403
-from expkit.tensor import FUNCTIONS as _FUNCTIONS
 from expkit.tensor import bool_ as bool
 from expkit.tensor import complex64 as cfloat
 from expkit.tensor import complex128 as cdouble

@@ -4,6 +4,14 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from expkit.autograd.mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from expkit.tensor import methods
 from expkit.tensor.core import Tensor
 from expkit.tensor.devices import device
@@ -207,4 +215,5 @@ class _CallableModule(ModuleType):
 
 sys.modules[__name__].__class__ = _CallableModule
 
-FUNCTIONS = [name for name in dir() if not name.startswith("_") and name not in ("sys", "Any", "ModuleType", "methods")]
+_INTERNAL = {"sys", "Any", "ModuleType", "methods", "tensor"}  # `tensor`: the package itself stands for it
+__all__ = [name for name in dir() if not name.startswith("_") and name not in _INTERNAL]
