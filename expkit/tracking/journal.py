@@ -234,6 +234,10 @@ class Journal:
                 self._file.close()
                 self._file = None
 
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:  # dropped without `close`: let go of the run
+            self.close()
+
 
 def _number(name: str, value: Any) -> float | str:
     try:

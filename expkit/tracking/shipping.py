@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from expkit.errors import TrackingError
-from expkit.tracking import journal, names
+from expkit.tracking import journal, metadata, names
 from expkit.tracking.files import locked
 from expkit.tracking.runinfo import RunInfo, State, destination
-from expkit.tracking.store import UUID_TAG, Refused, Store
+from expkit.tracking.store import UUID_TAG, Refused, Store, Unavailable
 
 CREATE_LOCK = ".create.lock"
 
@@ -38,6 +38,14 @@ class Shipper:
 
         Unavailable, Gone (store.py): it could not; call `failed` before the next try.
         """
+        try:
+            return self._tick()
+        except Refused as error:
+            if self._store is not None and self.state.run_id is not None:
+                self._store.run(self.state.run_id)  # Gone when that is why
+            raise Unavailable(str(error)) from error
+
+    def _tick(self) -> bool:
         self.info = read_info(self.run_dir)
         writing = self.info.alive(self.run_dir)  # looked at before the journal, so that its last words are read
         store, run_id = self._connected()
@@ -222,7 +230,7 @@ def ensure_run(store: Store, run_dir: Path, info: RunInfo, experiment_id: str) -
         found = store.find_run(info.uuid, experiment_id)
         if found is not None:
             return found
-        tags = {UUID_TAG: info.uuid, "expkit.run_dir": str(run_dir)}
+        tags = {UUID_TAG: info.uuid, "expkit.run_dir": str(run_dir), "mlflow.user": metadata.user()}
         parent_id = _parent_id(store, run_dir, info)
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
