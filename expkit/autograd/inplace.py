@@ -42,6 +42,14 @@ def write(x: Handle, value: Handle, overwrite: Primitive) -> None:
         x.chain.stamp = root.written
 
 
+def touch(x: Handle) -> None:
+    """Tells the tape that x's memory is being written by other means than `write`."""
+    root = root_of(x)
+    _mark(x.node)
+    _mark(root.node)
+    root.written = tick()
+
+
 def _mark(node: Any) -> None:
     if node.__class__ is Node:
         node.dirty = True

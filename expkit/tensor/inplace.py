@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from expkit.autograd.handle import Handle
-from expkit.autograd.inplace import write
+from expkit.autograd.inplace import touch, write
 from expkit.autograd.mode import MODE
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops import random
 from expkit.tensor.ops.convert import as_dtype, to_device_p
-from expkit.tensor.ops.elementwise import full_like
+from expkit.tensor.ops.elementwise import div, full_like, mul, sub
 from expkit.tensor.ops.movement import expand, overwrite_p
 
 
@@ -56,15 +56,51 @@ def zero_(x: Any) -> Any:
     return fill_(x, 0)
 
 
-def inplace(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn_`: the in-place form of an operation on its first argument."""
+def inplace(fn: Callable[..., Any], ufunc: Any = None) -> Callable[..., Any]:
+    """`fn_`: the in-place form of an operation on its first argument; `ufunc` writes into the array directly."""
 
     def method(self: Any, *args: Any, **kw: Any) -> Any:
+        if ufunc is not None and len(args) == 1 and not kw and _direct(self, args[0], ufunc):
+            return self
         return assign(self, fn(self, *args, **kw))
 
     method.__name__ = method.__qualname__ = f"{fn.__name__}_"
     method.__doc__ = f"{fn.__name__}(), in place. Returns the tensor."
     return method
+
+
+def _direct(x: Any, other: Any, ufunc: Any) -> bool:
+    """x = ufunc(x, other) in x's own memory, where nothing is recorded and no dtype or shape has to change."""
+    mode, raw = MODE, x.raw
+    if mode.special or (mode.grad and x.requires_grad) or raw.dtype.kind != "f":
+        return False
+    if isinstance(other, Handle):
+        if other.raw.dtype is not raw.dtype or (mode.grad and other.requires_grad):
+            return False
+        other = other.raw
+        if other.shape != raw.shape and (other.ndim or other.__class__ is not raw.__class__):
+            return False
+    elif other.__class__ is not float:
+        return False
+    touch(x)
+    ufunc(raw, other, raw)
+    return True
+
+
+def addcmul_(x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """x += value * tensor1 * tensor2."""
+    product = mul(tensor1, tensor2)
+    return x.add_(product if value == 1 else mul(product, value))
+
+
+def addcdiv_(x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    """x += value * tensor1 / tensor2."""
+    return x.add_(mul(div(tensor1, tensor2), value))
+
+
+def lerp_(x: Any, end: Any, weight: Any) -> Any:
+    """x += weight * (end - x)."""
+    return x.add_(mul(sub(end, x), weight))
 
 
 def uniform_(x: Any, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> Any:

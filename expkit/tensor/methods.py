@@ -34,7 +34,7 @@ METHODS = {
 INPLACE = {
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor log log10 log1p log2 logical_not
         nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul
-        div floor_divide remainder fmod pow clamp clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or
+        div floor_divide remainder fmod pow clamp clamp_min clamp_max logical_and logical_or
         logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge""",
     reduce: "cumsum",
     index: "scatter scatter_add index_add masked_fill tril triu",
@@ -47,6 +47,8 @@ ALIASES = {
     "divide": "div", "true_divide": "div", "subtract": "sub", "clip": "clamp", "greater": "gt", "greater_equal": "ge",
     "less": "lt", "less_equal": "le", "not_equal": "ne", "swapaxes": "transpose", "moveaxis": "movedim", "fix": "trunc",
 }  # fmt: skip
+
+UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "truediv": np.true_divide}
 
 CASTS = {
     "float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "bfloat16": dtypes.bfloat16,
@@ -77,16 +79,13 @@ def _fast(prim: Any, slow: Any) -> Any:
                 return apply2(prim, self, other)
         elif other.__class__ is float:
             d = self.raw.dtype
-            if d is F32 or d is F64:
+            if d is ew.F32 or d is ew.F64:
                 return apply2(prim, self, other)
         elif not isinstance(other, _NUMBERS):
             return _foreign(slow, self, other)
         return slow(self, other)
 
     return op
-
-
-F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
 
 
 def _foreign(fn: Any, self: Any, other: Any, swap: bool = False) -> Any:
@@ -129,14 +128,25 @@ def attach() -> None:
             setattr(Tensor, name, getattr(module, name))
     for module, names in INPLACE.items():
         for name in names.split():
-            setattr(Tensor, f"{name}_", ip.inplace(getattr(module, name)))
+            setattr(Tensor, f"{name}_", ip.inplace(getattr(module, name), UFUNCS.get(name)))
     for name, target in ALIASES.items():
         setattr(Tensor, name, getattr(Tensor, target))
         if hasattr(Tensor, f"{target}_"):
             setattr(Tensor, f"{name}_", getattr(Tensor, f"{target}_"))
     for name, d in CASTS.items():
         setattr(Tensor, name, _cast(d))
-    for name in ("copy_", "fill_", "zero_", "uniform_", "normal_", "bernoulli_", "random_"):
+    for name in (
+        "copy_",
+        "fill_",
+        "zero_",
+        "uniform_",
+        "normal_",
+        "bernoulli_",
+        "random_",
+        "addcmul_",
+        "addcdiv_",
+        "lerp_",
+    ):
         setattr(Tensor, name, getattr(ip, name))
     for name, prim, slow in (("add", ew.add_p, ew.add), ("sub", ew.sub_p, ew.sub), ("mul", ew.mul_p, ew.mul)):
         setattr(Tensor, f"__{name}__", _fast(prim, slow))
@@ -146,7 +156,7 @@ def attach() -> None:
         setattr(Tensor, f"__{name}__", _plain(fn))
         setattr(Tensor, f"__r{name}__", _plain(fn, swap=True))
     for name, fn in AUGMENTED.items():
-        setattr(Tensor, f"__{name}__", ip.inplace(fn))
+        setattr(Tensor, f"__{name}__", ip.inplace(fn, UFUNCS.get(name[1:])))
     for name, value in {
         "__radd__": Tensor.__add__, "__rmul__": Tensor.__mul__, "__rsub__": _rsub, "__neg__": ew.neg, "__abs__": ew.abs,
         "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem,

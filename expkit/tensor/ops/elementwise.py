@@ -19,6 +19,8 @@ from expkit.tensor.ops.convert import as_dtype, constant, floating, promote, pro
 from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary
 from expkit.tensor.ops.movement import clone
 
+F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
+
 # ---- one argument ----------------------------------------------------------------------------------------------------
 
 neg_p = unary("neg", np.negative, lambda g, _out, _x: -g)
@@ -208,9 +210,12 @@ def round(input: Any, *, decimals: int = 0) -> Any:
 
 def _binary(prim: Any, doc: str, floats: bool = False) -> Callable[..., Any]:
     def fn(input: Any, other: Any) -> Any:
-        alike = isinstance(input, Handle) and isinstance(other, Handle) and input.raw.dtype is other.raw.dtype
-        if alike and (not floats or dtypes.of(input.raw).is_floating_point):
-            return apply2(prim, input, other)
+        if isinstance(input, Handle):
+            d = input.raw.dtype
+            if (d is F32 or d is F64) and (
+                other.raw.dtype is d if isinstance(other, Handle) else other.__class__ is float
+            ):
+                return apply2(prim, input, other)
         return apply2(prim, *promote2(input, other, floats))
 
     fn.__name__ = fn.__qualname__ = prim.name
