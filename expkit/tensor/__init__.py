@@ -141,7 +141,7 @@ from expkit.tensor.ops.index import (
     where,
 )  # fmt: skip
 from expkit.tensor.ops.join import cat, chunk, hstack, repeat_interleave, roll, split, stack, tile, unbind, vstack
-from expkit.tensor.ops.matmul import addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot, trace
+from expkit.tensor.ops.matmul import addmm, baddbmm, bmm, dot, einsum, linear, matmul, mm, mv, outer, tensordot, trace
 from expkit.tensor.ops.movement import (
     broadcast_to,
     clone,

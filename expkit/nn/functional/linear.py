@@ -9,13 +9,7 @@ from expkit.tensor import Tensor
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b.   input: (..., in), weight: (out, in) or (in,), bias: (out,) -> (..., out)"""
-    if input.shape[-1] != weight.shape[-1]:
-        raise ShapeError(
-            f"linear: the input's last dimension is {input.shape[-1]} (input {tuple(input.shape)}), "
-            f"the weight {tuple(weight.shape)} expects {weight.shape[-1]}"
-        )
-    out = T.matmul(input, weight.T)
-    return out if bias is None else out + bias
+    return T.linear(input, weight, bias)
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

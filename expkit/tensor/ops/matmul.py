@@ -195,12 +195,15 @@ def _added(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
-    """y = x Wᵀ + b.   x: (..., in), W: (out, in), b: (out,) -> (..., out)"""
-    if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
+    """x Wᵀ + b.   input: (..., in), weight: (out, in) or (in,), bias: (out,) -> (..., out)"""
+    if input.ndim == 0 or weight.ndim not in (1, 2) or input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
-            f"linear: an input of shape {_times(input)} does not fit a weight of shape {_times(weight)} "
-            "(out_features x in_features)"
+            f"linear: the input's last dimension is {input.shape[-1] if input.ndim else 'missing'} "
+            f"(input {tuple(input.shape)}), the weight {tuple(weight.shape)} expects {weight.shape[-1]}"
         )
+    if weight.ndim == 1:
+        out = matmul(input, weight)
+        return out if bias is None else add(out, bias)
     if bias is None:
         return apply(linear_p, *promote(input, weight))
     if tuple(bias.shape) != (weight.shape[0],):
