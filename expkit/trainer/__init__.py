@@ -1,0 +1,45 @@
+"""Training: the loop, tasks, callbacks, metrics, checkpoints, and whole experiments from configs.
+
+    Trainer(max_epochs=3).fit(model, train_loader, val_loader)
+"""
+
+from expkit.trainer.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LambdaCallback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichModelSummary,
+    RichProgressBar,
+    Timer,
+)
+from expkit.trainer.metrics import F1, R2, Accuracy, MeanAbsoluteError, MeanMetric, Metric
+from expkit.trainer.signals import Interrupted
+from expkit.trainer.state import seed_everything
+from expkit.trainer.supervised import SupervisedTask
+from expkit.trainer.task import Task
+from expkit.trainer.trainer import Trainer
+
+__all__ = [
+    "F1",
+    "R2",
+    "Accuracy",
+    "Callback",
+    "EarlyStopping",
+    "GradientAccumulationScheduler",
+    "Interrupted",
+    "LambdaCallback",
+    "LearningRateMonitor",
+    "MeanAbsoluteError",
+    "MeanMetric",
+    "Metric",
+    "ModelCheckpoint",
+    "RichModelSummary",
+    "RichProgressBar",
+    "SupervisedTask",
+    "Task",
+    "Timer",
+    "Trainer",
+    "seed_everything",
+]

@@ -1,0 +1,22 @@
+"""Callbacks: everything about training that is optional. Importing this registers the built-in ones."""
+
+from expkit.trainer.callbacks.base import Callback
+from expkit.trainer.callbacks.early_stopping import EarlyStopping
+from expkit.trainer.callbacks.function import LambdaCallback
+from expkit.trainer.callbacks.learning_rate import LearningRateMonitor
+from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
+from expkit.trainer.callbacks.progress import RichProgressBar
+from expkit.trainer.callbacks.summary import RichModelSummary
+from expkit.trainer.callbacks.timer import GradientAccumulationScheduler, Timer
+
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "GradientAccumulationScheduler",
+    "LambdaCallback",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "RichModelSummary",
+    "RichProgressBar",
+    "Timer",
+]

@@ -1,0 +1,47 @@
+"""LearningRateMonitor: the learning rates as metrics."""
+
+from typing import Any, Literal
+
+from expkit.registry import register
+from expkit.trainer.callbacks.base import Callback
+from expkit.trainer.triggers import Every
+
+
+@register("callback", "learning_rate_monitor")
+class LearningRateMonitor(Callback):
+    """Logs lr-<optimizer> (lr-Adam; with several parameter groups lr-Adam/pg1, ...) as the step begins that uses it.
+
+    logging_interval: "step" (each log_every_n_steps) or "epoch"; by default each epoch, and each step where a schedule
+    is stepped by steps. log_momentum: also log the momentum, or Adam's first beta.
+    """
+
+    def __init__(self, logging_interval: Literal["step", "epoch"] | None = None, log_momentum: bool = False) -> None:
+        self.logging_interval, self.log_momentum = logging_interval, log_momentum
+
+    def metric_names(self, trainer: Any) -> list[str]:
+        return list(self._values(trainer))
+
+    def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
+        if self.logging_interval != "step":
+            self._log(trainer)
+
+    def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
+        by_step = any(schedule.interval == "step" for schedule in trainer.schedules)
+        wanted = self.logging_interval == "step" or (self.logging_interval is None and by_step)
+        if wanted and not trainer.gathering() and Every(trainer.log_every_n_steps)(trainer.global_step):
+            self._log(trainer)
+
+    def _log(self, trainer: Any) -> None:
+        values = self._values(trainer)
+        trainer.note_metrics(values)
+        trainer.log_metrics(values)
+
+    def _values(self, trainer: Any) -> dict[str, float]:
+        optimizer, values = trainer.optimizer, {}
+        for number, group in enumerate(optimizer.param_groups, 1):
+            suffix = f"/pg{number}" if len(optimizer.param_groups) > 1 else ""
+            values[f"lr-{type(optimizer).__name__}{suffix}"] = float(group["lr"])
+            if self.log_momentum:
+                momentum = group["betas"][0] if "betas" in group else group.get("momentum", 0.0)
+                values[f"lr-{type(optimizer).__name__}-momentum{suffix}"] = float(momentum)
+        return values

@@ -1,0 +1,207 @@
+"""ModelCheckpoint: which checkpoints are written, under which names, and which are kept."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from expkit.errors import ConfigError, did_you_mean
+from expkit.registry import register
+from expkit.trainer import checkpoint
+from expkit.trainer.callbacks.monitor import Mode, Monitor
+from expkit.trainer.console import say, warn
+from expkit.trainer.triggers import Every
+
+STATE = (
+    "best_k_models", "best_model_path", "best_model_score", "last_model_path", "_owned", "_seen", "_due", "_saved_at",
+)  # fmt: skip
+FILENAME = "epoch_{epoch:03d}-step_{step:06d}"
+
+
+@register("callback", "model_checkpoint")
+class ModelCheckpoint(Monitor):
+    """Keeps the `save_top_k` best checkpoints by `monitor`, and with `save_last` also the newest one.
+
+    dirpath: folder (default: checkpoints/ in the run directory). filename: name with {epoch}, {step} and metrics, e.g.
+    "{epoch:03d}-{val/acc:.3f}". monitor: metric; without one the newest counts as best. mode: min or max is better.
+    save_top_k: how many; -1 = all, 0 = none. save_last: whether each check also saves the newest state.
+    every_n_epochs, every_n_train_steps: when to check (default: each epoch, and each validation).
+    verbose: say what is saved. `last.json` beside the checkpoints always points to the newest one.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path | None = None,
+        filename: str | None = None,
+        monitor: str | None = None,
+        verbose: bool = False,
+        save_last: bool | None = None,
+        save_top_k: int = 1,
+        mode: Mode = "min",
+        every_n_train_steps: int | None = None,
+        every_n_epochs: int | None = None,
+    ) -> None:
+        super().__init__(monitor, mode)
+        if monitor is None:
+            self.sign = -1  # the score is the number of batches: the newest is the best
+        self.dirpath = None if dirpath is None else Path(dirpath).absolute()
+        self.filename, self.verbose, self.save_last, self.save_top_k = filename or FILENAME, verbose, save_last, save_top_k
+        self.every_n_train_steps = every_n_train_steps or 0
+        self.every_n_epochs = (0 if self.every_n_train_steps else 1) if every_n_epochs is None else every_n_epochs
+        self._check_arguments()
+        self.best_k_models: dict[str, float] = {}
+        self.best_model_path = self.last_model_path = ""
+        self.best_model_score: float | None = None
+        self._owned: list[str] = []
+        self._due = False
+        self._saved_at: tuple[int, bool] | None = None  # (batches, unfinished) of the newest checkpoint
+
+    def _check_arguments(self) -> None:
+        if self.save_top_k < -1:
+            raise ConfigError(f"ModelCheckpoint: save_top_k={self.save_top_k}: expected -1 (all), 0 (none) or a number.")
+        if min(self.every_n_train_steps, self.every_n_epochs) < 0:
+            raise ConfigError("ModelCheckpoint: every_n_train_steps and every_n_epochs are 0 (never) or above.")
+        _format(self.filename, None)
+
+    # ---- when
+
+    def setup(self, trainer: Any, task: Any, stage: str) -> None:
+        if stage == "fit":
+            self.dirpath = self.dirpath or trainer.run_dir / "checkpoints"
+            if self.dirpath.is_dir():
+                checkpoint.clean(self.dirpath)
+
+    def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not trainer.gathering() and Every(self.every_n_train_steps)(trainer.global_step):
+            self._due = True
+
+    def on_validation_end(self, trainer: Any, task: Any) -> None:
+        if trainer.fitting and not trainer.sanity_checking and self.monitor:
+            self._due_on_epoch(trainer)
+
+    def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
+        if self.monitor:
+            self._due_on_epoch(trainer)
+        elif Every(self.every_n_epochs)(trainer.current_epoch + 1):
+            self._due = True
+
+    def _due_on_epoch(self, trainer: Any) -> None:
+        if Every(self.every_n_epochs)(trainer.current_epoch + 1) and self.fresh_value(trainer) is not None:
+            self._due = True
+
+    # ---- what: decided for all checkpoints before any is written, so that each holds the decisions of all
+
+    def decide(self, trainer: Any, final: bool = False) -> bool:
+        """Whether a checkpoint is to be written now; the books then say what will be kept."""
+        now = (trainer.progress.batches, trainer.progress.unfinished)
+        wanted = self._due or (final and self.save_last is not False)
+        if not wanted or (final and self._saved_at == now):
+            return False
+        due, self._due = self._due, False
+        score = self._score(trainer)
+        top = due and score is not None and self._enters_top(score)
+        if not top and not self.save_last and not final:
+            return False
+        self._enter(self._path(trainer), score if top else None, now)
+        return True
+
+    def _score(self, trainer: Any) -> float | None:
+        return float(trainer.progress.batches) if self.monitor is None else trainer.callback_metrics.get(self.monitor)
+
+    def _enters_top(self, score: float) -> bool:
+        if self.save_top_k == 0:
+            return False
+        return len(self.best_k_models) < self.save_top_k or self.save_top_k == -1 or self.is_better(score, self._worst()[1])
+
+    def _worst(self) -> tuple[str, float]:
+        ranked = sorted(self.best_k_models.items(), key=lambda item: (item[1] == item[1], -self.sign * item[1]))
+        return ranked[0]
+
+    def _enter(self, path: Path, score: float | None, now: tuple[int, bool]) -> None:
+        self.last_model_path, self._saved_at = str(path), now
+        if str(path) not in self._owned:
+            self._owned.append(str(path))
+        if score is None:
+            return
+        self.best_k_models[str(path)] = score
+        if self.save_top_k != -1 and len(self.best_k_models) > self.save_top_k:
+            del self.best_k_models[self._worst()[0]]
+        best = self.best_model_score
+        if best is None or self.is_better(score, best):
+            self.best_model_path, self.best_model_score = str(path), score
+
+    def _path(self, trainer: Any) -> Path:
+        """Where the checkpoint goes; `-v1`, ... where the name belongs to one that stays."""
+        assert self.dirpath is not None
+        progress = trainer.progress
+        values = {**trainer.callback_metrics, "step": progress.global_step}
+        values["epoch"] = progress.epoch if progress.batch else max(0, progress.epoch - 1)  # the one that is over
+        name = _format(self.filename, values)
+        for version in range(10_000):
+            path = self.dirpath / (f"{name}-v{version}" if version else name)
+            replaced = str(path) in self._owned and str(path) not in self.best_k_models
+            if replaced or not path.exists():
+                return path
+        raise ConfigError(f"{self.dirpath}: ten thousand checkpoints are called {name}. Put {{step}} into the filename.")
+
+    # ---- doing it
+
+    def commit(self, trainer: Any) -> None:
+        """Writes what was decided; older ones go only when the new one is on the disk and `last` points to it."""
+        path = trainer.save_checkpoint(self.last_model_path)
+        checkpoint.point_last(path)
+        if self.verbose:
+            say(f"saved {path}")
+        for old in [old for old in self._owned if old not in (self.last_model_path, *self.best_k_models)]:
+            checkpoint.remove(Path(old))
+            self._owned.remove(old)
+
+    def save_last_now(self, trainer: Any) -> Path:
+        """Saves the present state as the newest checkpoint, unless it is the newest already."""
+        now = (trainer.progress.batches, trainer.progress.unfinished)
+        if self._saved_at != now or not Path(self.last_model_path).is_dir():
+            self._enter(self._path(trainer), None, now)
+            self.commit(trainer)
+        return Path(self.last_model_path)
+
+    # ---- resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"dirpath": str(self.dirpath), **{name: getattr(self, name) for name in STATE}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues the books; of another folder's (a new run starts from it) only the best one is remembered."""
+        state = dict(state_dict)
+        if state.pop("dirpath") != str(self.dirpath):
+            state = {key: state[key] for key in ("best_model_path", "best_model_score", "_seen")}
+        vars(self).update(state)
+        gone = [path for path in self._owned if not Path(path).is_dir()]
+        if self.best_model_path and not Path(self.best_model_path).is_dir():
+            warn(f"the best checkpoint so far, {self.best_model_path}, is gone: the best of what follows is kept.")
+            self.best_model_path, self.best_model_score = "", None
+        self._owned = [path for path in self._owned if path not in gone]
+        self.best_k_models = {path: score for path, score in self.best_k_models.items() if path not in gone}
+
+
+def _format(filename: str, values: dict[str, Any] | None) -> str:
+    """`filename` with its {fields} filled in; with no values only its form is checked."""
+
+    def fill(match: re.Match[str]) -> str:
+        name, _, spec = match[1].partition(":")
+        if values is None:
+            return ""
+        if name not in values:
+            raise ConfigError(
+                f"ModelCheckpoint: filename={filename!r} needs {name!r}, which is not known."
+                f"{did_you_mean(name, values)} Known: {', '.join(values)}."
+            )
+        return format(values[name], spec).replace("/", "_")
+
+    try:
+        filled = re.sub(r"\{([^{}]*)\}", fill, filename)
+    except ValueError as error:
+        raise ConfigError(f"ModelCheckpoint: filename={filename!r}: {error}.") from None
+    if "{" in filled or "}" in filled or "/" in filled or filled in (".", "..") or filled.startswith("."):
+        raise ConfigError(
+            f"ModelCheckpoint: filename={filename!r} is no name of a file. Write e.g. '{FILENAME}' or '{{epoch}}-{{val/acc:.3f}}'."
+        )
+    return filled

@@ -1,0 +1,108 @@
+"""Non-finite numbers: stop with the step, the batch, and where they first appear."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from expkit import tree
+from expkit.errors import NonFiniteError
+from expkit.nn.module import Module
+from expkit.tensor import Tensor, isfinite, no_grad, set_rng_state
+
+if TYPE_CHECKING:
+    from expkit.trainer.trainer import Trainer
+
+
+def check_loss(t: "Trainer", loss: Tensor, batch: Any, index: int, generator: Any) -> None:
+    """NonFiniteError unless `loss` is finite; `generator` is the state before its forward pass."""
+    value = loss.item()
+    if math.isfinite(value):
+        return
+    t.forget_logged()  # what this step logged is not to be kept
+    where = culprit(t, batch, index, generator)
+    newest = t.newest_checkpoint()
+    kept = f"The last good state is {newest}." if newest else "No checkpoint was saved before it."
+    raise NonFiniteError(
+        f"the loss became {value} at step {t.progress.global_step + 1} (epoch {t.progress.epoch}, batch {index}): {where}.\n"
+        f"  {kept} Try a lower optim.lr, trainer.gradient_clip_val, or trainer.detect_anomaly=true."
+    )
+
+
+def check_gradients(t: "Trainer") -> None:
+    """NonFiniteError naming the first parameter whose gradient is not finite."""
+    for name, param in t.task.named_parameters():
+        if param.grad is not None and not is_finite(param.grad):
+            raise NonFiniteError(
+                f"the gradient of {name} {tuple(param.shape)} is not finite at step {t.progress.global_step + 1} (epoch "
+                f"{t.progress.epoch}, batch {t.progress.batch}), though the loss is: look at what uses {name}."
+            )
+
+
+def culprit(t: "Trainer", batch: Any, index: int, generator: Any) -> str:
+    """Where the first value that is not finite appears when the step's forward pass is run again."""
+    for path, leaf in _tensors(batch, "batch"):
+        if not is_finite(leaf):
+            return f"the data: {path} holds {_kinds(leaf)}"
+    for kind, named in (("parameter", t.task.named_parameters()), ("buffer", t.task.named_buffers())):
+        for name, tensor in named:
+            if not is_finite(tensor):
+                return f"{kind} {name} {tuple(tensor.shape)} holds {_kinds(tensor)} already, from an earlier step"
+    set_rng_state(generator)
+    found: list[str] = []
+    with no_grad(), _watched(t.task, found), t.muted():
+        t.steps["train"](batch, index)
+    if found:
+        return found[0]
+    return "every layer's output is finite, so it is the loss itself (a logarithm of zero, an overflow, a division by zero)"
+
+
+@contextmanager
+def _watched(model: Module, found: list[str]) -> Iterator[None]:
+    """Appends to `found` a sentence for each module whose output is not finite, in the order in which they finish."""
+    handles = []
+    for name, module in model.named_modules():
+        if name:
+
+            def look(module: Module, inputs: Any, output: Any, name: str = name) -> None:
+                for _, leaf in _tensors(output, name):
+                    if not is_finite(leaf):
+                        ranges = ", ".join(_range(value) for _, value in _tensors(inputs, "input"))
+                        found.append(
+                            f"the first layer that goes wrong is {name} ({module.brief()}), whose output {tuple(leaf.shape)} "
+                            f"holds {_kinds(leaf)} for finite inputs in {ranges or 'no tensor'}"
+                        )
+                        return
+
+            handles.append(module.register_forward_hook(look))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensors(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
+    nested = dict(value) if isinstance(value, Mapping) else value
+    for name, leaf in tree.items(nested, path):
+        if isinstance(leaf, Tensor) and leaf.dtype.is_floating_point:
+            yield name, leaf
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether every element is."""
+    return bool(isfinite(tensor.detach()).all().item())
+
+
+def _kinds(tensor: Tensor) -> str:
+    values = tensor.detach().cpu().numpy().astype(np.float64)
+    nans, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    parts = [f"{count} {name}" for count, name in ((nans, "NaN"), (infinite, "infinite")) if count]
+    return f"{' and '.join(parts)} of {values.size} values"
+
+
+def _range(tensor: Tensor) -> str:
+    values = tensor.detach().cpu().numpy()
+    return f"[{values.min():.3g}, {values.max():.3g}]" if values.size else "[]"

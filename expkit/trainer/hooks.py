@@ -1,0 +1,92 @@
+"""Every hook that callbacks and tasks may write: one table; a hook that is not in it, or takes other arguments, is refused.
+
+A callback's hook gets (trainer, task) before the arguments listed here; a task's hook gets the arguments alone.
+Names and order are Lightning's.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from expkit.errors import HookError, did_you_mean
+
+_EPOCH = {name: () for name in ("start", "end", "epoch_start", "epoch_end")}
+_EVALUATION = {
+    **_EPOCH,
+    "batch_start": ("batch", "batch_idx", "dataloader_idx"),
+    "batch_end": ("outputs", "batch", "batch_idx", "dataloader_idx"),
+}
+
+HOOKS: dict[str, tuple[str, ...]] = {
+    "setup": ("stage",),
+    "teardown": ("stage",),
+    "on_fit_start": (),
+    "on_fit_end": (),
+    "on_sanity_check_start": (),
+    "on_sanity_check_end": (),
+    **{f"on_train_{when}": args for when, args in _EPOCH.items()},
+    "on_train_batch_start": ("batch", "batch_idx"),
+    "on_train_batch_end": ("outputs", "batch", "batch_idx"),
+    "on_before_backward": ("loss",),
+    "on_after_backward": (),
+    "on_before_optimizer_step": ("optimizer",),
+    "on_before_zero_grad": ("optimizer",),
+    **{f"on_{stage}_{when}": args for stage in ("validation", "test", "predict") for when, args in _EVALUATION.items()},
+    "on_save_checkpoint": ("checkpoint",),
+    "on_load_checkpoint": ("checkpoint",),
+    "on_exception": ("exception",),
+}
+
+OPTIONAL = {"dataloader_idx"}  # an argument that a hook may leave out
+
+
+def default(name: str, leading: tuple[str, ...]) -> Callable[..., None]:
+    """The hook that does nothing: what the base classes have under `name`."""
+
+    def hook(self: Any, *args: Any) -> None:
+        return None
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    hook.__name__ = name
+    hook.__doc__ = f"Called with ({', '.join((*leading, *HOOKS[name]))}); does nothing unless written."
+    parameters = [inspect.Parameter(argument, kind) for argument in ("self", *leading, *HOOKS[name])]
+    hook.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    hook.is_default = True  # type: ignore[attr-defined]
+    return hook
+
+
+def written(owner: Any, leading: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
+    """The hooks that `owner` really has, by name, ready to be called with (*leading, *arguments of HOOKS).
+
+    HookError for a method called on_* that is no hook, and for one that takes other arguments.
+    """
+    hooks = {}
+    for name in dir(type(owner)) + list(vars(owner)):
+        if not name.startswith("on_") and name not in HOOKS:
+            continue
+        method = getattr(owner, name)
+        if not callable(method) or getattr(method, "is_default", False):
+            continue
+        if name not in HOOKS:
+            raise HookError(
+                f"{type(owner).__name__}.{name} is not a hook: it would never be called.{did_you_mean(name, HOOKS)}\n"
+                f"  Hooks: {', '.join(HOOKS)}. Start the name of a helper with something else than 'on_'."
+            )
+        hooks[name] = _fitted(owner, name, method, leading)
+    return hooks
+
+
+def _fitted(owner: Any, name: str, method: Callable[..., Any], leading: tuple[str, ...]) -> Callable[..., Any]:
+    expected = (*leading, *HOOKS[name])
+    required = tuple(argument for argument in expected if argument not in OPTIONAL)
+    signature = inspect.signature(method)
+    for count in (len(expected), len(required)):
+        try:
+            signature.bind(*expected[:count])
+        except TypeError:
+            continue
+        return method if count == len(expected) else (lambda *args: method(*args[:count]))
+    raise HookError(
+        f"{type(owner).__name__}.{name}{signature} takes the wrong arguments: "
+        f"it is called as {name}({', '.join(expected)})."
+    )

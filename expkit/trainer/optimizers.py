@@ -1,0 +1,101 @@
+"""What configure_optimizers may return, brought to one form; clipping."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from expkit.errors import ConfigError, did_you_mean
+from expkit.optim import Optimizer, clip_grad_norm_, clip_grad_value_
+
+LEGAL = (
+    "configure_optimizers returns an optimizer, ([optimizer], [schedulers]), or "
+    '{"optimizer": ..., "lr_scheduler": scheduler or {"scheduler": ..., "interval": ..., "frequency": ..., "monitor": ...}}'
+)
+
+
+@dataclass
+class Schedule:
+    """A scheduler, and when it is stepped: each `frequency`-th epoch or step, with the value of `monitor` if there is one."""
+
+    scheduler: Any
+    interval: str = "epoch"
+    frequency: int = 1
+    monitor: str | None = None
+    strict: bool = True
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.interval not in ("epoch", "step"):
+            raise ConfigError(f"lr_scheduler: interval={self.interval!r}: expected 'epoch' or 'step'.")
+        if not isinstance(self.frequency, int) or self.frequency < 1:
+            raise ConfigError(f"lr_scheduler: frequency={self.frequency!r}: expected an int of at least 1.")
+        if not hasattr(self.scheduler, "step"):
+            raise ConfigError(f"lr_scheduler: {type(self.scheduler).__name__} is no scheduler: it has no step(). {LEGAL}.")
+
+    def step(self, count: int, metrics: Mapping[str, float]) -> None:
+        """Steps the scheduler if the 1-based `count` of epochs or steps is one that it waits for.
+
+        Without a value of its monitor (no validation ran) it stays, so that it counts validations.
+        """
+        if count % self.frequency:
+            return
+        if self.monitor is None:
+            self.scheduler.step()
+        elif self.monitor in metrics:
+            self.scheduler.step(metrics[self.monitor])
+
+
+def normalize(configured: Any) -> tuple[Optimizer, list[Schedule]]:
+    """(optimizer, schedules) from what configure_optimizers returned. ConfigError says what is legal."""
+    optimizers, schedulers = _parts(configured)
+    if len(optimizers) != 1:
+        raise ConfigError(f"{len(optimizers)} optimizers: one is trained at a time. Use parameter groups. {LEGAL}.")
+    if not isinstance(optimizers[0], Optimizer):
+        raise ConfigError(f"{type(optimizers[0]).__name__} is no optimizer. {LEGAL}.")
+    return optimizers[0], [_schedule(entry) for entry in schedulers]
+
+
+def _parts(configured: Any) -> tuple[list[Any], list[Any]]:
+    if isinstance(configured, Mapping):
+        unknown = [key for key in configured if key not in ("optimizer", "lr_scheduler")]
+        if unknown or "optimizer" not in configured:
+            key = unknown[0] if unknown else "optimizer"
+            what = f"{key!r} is not legal.{did_you_mean(key, ['optimizer', 'lr_scheduler'])}" if unknown else f"no {key!r}."
+            raise ConfigError(f"configure_optimizers: {what} {LEGAL}.")
+        schedulers = configured.get("lr_scheduler")
+        return [configured["optimizer"]], _listed(schedulers)
+    if isinstance(configured, tuple) and len(configured) == 2 and all(isinstance(part, list) for part in configured):
+        return configured
+    return _listed(configured), []
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _schedule(entry: Any) -> Schedule:
+    if isinstance(entry, Schedule):
+        return entry
+    if not isinstance(entry, Mapping):
+        entry = {"scheduler": entry}
+    known = Schedule.__dataclass_fields__
+    unknown = [key for key in entry if key not in known]
+    if unknown or "scheduler" not in entry:
+        hint = did_you_mean(unknown[0], known) if unknown else ""
+        raise ConfigError(f"lr_scheduler: {unknown or 'no scheduler'} in {dict(entry)!r:.80}.{hint} Keys: {', '.join(known)}.")
+    scheduler = entry["scheduler"]
+    own = {"interval": getattr(scheduler, "interval", "epoch"), "monitor": getattr(scheduler, "monitor", None)}
+    return Schedule(**{**own, **entry})
+
+
+def clip(optimizer: Optimizer, value: float | None, algorithm: str) -> None:
+    """Clips the gradients of all parameters of `optimizer`, by their common norm or each value; None and 0 = not at all."""
+    if not value:
+        return
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    if algorithm == "norm":
+        clip_grad_norm_(params, value)
+    else:
+        clip_grad_value_(params, value)

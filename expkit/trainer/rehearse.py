@@ -1,0 +1,127 @@
+"""The rehearsal: one batch through each step before training starts, leaving no trace.
+
+It finds shapes that do not fit and the names of all metrics, so that a wrong monitor is an error before the first step.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from expkit.errors import ConfigError, did_you_mean
+from expkit.nn.module import Module
+from expkit.tensor import Tensor, no_grad
+from expkit.trainer import feed
+from expkit.trainer.state import same_rng_after
+from expkit.trainer.task import loss_of
+
+if TYPE_CHECKING:
+    from expkit.trainer.trainer import Trainer
+
+Shapes = dict[str, tuple[Any, Any]]  # module path -> shapes of its input and output
+
+
+def rehearse(t: "Trainer") -> Shapes:
+    """Runs a training and a validation step on first batches; then checks the monitors. The layers' shapes.
+
+    Parameters, buffers, metrics and generators are as before. Loaders that cannot be started anew are left alone.
+    """
+    shapes: Shapes = {}
+    known: list[str] = []
+    plan = [("train", t.train_loader, "the training loader")]
+    plan += [("validate", loader, "the validation loader") for loader in t.val_loaders[:1] if any(t.limits["val"])]
+    complete = all(feed.restartable(loader) for _, loader, _ in plan)
+    with same_rng_after(), _same_buffers_after(t.task), t.muted() as logged:
+        for stage, loader, what in plan:
+            if feed.restartable(loader):
+                with _watched(t.task, shapes if stage == "train" else {}):
+                    _step(t, stage, t.prepare(feed.first_batch(loader, what)))
+                known += logged[stage].names()
+    for callback in t.callbacks:
+        known += callback.metric_names(t)
+    if complete and not _logs_in_hooks(t):
+        check_monitors(t, known)
+    return shapes
+
+
+def _step(t: "Trainer", stage: str, batch: Any) -> None:
+    t.batch = batch
+    with t.evaluating(stage, sanity=True):
+        if stage == "train":
+            t.task.train()
+            loss_of(t.steps[stage](batch, 0), t.task)
+        else:
+            t.task.eval()
+            with no_grad():
+                t.steps[stage](batch, 0, 0)
+    t.task.train()
+
+
+def _logs_in_hooks(t: "Trainer") -> bool:
+    """Whether the task may log more than its steps do: then names are checked when a monitor first asks."""
+    return any(getattr(t.task, f"on_{stage}_epoch_end", None) is not None and not _is_default(t.task, stage)
+               for stage in ("train", "validation"))  # fmt: skip
+
+
+def _is_default(task: Any, stage: str) -> bool:
+    return getattr(getattr(task, f"on_{stage}_epoch_end"), "is_default", False)
+
+
+def check_monitors(t: "Trainer", known: list[str]) -> None:
+    """ConfigError for a callback or schedule that waits for a metric which nobody will log."""
+    wanted = [
+        (callback.config_key or type(callback).__name__, argument, name)
+        for callback in t.callbacks
+        for argument, name in callback.monitors().items()
+    ]
+    wanted += [("scheduler", "monitor", schedule.monitor) for schedule in t.schedules if schedule.monitor]
+    for owner, argument, name in wanted:
+        if name not in known:
+            raise ConfigError(_unknown(t, f"{owner}.{argument}", name, known))
+
+
+def _unknown(t: "Trainer", key: str, name: str, known: list[str]) -> str:
+    names = f"Metrics: {', '.join(sorted(set(known))) or 'none'}."
+    if name.startswith("val/") and not any(other.startswith("val/") for other in known):
+        why = f"there is no validation, so {name!r} will never be known. Give validation data, or monitor something else."
+        return f"{t.where(key)}{key}={name}: {why}\n  {names}"
+    return f"{t.where(key)}{key}={name}: no such metric will be logged.{did_you_mean(name, known)}\n  {names}"
+
+
+@contextmanager
+def _same_buffers_after(module: Module) -> Iterator[None]:
+    """Batch statistics that a rehearsal gathers must not stay."""
+    before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    training = module.training
+    try:
+        yield
+    finally:
+        with no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
+        module.train(training)
+
+
+@contextmanager
+def _watched(model: Module, shapes: Shapes) -> Iterator[None]:
+    """Notes the shapes that go into and come out of each module."""
+    handles = []
+    for name, module in model.named_modules():
+
+        def note(_: Module, inputs: Any, output: Any, name: str = name) -> None:
+            shapes.setdefault(name, (_shape(inputs), _shape(output)))
+
+        handles.append(module.register_forward_hook(note))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, list | tuple):
+        found = [_shape(part) for part in value]
+        return found[0] if len(found) == 1 else found
+    return None

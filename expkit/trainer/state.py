@@ -1,0 +1,145 @@
+"""Where training stands, and all state that a checkpoint holds: gathered and restored in one place."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from expkit.errors import CheckpointError
+from expkit.tensor import get_rng_state, manual_seed, set_rng_state
+
+
+@dataclass
+class Progress:
+    """How far training came; every count is of things that are over."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of the epoch that runs
+    global_step: int = 0  # optimizer steps
+    batches: int = 0  # batches of all epochs
+    #: A batch is done, and its validation or end of epoch is not: a resumed run does that first.
+    unfinished: bool = False
+    last: bool = False  # that batch was the last one of its epoch
+
+
+def seed_everything(seed: int | None = None) -> int:
+    """Seeds expkit's, NumPy's and Python's generators; a seed from the system's entropy for None. Returns the seed."""
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+    manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (user code may draw from the global one)
+    random.seed(seed)
+    return seed
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of expkit's, NumPy's and Python's global generators."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    version, internal, normal = random.getstate()
+    return {
+        "expkit": list(get_rng_state()),
+        "numpy": {"name": name, "keys": np.array(keys), "rest": [position, has_gauss, gauss]},
+        "python": {"version": version, "internal": np.array(internal, np.uint64), "normal": normal},
+    }
+
+
+def set_rng(state: dict[str, Any]) -> None:
+    """Continues from `rng_state()`."""
+    set_rng_state(tuple(state["expkit"]))
+    ours, pythons = state["numpy"], state["python"]
+    np.random.set_state((ours["name"], ours["keys"], *ours["rest"]))  # noqa: NPY002
+    random.setstate((pythons["version"], tuple(int(n) for n in pythons["internal"]), pythons["normal"]))
+
+
+@contextmanager
+def same_rng_after() -> Iterator[None]:
+    """What draws random numbers within it leaves no trace in the generators."""
+    before = rng_state()
+    try:
+        yield
+    finally:
+        set_rng(before)
+
+
+def gather(trainer: Any) -> dict[str, Any]:
+    """The checkpoint dictionary of a trainer that fits, or has fitted, at a step boundary."""
+    task = trainer.task
+    checkpoint = {
+        "epoch": trainer.progress.epoch,
+        "global_step": trainer.progress.global_step,
+        "progress": asdict(trainer.progress),
+        "state_dict": dict(task.checkpoint_weights()),
+        "task": type(task).__name__,
+        "callbacks": {callback.state_key: callback.state_dict() for callback in trainer.callbacks},
+        "logged": trainer.logged["train"].state_dict(),
+        "logged_metrics": _logged_metrics(trainer),
+        "metrics": {name: metric.state_dict() for name, metric in task.named_metrics()},
+        "callback_metrics": dict(trainer.epoch_metrics),
+        "rng": rng_state(),
+        "elapsed": trainer.elapsed(),
+    }
+    if trainer.optimizer is not None:
+        checkpoint["optimizer"] = trainer.optimizer.state_dict()
+        checkpoint["optimizer_name"] = type(trainer.optimizer).__name__
+        checkpoint["schedulers"] = [schedule.scheduler.state_dict() for schedule in trainer.schedules]
+        checkpoint["scheduler_names"] = [type(schedule.scheduler).__name__ for schedule in trainer.schedules]
+    trainer.call("on_save_checkpoint", checkpoint)
+    return checkpoint
+
+
+def _logged_metrics(trainer: Any) -> dict[str, str]:
+    """Logged name -> path of the Metric behind it."""
+    paths = {id(metric): path for path, metric in trainer.task.named_metrics()}
+    entries = trainer.logged["train"].entries
+    return {name: paths[id(entry.metric)] for name, entry in entries.items() if id(entry.metric) in paths}
+
+
+NEEDED = (
+    "progress", "callbacks", "logged", "logged_metrics", "metrics", "callback_metrics", "rng", "optimizer", "schedulers",
+)  # fmt: skip
+
+
+def restore(trainer: Any, checkpoint: dict[str, Any], path: Any) -> None:
+    """Puts a trainer that is about to fit where `checkpoint` was taken. CheckpointError when it does not fit.
+
+    The generators come last: restoring must not use up random numbers.
+    """
+    missing = [key for key in NEEDED if key not in checkpoint]
+    if missing:
+        raise CheckpointError(f"{path} cannot be resumed: it lacks {', '.join(missing)}. It may still be tested.")
+    trainer.call("on_load_checkpoint", checkpoint)
+    trainer.task.load_checkpoint_weights(checkpoint["state_dict"])
+    _restore_optimizer(trainer, checkpoint)
+    for callback in trainer.callbacks:
+        if callback.state_key in checkpoint["callbacks"]:
+            callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+    metrics = dict(trainer.task.named_metrics())
+    for name, state in checkpoint["metrics"].items():
+        if name in metrics:
+            metrics[name].load_state_dict(state)
+    trainer.logged["train"].load_state_dict(checkpoint["logged"])
+    for name, path in checkpoint["logged_metrics"].items():
+        trainer.logged["train"].entries[name].metric = metrics.get(path)
+    trainer.epoch_metrics.update(checkpoint["callback_metrics"])
+    trainer.progress = Progress(**checkpoint["progress"])
+    trainer.elapsed_before = checkpoint.get("elapsed", 0.0)
+    set_rng(checkpoint["rng"])
+
+
+def _restore_optimizer(trainer: Any, checkpoint: dict[str, Any]) -> None:
+    names = [type(schedule.scheduler).__name__ for schedule in trainer.schedules]
+    pairs = (
+        ("optimizer", checkpoint.get("optimizer_name"), type(trainer.optimizer).__name__),
+        ("scheduler", checkpoint.get("scheduler_names"), names),
+    )
+    for what, then, now in pairs:
+        if then != now:
+            raise CheckpointError(
+                f"the checkpoint was made with {what} {then}, this run has {now}: it cannot go on exactly. "
+                f"Choose the same {what}, or start a new run."
+            )
+    trainer.optimizer.load_state_dict(checkpoint["optimizer"])
+    for schedule, state in zip(trainer.schedules, checkpoint["schedulers"], strict=True):
+        schedule.scheduler.load_state_dict(state)

@@ -1,0 +1,133 @@
+"""SupervisedTask: inputs, targets, a loss. What configs train, and what a plain model is wrapped into."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from expkit.errors import CheckpointError, ConfigError, DataError
+from expkit.nn import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
+from expkit.nn.module import Module
+from expkit.optim import Adam, Optimizer
+from expkit.tensor import Tensor, as_tensor
+from expkit.trainer.console import say
+from expkit.trainer.metrics import TASK_METRICS, Metric, task_metrics
+from expkit.trainer.task import Task
+
+AUTO_LOSS = {"classification": CrossEntropyLoss, "regression": MSELoss}
+STAGES = ("train", "val", "test")
+
+
+class SupervisedTask(Task):
+    """Minimises loss(model(x), y) over batches (x, y); logs train/loss, val/loss, val/acc, ...
+
+    model: any module. loss: module or function of (prediction, target). optimizer: parameters -> Optimizer (default:
+    Adam with lr 1e-3). scheduler: optimizer -> scheduler, or a dict as Lightning's. task: "classification" or
+    "regression", which chooses the metrics unless `metrics` names or holds them.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[..., Tensor],
+        optimizer: Callable[[Iterable[Tensor]], Optimizer] | None = None,
+        scheduler: Callable[[Optimizer], Any] | None = None,
+        task: str = "classification",
+        metrics: Callable[[], dict[str, Metric]] | None = None,
+    ) -> None:
+        super().__init__()
+        if task not in TASK_METRICS:
+            raise ConfigError(f"task={task!r}: expected {' or '.join(map(repr, TASK_METRICS))}.")
+        self.model, self.loss, self.task = model, loss, task
+        self._optimizer, self._scheduler = optimizer, scheduler
+        make = metrics or (lambda: task_metrics(task))
+        self.metrics = {stage: make() for stage in STAGES}
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.model(*inputs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._step(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._step(batch, "test")
+
+    def _step(self, batch: Any, stage: str) -> Tensor:
+        x, y = split(batch)
+        prediction, target = fit_target(self.model(x), y, self.loss)
+        loss = self.loss(prediction, target)
+        size = len(y)
+        training = stage == "train"
+        self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=True, batch_size=size)
+        scores = prediction.detach() - 0.5 if isinstance(self.loss, BCELoss) else prediction.detach()
+        for name, metric in self.metrics[stage].items():
+            metric.update(scores, y)
+            self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=not training, batch_size=size)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        parameters = [param for param in self.parameters() if param.requires_grad]
+        optimizer = Adam(parameters, lr=1e-3) if self._optimizer is None else self._optimizer(parameters)
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+
+    def checkpoint_weights(self) -> dict[str, Tensor]:
+        """The model's own state dict, without the prefix `model.`: the file fits the bare model too."""
+        return self.model.state_dict()
+
+    def load_checkpoint_weights(self, weights: Mapping[str, Tensor]) -> None:
+        self.model.load_state_dict(weights)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.loss, Module):
+            checkpoint["loss_state"] = dict(self.loss.state_dict())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.loss, Module):
+            state = checkpoint.get("loss_state", {})
+            if set(state) != set(self.loss.state_dict()):
+                raise CheckpointError(
+                    f"the checkpoint was made with another loss: it has {sorted(state) or 'no state'}, "
+                    f"{type(self.loss).__name__} has {sorted(self.loss.state_dict()) or 'none'}. Choose the same loss."
+                )
+            self.loss.load_state_dict(state)
+
+
+def split(batch: Any) -> tuple[Any, Tensor]:
+    """A batch as (inputs, targets). DataError for another structure."""
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        return batch[0], batch[1]
+    what = f"{len(batch)} parts" if isinstance(batch, list | tuple) else type(batch).__name__
+    raise DataError(f"a batch must be a pair (inputs, targets), got {what}. Write a Task for other batches.")
+
+
+def fit_target(prediction: Tensor, target: Tensor, loss: Any) -> tuple[Tensor, Tensor]:
+    """Prediction and target in the shapes and dtypes that `loss` wants; values are never changed.
+
+    A model with one output gives (N, 1) where targets are (N,): without this the difference would broadcast to (N, N).
+    """
+    if isinstance(loss, CrossEntropyLoss | NLLLoss):
+        return prediction, target
+    if prediction.ndim == target.ndim + 1 and prediction.shape[-1] == 1:
+        prediction = prediction.squeeze(-1)
+    elif target.ndim == prediction.ndim + 1 and target.shape[-1] == 1:
+        target = target.squeeze(-1)
+    binary = isinstance(loss, BCELoss | BCEWithLogitsLoss)
+    if binary or not target.is_floating_point():
+        target = target.to(prediction.dtype)
+    return prediction, target
+
+
+def wrap(model: Module, first_batch: Any) -> SupervisedTask:
+    """A plain model as a task: loss and metrics from the kind of the targets, Adam(lr=1e-3)."""
+    _, y = split(first_batch)
+    y = as_tensor(y)
+    task = "regression" if y.is_floating_point() else "classification"
+    loss = AUTO_LOSS[task]()
+    say(
+        f"{type(model).__name__} is trained as {task} (targets are {y.dtype}): {type(loss).__name__}, "
+        f"metrics {', '.join(TASK_METRICS[task])}, Adam(lr=0.001). Write a Task to choose otherwise."
+    )
+    return SupervisedTask(model, loss, task=task)
