@@ -104,20 +104,21 @@ def set_rng_state(state: Any) -> None:
 
 
 # ---- the primitive ---------------------------------------------------------------------------------------------------
-# state: uint64 array (seed, offset), the one operand, so that under a trace it is an input and not baked in
+# state: (seed, offset) as a uint64 array on the host, the one operand, so that a trace has it as an input
 
 
-def _words(state: Any, *, words: int) -> Any:
-    xp = xp_of(state)
-    seed, offset = (int(v) for v in (state.tolist()))
-    return philox(seed, offset, words, xp)
+def _words(state: Any, *, words: int, device: devices.device) -> Any:
+    seed, offset = (int(v) for v in state.tolist())
+    return philox(seed, offset, words, devices.xp_for(device))
 
 
 def _batch_words(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
     raise AutogradError("vmap over the state of a random generator is not possible")
 
 
-words_p = Primitive("philox", _words, lambda state, *, words: Aval((words,), WORD, state.device), batch=_batch_words)
+words_p = Primitive(
+    "philox", _words, lambda state, *, words, device: Aval((words,), WORD, device), batch=_batch_words
+)
 
 
 def _uniform(bits: Any, *, dtype: Any) -> Any:
@@ -174,12 +175,12 @@ def draw(
     full = (*(level.size for level in different), *shape)
     count = _numel(full)
     gen = default_generator if generator is None else generator
-    words = count * words_each + count * words_each % 2
-    state = wrap(devices.transfer(np.asarray(gen.take(words), np.uint64), where))
+    words = (count + count % 2) * words_each  # an even number of results: normals come in pairs
+    state = wrap(np.asarray(gen.take(words), np.uint64))
     if any(i.kind == "trace" for i in MODE.stack):
         trace = next(i for i in MODE.stack if i.kind == "trace")
         state = wrap(trace.const(state.raw))
-    out = finish(apply(words_p, state, words=words))
+    out = finish(apply(words_p, state, words=words, device=where))
     out = out[:count].reshape(full) if out.shape[0] != count else out.reshape(full)
     for level in different:
         out = wrap(Batched(level.level, out, level.size))
