@@ -6,7 +6,7 @@ from typing import Any
 
 from expkit import tree
 from expkit.autograd.handle import ARRAYS, Handle, aval_of, wrap
-from expkit.autograd.levels import Dual, Level, Lift, lower
+from expkit.autograd.levels import Dual, Level, Lift
 from expkit.autograd.mode import enable_grad, interpreting
 from expkit.autograd.reverse import numel
 from expkit.autograd.tape import Leaf, run
@@ -21,9 +21,7 @@ def _map_tensors(fn: Callable[[Any], Any], value: Any) -> Any:
 def _unlift(level: int) -> Callable[[Any], Any]:
     def get(x: Any) -> Any:
         raw = x.raw if isinstance(x, Handle) else x
-        if raw.__class__ is Lift and raw.level == level:
-            return raw.value
-        return lower(raw) if isinstance(x, Handle) else x
+        return raw.value if raw.__class__ is Lift and raw.level == level else x
 
     return get
 

@@ -48,7 +48,7 @@ class Lift(Value):
 
 
 def lower(raw: Any) -> Any:
-    """A raw value of a lower level as an operand there: arrays and Values become Tensors, numbers stay."""
+    """An operand from below as an operand there: arrays and Values become Tensors; Tensors and numbers stay."""
     return wrap(raw) if isinstance(raw, Value) or raw.__class__ in ARRAYS.raw_types else raw
 
 

@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from expkit.autograd.handle import Value
+from expkit.autograd.handle import Handle, Value
 from expkit.autograd.mode import MODE
 
 PRIMITIVES: dict[str, "Primitive"] = {}
@@ -106,6 +106,21 @@ class Primitive:
             if top is not None:
                 return top.process(self, raws, kw)
         return self.impl(*raws, **kw)
+
+    def interpret(self, args: Sequence[Any], raws: Sequence[Any], kw: dict[str, Any]) -> Any:
+        """As bind, for the raw values of `args`: a Tensor from below the topmost level goes there as it is.
+
+        So the tapes below see it, with its history and its version.
+        """
+        level = max((r.level for r in raws if isinstance(r, Value)), default=None)
+        if level is None:
+            return self.impl(*raws, **kw)
+        top = next(r for r in raws if isinstance(r, Value) and r.level == level)
+        seen = tuple(
+            a if isinstance(a, Handle) and not (isinstance(r, Value) and r.level == level) else r
+            for a, r in zip(args, raws, strict=True)
+        )
+        return top.process(self, seen, kw)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

@@ -112,7 +112,7 @@ def apply2(prim: Primitive, x: Any, y: Any) -> Any:
     else:
         b = y
     try:
-        r = prim.bind(a, b) if mode.special else prim.impl(a, b)
+        r = prim.interpret((x, y), (a, b), NO_KW) if mode.special else prim.impl(a, b)
     except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, (x, y), {}, error)
     if r.__class__ not in ARRAYS.raw_types:
@@ -159,7 +159,7 @@ def apply(prim: Primitive, *args: Any, **kw: Any) -> Any:
     if not handles:
         return prim.bind(*raws, **kw)
     try:
-        r = prim.bind(*raws, **kw) if MODE.special else prim.impl(*raws, **kw)
+        r = prim.interpret(args, raws, kw) if MODE.special else prim.impl(*raws, **kw)
     except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, args, kw, error)
     return finish(prim, args, kw, r)

@@ -44,6 +44,7 @@ class Trace:
             raise TraceError(
                 f"tracing {prim.name}: its result's shape depends on values. Use a mask (where), or run eagerly."
             )
+        raws = tuple(r.raw if isinstance(r, Handle) else r for r in raws)
         args = tuple(
             self.const(r) if r.__class__ in ARRAYS.raw_types or (isinstance(r, Value) and r.level != self.level) else r
             for r in raws
