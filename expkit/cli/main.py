@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ExpkitError as error:
         report(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as interruption:  # the trainer's says by which signal, and where the state is
+        print(str(interruption) or "interrupted", file=sys.stderr)
+        return getattr(interruption, "exit_code", INTERRUPTED)
     except BrokenPipeError:  # `expkit ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -12,18 +12,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from expkit.config.composition import Composed, compose, load
+    from expkit.config.composition import Composed, compose, load, parse_overrides
     from expkit.config.derived import DERIVED, derived_values, is_derived
     from expkit.config.listing import Option, groups, options
     from expkit.config.origins import Origins
     from expkit.config.paths import ConfFolder, builtin_conf, conf_folders
     from expkit.config.rundir import make_run_dir
-    from expkit.config.validation import named_entries, validate
+    from expkit.config.validation import named_entries, split_schedule, validate
 
 _MODULES = {
     "Composed": "composition",
     "compose": "composition",
     "load": "composition",
+    "parse_overrides": "composition",
     "DERIVED": "derived",
     "derived_values": "derived",
     "is_derived": "derived",
@@ -36,6 +37,7 @@ _MODULES = {
     "conf_folders": "paths",
     "make_run_dir": "rundir",
     "named_entries": "validation",
+    "split_schedule": "validation",
     "validate": "validation",
 }
 
@@ -55,6 +57,8 @@ __all__ = [
     "make_run_dir",
     "named_entries",
     "options",
+    "parse_overrides",
+    "split_schedule",
     "validate",
 ]
 

@@ -27,7 +27,7 @@ DERIVED = {
     "batch_size": "samples in a training batch",
     "steps_per_epoch": "optimizer steps in an epoch",
     "max_epochs": "epochs that the trainer will run",
-    "max_steps": "optimizer steps that the trainer will run",
+    "total_steps": "optimizer steps of the whole training",
 }
 
 _values: ContextVar[Mapping[str, Any] | None] = ContextVar("derived", default=None)
@@ -63,7 +63,9 @@ def _derived(key: str) -> Any:
     if values is None:
         return f"${{derived:{key}}}"
     if key not in values:
-        raise ConfigError(f"the data does not say what {key!r} ({DERIVED[key]}) is. It says: {', '.join(values)}.")
+        raise ConfigError(
+            f"nothing says what {key!r} ({DERIVED.get(key, '')}) is here. Known are: {', '.join(values)}."
+        )
     value = values[key]
     return list(value) if isinstance(value, tuple) else value
 

@@ -41,5 +41,6 @@ def summary(path: Path) -> str:
         if text and not text.startswith("#"):
             return ""
         if text.startswith("#") and not text.lstrip("# ").startswith("@") and text.strip("# "):
-            return text.strip("# ")
+            said = text.strip("# ")
+            return said[0].upper() + said[1:]
     return ""

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import open_dict
 
@@ -48,6 +48,7 @@ def root(
     """The root keys of a config and their types; nothing else is legal there."""
 
 
+TIMING = ("interval", "frequency", "monitor", "strict")
 ROOT_KEYS = tuple(inspect.signature(root).parameters)
 
 
@@ -68,6 +69,9 @@ def validate(composed: Composed) -> dict[str, Any]:
             continue
         if entry is None:
             raise ConfigError(f"{origin(group)}: a {group} must be chosen: write {group}=NAME (`expkit ls {group}`).")
+        if group == "scheduler":
+            entry, timing = split_schedule(entry)
+            bind("a scheduler", schedule_timing, symbolic(timing), where=composed.origins.within(group))
         if entry.get("name") == RESOLVED_LATER.get(group, ""):
             _refuse_arguments(group, entry, origin)
         else:
@@ -77,6 +81,18 @@ def validate(composed: Composed) -> dict[str, Any]:
             check(group, symbolic(entry), (), composed.origins.within(key))
     _check_monitors(config, origin)
     return config
+
+
+def schedule_timing(
+    interval: Literal["epoch", "step"] = "epoch", frequency: int = 1, monitor: str | None = None, strict: bool = True
+) -> None:
+    """When a scheduler of a config is stepped: keys beside its arguments, as in Lightning's dictionaries."""
+
+
+def split_schedule(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what registry.build takes, timing: interval, frequency, monitor, strict) of a scheduler's config."""
+    timing = {key: value for key, value in entry.items() if key in TIMING}
+    return {key: value for key, value in entry.items() if key not in TIMING}, timing
 
 
 def named_entries(entries: Any, folder: str, origin: Callable[[str], str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -137,14 +153,23 @@ def _settle(composed: Composed) -> None:
 
 
 def _check_trainer(config: dict[str, Any], origin: Callable[[str], str]) -> dict[str, Any]:
-    trainer = importlib.import_module("expkit.trainer").Trainer  # a layer above this one, so not imported by name
+    # A layer above this one, so imported by name: unknown keys and types first, then the ranges.
+    arguments = importlib.import_module("expkit.trainer.arguments")
     given = dict(config.get("trainer") or {})
-    return bind("the trainer", trainer, given, closed=NOT_TRAINER_KEYS, where=lambda key: origin(f"trainer.{key}"))
+    checked = bind(
+        "the trainer", arguments.Arguments, given, closed=NOT_TRAINER_KEYS, where=lambda key: origin(f"trainer.{key}")
+    )
+    try:
+        arguments.Arguments(**checked)
+    except arguments.ArgumentError as error:
+        raise ConfigError(f"{origin(f'trainer.{error.key}')}: {error}") from None
+    return checked
 
 
 def _check_monitors(config: dict[str, Any], origin: Callable[[str], str]) -> None:
     """The form of metric names; whether such a metric is logged is known once training starts."""
     wanted = [("optimized_metric", config.get("optimized_metric"))]
+    wanted.append(("scheduler.monitor", (config.get("scheduler") or {}).get("monitor")))
     callbacks = named_entries(config.get("callbacks"), "callbacks", origin)
     wanted += [(f"{key}.monitor", entry.get("monitor")) for key, entry in callbacks]
     for key, name in wanted:

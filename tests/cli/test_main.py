@@ -5,6 +5,7 @@ import pytest
 from expkit.cli import main as cli
 from expkit.cli import ui
 from expkit.errors import CheckpointError, ConfigError, NonFiniteError
+from expkit.trainer import Interrupted
 
 
 @pytest.mark.parametrize("argv", [(), ("--help",), ("-h",), ("help",)])
@@ -68,6 +69,8 @@ def failing(monkeypatch):
         (CheckpointError("torn"), 2, "CheckpointError: torn\n"),
         (NonFiniteError("nan"), 1, "NonFiniteError: nan\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (Interrupted(2), 130, "interrupted by SIGINT\n"),
+        (Interrupted(15, "last"), 143, "interrupted by SIGTERM; the state is in last\n"),
     ],
 )
 def test_errors_are_one_message_and_an_exit_code(expkit, failing, error, code, shown):

@@ -162,8 +162,6 @@ def test_a_bad_config_makes_no_directory(expkit, experiment, workdir):
     [
         (SimpleNamespace(status="FINISHED"), 0),
         (SimpleNamespace(status="FAILED"), 1),
-        (SimpleNamespace(status="KILLED", signal=2), 130),
-        (SimpleNamespace(status="KILLED", signal=15), 143),
     ],
 )
 def test_exit_codes(expkit, experiment, result, code):

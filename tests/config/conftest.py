@@ -1,7 +1,4 @@
-"""A working directory with a conf folder of its own, and a registry and Trainer that need no engine."""
-
-import sys
-from types import ModuleType
+"""A working directory with a conf folder of its own, and a registry of few names."""
 
 import pytest
 
@@ -26,7 +23,7 @@ def conf(workdir):
 
 @pytest.fixture
 def small_registry(monkeypatch):
-    """A registry with one or two names per group and a Trainer of three arguments, in place of the real ones."""
+    """A registry with one or two names per group in place of the real one."""
     monkeypatch.setattr(store, "_factories", {group: {} for group in store.GROUPS})
     monkeypatch.setattr(store, "_plugins", {})
     monkeypatch.setattr(store, "_loaded", {*store.GROUPS, store.ENTRY_POINTS})
@@ -37,9 +34,6 @@ def small_registry(monkeypatch):
     register("loss", "cross_entropy")(_cross_entropy)
     register("callback", "stop")(_stop)
     register("logger", "none")(_logger)
-    trainer = ModuleType("expkit.trainer")
-    trainer.Trainer = _Trainer
-    monkeypatch.setitem(sys.modules, "expkit.trainer", trainer)
 
 
 def _mlp(input_shape: tuple[int, ...], output_size: int, hidden: list[int], dropout: float = 0.0): ...
@@ -49,21 +43,6 @@ def _cosine(optimizer, T_max: int = 3): ...
 def _cross_entropy(label_smoothing: float = 0.0): ...
 def _stop(monitor: str = "val/loss", patience: int = 3): ...
 def _logger(run_dir: str | None = None): ...
-
-
-class _Trainer:
-    def __init__(
-        self,
-        *,
-        accelerator: str = "auto",
-        devices: int | str | list[int] = "auto",
-        strategy: str = "auto",
-        num_nodes: int = 1,
-        max_epochs: int = 1,
-        callbacks: list | None = None,
-        logger: object = None,
-        default_root_dir: str | None = None,
-    ) -> None: ...
 
 
 PRIMARY = """

@@ -190,7 +190,7 @@ def test_derived_values_stay_symbolic_until_they_are_there(workdir):
 
 
 def test_a_derived_value_that_the_data_lacks(workdir):
-    with pytest.raises(ConfigError, match="the data does not say what 'num_classes'"):
+    with pytest.raises(ConfigError, match="nothing says what 'num_classes'"):
         compose(["seed=${derived:num_classes}"]).resolved({"input_shape": (3,)})
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from expkit.config import compose, named_entries, validate
+from expkit.config import compose, named_entries, split_schedule, validate
 from expkit.errors import ConfigError
 
 
@@ -44,6 +44,8 @@ WRONG = {
     "optim.lr='0.1'": ["expected float, got '0.1' (str). Write 0.1 without quotes."],
     "+optim.params=[]": [OVERRIDE, "'params' of optim 'adam' is filled in by expkit"],
     "++scheduler={name: cosine, optimizer: x}": [OVERRIDE, "'optimizer' of scheduler 'cosine' is filled in by expkit"],
+    "+scheduler.interval=batch": [OVERRIDE, "'interval' of a scheduler: expected 'epoch' or 'step', got 'batch'"],
+    "+scheduler.frequency=often": [OVERRIDE, "'frequency' of a scheduler: expected int"],
     "data.batch_size=many": [OVERRIDE, "'batch_size' of data 'digits': expected int, got 'many' (str)"],
     "+loss.x=3": [OVERRIDE, "'x' is not an argument of loss 'auto', which takes none"],
     "++scheduler.step_size=3": [OVERRIDE, "'step_size' is not an argument of scheduler 'none'"],
@@ -53,7 +55,8 @@ WRONG = {
     "callbacks.stop.name=stpo": [OVERRIDE, "there is no callback 'stpo'. Did you mean 'stop'?"],
     "callbacks.stop.monitor='  '": ["callbacks.stop.monitor='  ' is not the name of a metric"],
     "logger.name=mlfow": [OVERRIDE, "there is no logger 'mlfow'"],
-    "trainer.max_epochs=ten": [OVERRIDE, "'max_epochs' of the trainer: expected int, got 'ten' (str)"],
+    "trainer.max_epochs=ten": [OVERRIDE, "'max_epochs' of the trainer: expected int or None, got 'ten' (str)"],
+    "trainer.max_epochs=-5": [OVERRIDE, "max_epochs=-5 of the trainer: expected at least 0"],
     "+trainer.max_epoch=3": [OVERRIDE, "'max_epoch' is not an argument of the trainer", "Did you mean 'max_epochs'"],
     "+trainer.callbacks=[]": [OVERRIDE, "'callbacks' of the trainer is filled in by expkit"],
     "+sede=3": [OVERRIDE, "'sede' is not a key of the config. Did you mean 'seed'", "vars"],
@@ -79,6 +82,14 @@ def test_the_message_names_the_file(conf, small_registry, primary):
     conf("experiment/x.yaml", "# @package _global_\nmodel:\n  hiden: [3]\n")
     with pytest.raises(ConfigError, match=r"^conf/experiment/x\.yaml: 'hiden' is not an argument of model 'mlp'"):
         validate(compose(["+experiment=x"]))
+
+
+def test_when_a_scheduler_is_stepped_is_no_argument_of_it(primary):
+    validate(compose(["++scheduler={name: cosine, T_max: 3, interval: step, frequency: 2, monitor: null}"]))
+    assert split_schedule({"name": "step", "step_size": 3, "interval": "step"}) == (
+        {"name": "step", "step_size": 3},
+        {"interval": "step"},
+    )
 
 
 def test_named_entries():
