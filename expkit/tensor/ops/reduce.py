@@ -218,7 +218,7 @@ def var_mean(
 
 
 def _nonempty(input: Any, axes: tuple[int, ...], what: str) -> None:
-    if any(input.shape[a] == 0 for a in axes):
+    if 0 in [input.shape[a] for a in axes]:
         raise ShapeError(
             f"{what}(): cannot reduce over a dimension of size 0 (shape {tuple(input.shape)}): it has no identity"
         )
