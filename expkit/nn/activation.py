@@ -43,10 +43,10 @@ Threshold = module_of("Threshold", F.threshold, __name__)
 class PReLU(Module):
     """leaky_relu with learned slopes, one for all or one for each channel (dim 1)."""
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
-        self.weight = Parameter(T.full((num_parameters,), init))
+        self.weight = Parameter(T.full((num_parameters,), init, device=device, dtype=dtype))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.prelu(input, self.weight)
@@ -74,9 +74,9 @@ BY_NAME: dict[str, Callable[[], Module]] = {
 }  # fmt: skip
 
 
-def by_name(name: str, key: str = "activation") -> Module:
-    """A new activation module by its name in configs; ConfigError names the config key, close matches, legal names."""
+def by_name(name: str, key: str = "activation") -> Callable[[], Module]:
+    """The activation of that name in configs; ConfigError names the config key, close matches, legal names."""
     if name not in BY_NAME:
         hint = did_you_mean(name, BY_NAME)
         raise ConfigError(f"{key}: unknown activation {name!r}.{hint}\n  Activations: {', '.join(BY_NAME)}.")
-    return BY_NAME[name]()
+    return BY_NAME[name]

@@ -128,9 +128,9 @@ class Sequential(_Numbered):
 class ModuleList(_Numbered):
     """Modules in a list; the model calls them as it likes."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self._set(modules)
+        self._set(modules or ())
 
     def __repr__(self) -> str:
         """Runs of equal modules are shown once: `(0-2): 3 x Linear(...)`."""
@@ -202,9 +202,9 @@ class _Named(Module):
 class ModuleDict(_Named):
     """Modules in a dictionary; the model calls them as it likes."""
 
-    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         super().__init__()
-        self.update(modules)
+        self.update(modules or {})
 
 
 def _as_parameter(value: Any) -> Any:
@@ -222,9 +222,9 @@ class ParameterList(_Numbered):
 
     _table = "_parameters"
 
-    def __init__(self, values: Iterable[Tensor] = ()) -> None:
+    def __init__(self, values: Iterable[Tensor] | None = None) -> None:
         super().__init__()
-        self._set(values)
+        self._set(values or ())
 
     def _check(self, member: Any) -> Any:
         return _as_parameter(member)
@@ -238,9 +238,9 @@ class ParameterDict(_Named):
 
     _table = "_parameters"
 
-    def __init__(self, parameters: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] = ()) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] | None = None) -> None:
         super().__init__()
-        self.update(parameters)
+        self.update(parameters or {})
 
     def _check(self, member: Any) -> Any:
         return _as_parameter(member)

@@ -22,8 +22,9 @@ class _Loss(Module):
         super().__init__()
         self.reduction = reduction
         for name, values in weights.items():
-            as_tensor = values is None or isinstance(values, Tensor)
-            self.register_buffer(name, values if as_tensor else T.tensor(list(values), dtype=T.float32))
+            if values is not None and not isinstance(values, Tensor):
+                values = T.tensor(list(values), dtype=T.float32)
+            self.register_buffer(name, values)
 
 
 @register("loss", "cross_entropy")

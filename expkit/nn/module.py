@@ -63,9 +63,9 @@ class Module(Members):
             if module is not None:
                 yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it."""
-        return (module for _, module in self.named_modules())
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the direct submodules, each once."""
@@ -224,9 +224,9 @@ class Module(Members):
         """Parameters and buffers on the CPU."""
         return self.to("cpu")
 
-    def cuda(self, index: int | None = None) -> Self:
-        """Parameters and buffers on a GPU (the current one, or number `index`)."""
-        return self.to("cuda" if index is None else f"cuda:{index}")
+    def cuda(self, device: int | str | None = None) -> Self:
+        """Parameters and buffers on a GPU (the current one, or the one given by number or name)."""
+        return self.to(f"cuda:{device}" if isinstance(device, int) else device or "cuda")
 
     # --- hooks and state dicts (hooks.py, state.py) -------------------------------------------------------------
 

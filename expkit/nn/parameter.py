@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from expkit.tensor import Tensor, empty
 
 
@@ -39,7 +41,7 @@ class Buffer(Tensor):
         _adopt(self, data)
         self.persistent = persistent
 
-    def __deepcopy__(self, memo: dict[int, object]) -> Buffer:
-        out = super().__deepcopy__(memo)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Buffer:
+        out: Any = super().__deepcopy__(memo)
         out.persistent = self.persistent
         return out

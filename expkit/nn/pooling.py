@@ -11,6 +11,8 @@ from expkit.nn.function_module import FunctionModule, module_of
 class _Pool(FunctionModule):
     """A stride that is not given is the kernel's size."""
 
+    stride: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.stride is None:

@@ -90,7 +90,7 @@ ACTIVATIONS = [
     row("softsign", lambda a: a / (1 + abs(a)), wide(4, 5)),
     row("tanh", np.tanh, wide(4, 5)),
     row("tanhshrink", lambda a: a - np.tanh(a), wide(4, 5)),
-    row("threshold", lambda a, threshold, value: np.where(a > threshold, a, value), wide(4, 5), threshold=1.0, value=9.0),
+    row("threshold", lambda a, t, value: np.where(a > t, a, value), wide(4, 5), 1.0, value=9.0),
 ]
 
 LOSSES = [

@@ -94,7 +94,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x times the normal distribution function of x; `approximate="tanh"` is the tanh form."""
     if approximate == "none":
-        return 0.5 * input * (1 + T.erf(input * math.sqrt(0.5)))
+        return 0.5 * input * T.erfc(input * -math.sqrt(0.5))  # erfc keeps the digits of the left tail
     if approximate == "tanh":
         return 0.5 * input * (1 + T.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input**3)))
     raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")

@@ -111,7 +111,7 @@ def _split_ignored(name: str, target: Tensor, classes: int, ignore_index: int) -
             )
         if not (outside.any() or 0 <= ignore_index < classes):
             return target, None
-    valid = target != ignore_index
+    valid = T.ne(target, ignore_index)
     return T.where(valid, target, 0), valid
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import expkit.tensor as T
 from expkit.autograd import no_grad
@@ -17,7 +18,7 @@ def _scale(normed: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor
     return normed if bias is None else normed + bias
 
 
-def _per_channel(t: Tensor | None, ndim: int) -> Tensor | None:
+def _per_channel(t: Tensor | None, ndim: int) -> Any:
     """(C,) as (1, C, 1, ...) of `ndim` dimensions."""
     return None if t is None else t.reshape(1, -1, *(1,) * (ndim - 2))
 

@@ -49,6 +49,7 @@ class CNN(Module):
         if padding == "same" and stride != 1:
             raise ConfigError(f"model.padding: 'same' needs model.stride=1, got {stride}; give the padding as a number")
         self.channels, self.pool = sizes("model.channels", channels), size("model.pool", pool)
+        make_activation = by_name(activation, "model.activation")
         self.features = Sequential()
         image: Image = (self.input_shape[1], self.input_shape[2])
         previous = self.input_shape[0]
@@ -64,7 +65,7 @@ class CNN(Module):
             image = self._add(conv, image, stage, "model.kernel_size")
             if norm == "batch":
                 self.features.append(BatchNorm2d(width))
-            self.features.append(by_name(activation, "model.activation"))
+            self.features.append(make_activation())
             if pool > 1:
                 image = self._add(MaxPool2d(pool), image, stage, "model.pool")
             previous = width

@@ -48,15 +48,17 @@ def dense(
     bias: bool = True,
 ) -> list[Module]:
     """Linear, norm, activation, dropout for each hidden size, then a Linear to `output_size`."""
+    probability("model.dropout", dropout)
     if norm not in NORMS:
         raise ConfigError(f"model.norm: unknown norm {norm!r}; expected one of {', '.join(NORMS)}")
+    make_norm, make_activation = NORMS[norm], by_name(activation, "model.activation")
     layers: list[Module] = []
     for features in sizes("model.hidden", hidden):
         layers.append(Linear(in_features, features, bias=bias))
-        if make_norm := NORMS[norm]:
+        if make_norm is not None:
             layers.append(make_norm(features))
-        layers.append(by_name(activation, "model.activation"))
-        if probability("model.dropout", dropout) > 0:
+        layers.append(make_activation())
+        if dropout > 0:
             layers.append(Dropout(dropout))
         in_features = features
     return [*layers, Linear(in_features, size("output_size", output_size), bias=bias)]

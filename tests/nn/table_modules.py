@@ -1,0 +1,126 @@
+"""One row (or more) for each module of expkit.nn: arguments, inputs, state dict keys, and its NumPy formula.
+
+Rows of modules that are one function (activations, pooling) and of the losses come from table_functions.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expkit import nn
+from expkit.nn.function_module import FunctionModule
+from tests.nn import reference as ref
+from tests.nn import table_functions as functions
+from tests.nn.table_functions import classes, wide, x
+
+
+class Row(NamedTuple):
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[np.ndarray, ...]
+    keys: tuple[str, ...]  # of the state dict
+    oracle: Callable[..., np.ndarray]  # (state, *inputs) -> output while training
+
+    @property
+    def id(self) -> str:
+        extra = ",".join(f"{k}={v.shape if isinstance(v, np.ndarray) else v}" for k, v in self.kwargs.items())
+        return "-".join([self.name, *map(str, self.args), *([extra] if extra else [])])
+
+
+def row(name: str, oracle: Any, inputs: Any, *args: Any, keys: str = "weight bias", **kwargs: Any) -> Row:
+    return Row(name, args, kwargs, inputs if isinstance(inputs, tuple) else (inputs,), tuple(keys.split()), oracle)
+
+
+def batch_norm(s: dict[str, Any], a: np.ndarray, eps: float = 1e-5) -> np.ndarray:
+    return ref.batch_norm(a, None, None, s.get("weight"), s.get("bias"), training=True, eps=eps)
+
+
+def conv(function: Callable[..., np.ndarray], **kw: Any) -> Callable[..., np.ndarray]:
+    return lambda s, a: function(a, s["weight"], s.get("bias"), **kw)
+
+
+STATISTICS = "running_mean running_var num_batches_tracked"
+
+LAYERS = [
+    row("Linear", lambda s, a: a @ s["weight"].T + s["bias"], x(4, 3), 3, 5),
+    row("Linear", lambda s, a: a @ s["weight"].T, x(2, 4, 3), 3, 5, bias=False, keys="weight"),
+    row(
+        "Bilinear", lambda s, a, b: np.einsum("ni,oij,nj->no", a, s["weight"], b) + s["bias"],
+        (x(4, 3), x(4, 2)), 3, 2, 5,
+    ),
+    row("Embedding", lambda s, i: s["weight"][i], classes(6, 3, 2), 6, 4, keys="weight"),
+    row("Embedding", lambda s, i: s["weight"][i], classes(6, 3, 2), 6, 4, padding_idx=-2, keys="weight"),
+    row("Flatten", lambda s, a: a.reshape(2, 12), x(2, 3, 4), keys=""),
+    row("Flatten", lambda s, a: a.reshape(6, 4, 5), x(2, 3, 4, 5), start_dim=0, end_dim=1, keys=""),
+    row("Unflatten", lambda s, a: a.reshape(2, 3, 4), x(2, 12), 1, (3, 4), keys=""),
+    row("Unflatten", lambda s, a: a.reshape(2, 3, 4), x(2, 12), -1, (-1, 4), keys=""),
+    row("Identity", lambda s, a: a, x(2, 3), 54, anything=True, keys=""),
+    row("PReLU", lambda s, a: ref.prelu(a, s["weight"]), wide(4, 3), keys="weight"),
+    row("PReLU", lambda s, a: ref.prelu(a, s["weight"]), wide(2, 3, 4), 3, init=0.1, keys="weight"),
+    row("Conv1d", conv(ref.conv1d), x(2, 3, 7), 3, 4, 3),
+    row("Conv1d", conv(ref.conv1d, padding="same", dilation=2), x(2, 3, 7), 3, 4, 3, padding="same", dilation=2),
+    row("Conv2d", conv(ref.conv2d), x(2, 3, 5, 6), 3, 4, 3),
+    row("Conv2d", conv(ref.conv2d, padding="same"), x(2, 3, 5, 6), 3, 4, (3, 2), padding="same"),
+    row("Conv2d", conv(ref.conv2d), x(2, 3, 5, 6), 3, 4, 2, padding="valid", bias=False, keys="weight"),
+    row(
+        "Conv2d", conv(ref.conv2d, stride=(2, 1), padding=1, dilation=(1, 2), groups=2), x(2, 4, 7, 7), 4, 6, 3,
+        stride=(2, 1), padding=1, dilation=(1, 2), groups=2,
+    ),
+    row("BatchNorm1d", batch_norm, x(5, 3), 3, keys=f"weight bias {STATISTICS}"),
+    row("BatchNorm1d", batch_norm, x(5, 3, 2), 3, momentum=None, keys=f"weight bias {STATISTICS}"),
+    row("BatchNorm1d", batch_norm, x(5, 3), 3, affine=False, momentum=0.3, keys=STATISTICS),
+    row("BatchNorm2d", batch_norm, x(3, 2, 4, 4), 2, keys=f"weight bias {STATISTICS}"),
+    row("BatchNorm2d", lambda s, a: batch_norm(s, a, 0.1), x(3, 2, 4, 4), 2, eps=0.1, track_running_stats=False),
+    row("LayerNorm", lambda s, a: ref.layer_norm(a, (6,), s["weight"], s["bias"]), x(4, 6), 6),
+    row("LayerNorm", lambda s, a: ref.layer_norm(a, (3, 2), s["weight"]), x(2, 3, 2), (3, 2), bias=False, keys="weight"),
+    row("LayerNorm", lambda s, a: ref.layer_norm(a, (6,)), x(4, 6), 6, elementwise_affine=False, keys=""),
+    row("RMSNorm", lambda s, a: ref.rms_norm(a, (6,), s["weight"]), x(4, 6), 6, keys="weight"),
+    row("RMSNorm", lambda s, a: ref.rms_norm(a, (6,), eps=0.1), x(4, 6), 6, eps=0.1, elementwise_affine=False, keys=""),
+    row("GroupNorm", lambda s, a: ref.group_norm(a, 2, s["weight"], s["bias"]), x(2, 4, 3), 2, 4),
+    row("GroupNorm", lambda s, a: ref.group_norm(a, 4), x(2, 4, 3), 4, 4, affine=False, keys=""),
+    row("Dropout", lambda s, a: a, x(4, 3), 0.0, keys=""),
+    row("Dropout1d", lambda s, a: a, x(4, 3, 2), p=0.0, keys=""),
+    row("Dropout2d", lambda s, a: a * 0, x(4, 3, 2, 2), p=1.0, keys=""),
+]  # fmt: skip
+
+
+def _modules_of_functions() -> list[Row]:
+    """A row for each pair of a FunctionModule and a row of its function."""
+    found = []
+    for name, cls in vars(nn).items():
+        if isinstance(cls, type) and issubclass(cls, FunctionModule):
+            for r in functions.ROWS:
+                if r.name == cls.function.__name__:
+                    kwargs = {k: v for k, v in r.kwargs.items() if k not in ("divisor_override",)}
+                    if kwargs == r.kwargs:
+                        found.append(Row(name, r.args[1:], r.kwargs, r.args[:1], (), _without_state(r)))
+    return found
+
+
+def _without_state(r: functions.Row) -> Callable[..., np.ndarray]:
+    return lambda state, a: r.oracle(a, *r.args[1:], **r.kwargs)
+
+
+# Module, registered name, function.
+LOSSES = [
+    ("CrossEntropyLoss", "cross_entropy", "cross_entropy"),
+    ("NLLLoss", "nll", "nll_loss"),
+    ("MSELoss", "mse", "mse_loss"),
+    ("L1Loss", "l1", "l1_loss"),
+    ("SmoothL1Loss", "smooth_l1", "smooth_l1_loss"),
+    ("HuberLoss", "huber", "huber_loss"),
+    ("BCELoss", "bce", "binary_cross_entropy"),
+    ("BCEWithLogitsLoss", "bce_with_logits", "binary_cross_entropy_with_logits"),
+    ("KLDivLoss", "kl_div", "kl_div"),
+]
+
+ROWS = [*LAYERS, *_modules_of_functions()]
+
+# What expkit.nn exports that is no layer, and where it is tested.
+ELSEWHERE = {
+    "Module": "test_module.py", "Parameter": "test_parameter.py", "Buffer": "test_parameter.py",
+    "Sequential": "test_containers.py", "ModuleList": "test_containers.py", "ModuleDict": "test_containers.py",
+    "ParameterList": "test_containers.py", "ParameterDict": "test_containers.py",
+}  # fmt: skip
