@@ -244,7 +244,19 @@ def _call(name: str, function: Any, args: tuple[Any, ...], kw: dict[str, Any]) -
         TRANSFERS["to_device"] += 1
         return FakeArray(np.array(args[0], *args[1:], **kw))
     result = function(*host(args), **{key: host(value) for key, value in kw.items()})
+    if name == "diagonal" and args[0]._host.flags.writeable:
+        result.flags.writeable = True  # NumPy's is read-only for historical reasons
     return device_value(result, *args, kw.get("out"), *(args[0] if args and isinstance(args[0], list | tuple) else ()))
+
+
+class FakeGrid:
+    """CuPy's ogrid, mgrid, r_ and c_: made on the device."""
+
+    def __init__(self, name: str) -> None:
+        self._numpy = getattr(np, name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return device_value(self._numpy[host(key)])
 
 
 class FakeSpace(ModuleType):
@@ -280,6 +292,8 @@ def _make_module() -> ModuleType:
         stride_tricks=FakeSpace("cupy.lib.stride_tricks", "lib.stride_tricks.", np.lib.stride_tricks)
     )
     module.ndarray = FakeArray
+    for name in ("ogrid", "mgrid", "r_", "c_"):
+        setattr(module, name, FakeGrid(name))
     module.asnumpy = lambda a, **kw: a.get(**kw) if isinstance(a, FakeArray) else np.asarray(a)
     module.cuda = SimpleNamespace(
         Device=_device,

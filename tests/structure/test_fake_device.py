@@ -1,108 +1,204 @@
-"""The strict fake device is itself tested: it must refuse what CuPy refuses, and count what moves."""
+"""The engine on a device that is not the CPU: every row of the op table and whole training steps on the stand-in.
+
+Results equal the CPU's, lie on the device, and nothing is copied between device and host on the way.
+"""
+
+import sys
 
 import numpy as np
 import pytest
 
-from tests.fake_device import MODULE as cp
+import expkit as ek
+from expkit import nn
+from expkit.autograd import handle
+from expkit.errors import DeviceError
+from expkit.nn import functional as F
+from expkit.tensor import devices
+from tests import fake_device
 from tests.fake_device import FakeArray, transfers
+from tests.ops import checkers
+from tests.ops.rows import Row, assert_close, tensors, to_ek
+from tests.ops.table import ROWS
 
-N = np.arange(6.0, dtype=np.float32).reshape(2, 3)
-
-
-def on_device(array=N):
-    return cp.asarray(array)
-
-
-REFUSED = {
-    "operator": lambda x: x + N,
-    "reflected operator": lambda x: N * x,
-    "in place": lambda x: x.__iadd__(N),
-    "comparison": lambda x: x > N,
-    "matmul": lambda x: x @ N.T,
-    "0-d NumPy array": lambda x: x * np.asarray(2.0),
-    "NumPy ufunc": lambda x: np.add(x, N),
-    "NumPy function": lambda x: np.concatenate([x, N]),
-    "own function": lambda x: cp.maximum(x, N),
-    "where": lambda x: cp.where(x > 0, x, N),
-    "assignment": lambda x: x.__setitem__(0, N[0]),
-    "index": lambda x: x[np.array([0, 1])],
-    "implicit conversion": lambda x: np.asarray(x),
-    "a range over it": lambda x: range(cp.asarray(3)),
-    "a parameter that CuPy lacks": lambda x: cp.sum(x, where=x > 0),
-    "a method's parameter that CuPy lacks": lambda x: x.sum(initial=1.0),
-    "a ufunc's method through NumPy": lambda x: np.add.reduce(x),
-    "object arrays": lambda x: cp.asarray(np.array([None])),
+# What must cross, and why; an entry that is no longer needed fails.
+CROSSES = {
+    "arange": "made on the host and uploaded: creation, outside a training step",
+    "linspace": "made on the host and uploaded: creation, outside a training step",
+    "eye": "made on the host and uploaded: creation, outside a training step",
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_it_refuses(what):
-    x = on_device()
-    with pytest.raises(TypeError):
-        REFUSED[what](x)
+@pytest.fixture
+def cuda(monkeypatch):
+    """The stand-in takes CuPy's place."""
+    monkeypatch.setitem(sys.modules, "cupy", fake_device.MODULE)
+    yield ek.device("cuda")
+    devices.ARRAY_LIBRARIES.pop(FakeArray, None)
+    handle.install(raw_types=frozenset(devices.ARRAY_LIBRARIES))
 
 
-@pytest.mark.parametrize(
-    ("error", "use"),
-    [
-        (AttributeError, lambda x: cp.unstack(x)),
-        (AttributeError, lambda x: x.resize(3)),
-        (NotImplementedError, lambda x: cp.maximum.accumulate(x)),
-    ],
-    ids=["function", "method", "ufunc method"],
-)
-def test_what_cupy_lacks_is_missing(error, use):
-    with pytest.raises(error):
-        use(on_device())
+def rows(condition) -> list:
+    named = {}
+    for number, row in enumerate(ROWS):
+        if condition(row):
+            named[f"{row.name}-{number}"] = row
+    return [pytest.param(row, id=name) for name, row in named.items()]
 
 
-WORKS = {
-    "operators": (lambda xp, x: -x * 2 + np.float32(1) / (x + 1) ** 2, N),
-    "NumPy ufunc": (lambda xp, x: np.exp(x), N),
-    "NumPy function": (lambda xp, x: np.broadcast_to(x, (4, 2, 3)), N),
-    "reduction": (lambda xp, x: x.sum((0, 1), x.dtype), N),
-    "function": (lambda xp, x: xp.concatenate([x, x], axis=1), N),
-    "linalg": (lambda xp, x: xp.linalg.norm(x), N),
-    "matmul": (lambda xp, x: x @ x.T, N),
-    "device index": (lambda xp, x: x[xp.arange(2), 1:], N),
-    "one element": (lambda xp, x: x[1, 2], N),
-    "scatter": (lambda xp, x: (xp.add.at(x, (0, slice(None)), 1.0), x)[1], N),
-    "out": (lambda xp, x: xp.multiply(x, 2, out=x), N),
+def has_tensors(row: Row) -> bool:
+    return any(sample.arrays() for sample in row.make())
+
+
+def can_be_made_there(row: Row) -> bool:
+    return not has_tensors(row) and row.call is None
+
+
+def run_there(row: Row, sample, device) -> list | None:
+    """The row's results on the device, checked against the CPU's; None where the CPU refuses the sample too."""
+    here = to_ek(sample, "float32")
+    expected, refused = checkers.attempt(lambda: row.function()(*here.args, **here.kw))
+    there = here.map(lambda x: x.to(device))
+    keywords = there.kw if there.arrays() else {**there.kw, "device": device}
+    before = fake_device.TRANSFERS.total()
+    got, error = checkers.attempt(lambda: row.function()(*there.args, **keywords))
+    crossed = fake_device.TRANSFERS.total() - before
+    if refused is not None:
+        assert error is not None
+        return None
+    if error is not None:
+        raise error
+    for y, e in zip(tensors(got), tensors(expected), strict=True):
+        assert isinstance(y.raw, FakeArray), f"{row.name}{sample!r}: the result lies on {y.device}"
+        assert y.dtype == e.dtype
+        if row.name not in ("empty", "empty_like"):
+            assert_close(y.cpu(), e, "float32", f"{row.name}{sample!r}", row.tolerance)
+    return [sample] if crossed else []
+
+
+@pytest.mark.parametrize("row", rows(lambda row: has_tensors(row) or can_be_made_there(row)))
+def test_an_operation_stays_on_the_device(row, cuda):
+    samples = [s for s in row.make() if s.arrays() or not has_tensors(row)]
+    crossed = [sample for found in (run_there(row, s, cuda) for s in samples) if found for sample in found]
+    if row.name in CROSSES:
+        assert crossed, f"{row.name} crosses no more: take it out of CROSSES"
+    else:
+        assert crossed == []
+
+
+@pytest.mark.parametrize("row", rows(lambda row: row.grad and "vjp" not in row.gaps))
+def test_a_gradient_stays_on_the_device(row, cuda):
+    for sample in row.make():
+        here = to_ek(sample, "float64", requires_grad=True)
+        out, refused = checkers.attempt(lambda: row.function()(*here.args, **here.kw))  # noqa: B023
+        results = [] if refused else [y for y in tensors(out) if y.requires_grad]
+        if not results:
+            continue
+        there = to_ek(sample).map(lambda x: x.to(cuda).requires_grad_(x.dtype == ek.float64))
+        weights = [ek.randn(y.shape, dtype=ek.float64).to(cuda) for y in results]
+        got = [y for y in tensors(row.function()(*there.args, **there.kw)) if y.requires_grad]
+        with transfers():
+            ek.autograd.backward(got, weights)
+        ek.autograd.backward(results, [w.cpu() for w in weights])
+        for y, e in zip(there.arrays(), here.arrays(), strict=True):
+            if e.grad is not None:
+                assert isinstance(y.grad.raw, FakeArray)
+                assert_close(y.grad.cpu(), e.grad, "float64", f"{row.name}{sample!r}", 10.0)
+
+
+MODELS = {
+    "mlp": (
+        lambda: nn.Sequential(
+            nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(),
+            nn.Linear(16, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3),
+        ),
+        (12,),
+    ),
+    "cnn": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 2),
+            nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4, 3),
+        ),
+        (2, 6, 6),
+    ),
+}  # fmt: skip
+OPTIMIZERS = {
+    "sgd": lambda ps: ek.optim.SGD(ps, lr=0.1, momentum=0.9, weight_decay=1e-3),
+    "rmsprop": lambda ps: ek.optim.RMSprop(ps, lr=0.01),
+    "adam": lambda ps: ek.optim.Adam(ps, lr=0.01),
+    "adamw": lambda ps: ek.optim.AdamW(ps, lr=0.01),
 }
 
 
-@pytest.mark.parametrize("what", WORKS)
-def test_it_computes_what_numpy_computes_without_moving_data(what):
-    use, data = WORKS[what]
-    x = on_device(data.copy())
+def train(model, optimizer, x, y, steps: int = 3) -> ek.Tensor:
+    """The losses of a few steps, without reading them in between."""
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return ek.stack(losses)
+
+
+@pytest.mark.parametrize("optim", OPTIMIZERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_training_stays_on_the_device_and_equals_the_cpus(model, optim, cuda):
+    build, shape = MODELS[model]
+    here = build()
+    there = build()
+    there.load_state_dict(here.state_dict())
+    there.to(cuda)
+    x, y = ek.randn(10, *shape), ek.randint(0, 3, (10,))
+    expected = train(here, OPTIMIZERS[optim](here.parameters()), x, y)
+    optimizer, x, y = OPTIMIZERS[optim](there.parameters()), x.to(cuda), y.to(cuda)
     with transfers():
-        result = use(cp, x)
-    assert isinstance(result, FakeArray)
-    np.testing.assert_array_equal(result.get(), use(np, data.copy()))
+        losses = train(there, optimizer, x, y)
+    assert_close(losses.cpu(), expected, "float32", f"{model} with {optim}", 10.0)
+    for name, value in there.state_dict().items():
+        assert value.device == cuda, name
 
 
-@pytest.mark.parametrize(
-    ("counts", "use"),
-    [
-        ({"to_host": 1}, lambda x: x.get()),
-        ({"to_host": 1}, lambda x: float(x[0, 0])),
-        ({"to_host": 1}, lambda x: bool((x > 0).any())),
-        ({"to_host": 1}, lambda x: x.tolist()),
-        ({"to_device": 1}, lambda x: cp.asarray([1, 2])),
-        ({"to_device": 1}, lambda x: x[[0, 1]]),
-        ({}, lambda x: cp.asarray(x)),
-    ],
-)
-def test_it_counts_transfers(counts, use):
-    x = on_device()
-    with transfers(**counts):
-        use(x)
+def test_dropout_draws_on_the_device_what_it_draws_on_the_cpu(cuda):
+    x = ek.ones(50, 4)
+    ek.manual_seed(7)
+    expected = F.dropout(x, 0.4)
+    ek.manual_seed(7)
+    there = x.to(cuda)
+    with transfers():
+        got = F.dropout(there, 0.4)
+    np.testing.assert_array_equal(got.cpu().numpy(), expected.numpy())
 
 
-def test_views_know_their_base_and_share_memory():
-    x = on_device(N.copy())
-    view = x.reshape(3, 2).T
-    assert view.base is x
-    assert (x + 1).base is None
-    view[...] = 0.0
-    assert not x.get().any()
+MIXED = {
+    "sum": lambda x, y: x + y,
+    "matrix product": lambda x, y: x @ y,
+    "in place": lambda x, y: x.add_(y),
+    "concatenation": lambda x, y: ek.cat([x, y]),
+}
+
+
+@pytest.mark.parametrize("what", MIXED)
+def test_devices_do_not_mix(what, cuda):
+    here, there = ek.ones(2, 2), ek.ones(2, 2, device=cuda)
+    for x, y in ((here, there), (there, here)):
+        with pytest.raises(DeviceError, match="same device"):
+            MIXED[what](x, y)
+
+
+def test_a_number_on_the_cpu_mixes_with_the_device(cuda):
+    result = ek.tensor(2.0) * ek.ones(3, device=cuda)
+    assert result.device == cuda
+    assert result.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_without_a_gpu_the_error_says_what_is_missing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DeviceError, match="CuPy"):
+        ek.ones(2, device="cuda")
+
+
+def test_a_device_number_that_is_not_there(cuda):
+    with pytest.raises(DeviceError, match=r"1 GPU"):
+        ek.ones(2, device="cuda:3")
