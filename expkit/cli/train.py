@@ -101,7 +101,9 @@ def _single(composed: "config.Composed") -> int:
 
 
 def exit_code(result: Any) -> int:
-    """What the shell is told about a run that came to its end. One that did not raises an error instead."""
+    """What the shell is told: 0, or 130 and 143 after a signal that ended the run in good order."""
+    if result.signal is not None:
+        return 128 + int(result.signal)
     return 0 if result.status == "FINISHED" else 1
 
 

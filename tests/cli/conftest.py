@@ -33,7 +33,7 @@ def expkit(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., O
 @pytest.fixture
 def experiment(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the trainer and the sweep: notes what they are asked to do, and answers with `result`."""
-    notes = SimpleNamespace(runs=[], resumed=[], sweeps=[], result=SimpleNamespace(status="FINISHED"))
+    notes = SimpleNamespace(runs=[], resumed=[], sweeps=[], result=SimpleNamespace(status="FINISHED", signal=None))
     trainer, sweep = ModuleType("expkit.trainer.experiment"), ModuleType("expkit.sweep")
 
     def run(composed, run_dir):

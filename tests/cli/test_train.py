@@ -160,8 +160,10 @@ def test_a_bad_config_makes_no_directory(expkit, experiment, workdir):
 @pytest.mark.parametrize(
     ("result", "code"),
     [
-        (SimpleNamespace(status="FINISHED"), 0),
-        (SimpleNamespace(status="FAILED"), 1),
+        (SimpleNamespace(status="FINISHED", signal=None), 0),
+        (SimpleNamespace(status="FAILED", signal=None), 1),
+        (SimpleNamespace(status="KILLED", signal=2), 130),
+        (SimpleNamespace(status="KILLED", signal=15), 143),
     ],
 )
 def test_exit_codes(expkit, experiment, result, code):
