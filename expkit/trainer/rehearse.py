@@ -69,14 +69,14 @@ def _is_default(task: Any, stage: str) -> bool:
 def check_monitors(t: "Trainer", known: list[str]) -> None:
     """ConfigError for a callback or schedule that waits for a metric which nobody will log."""
     wanted = [
-        (callback.config_key or type(callback).__name__, argument, name)
+        (type(callback).__name__ if callback.config_key is None else callback.config_key, argument, name)
         for callback in t.callbacks
         for argument, name in callback.monitors().items()
     ]
     wanted += [("scheduler", "monitor", schedule.monitor) for schedule in t.schedules if schedule.monitor]
     for owner, argument, name in wanted:
         if name not in known:
-            raise ConfigError(_unknown(t, f"{owner}.{argument}", name, known))
+            raise ConfigError(_unknown(t, ".".join(filter(None, (owner, argument))), name, known))
 
 
 def _unknown(t: "Trainer", key: str, name: str, known: list[str]) -> str:

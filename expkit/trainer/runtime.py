@@ -39,7 +39,6 @@ class Runtime(Arguments):
         self.epoch_metrics: dict[str, float] = {}
         self.metric_stamps: dict[str, int] = {}  # after how many batches a metric was published last
         self.loggers: list[Any] = []
-        self.callbacks: list[Callback] = []
         self.task: Any = None
         self.optimizer: Any = None
         self.schedules: list[Schedule] = []

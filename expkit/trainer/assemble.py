@@ -1,0 +1,139 @@
+"""From a composed config to the objects of an experiment: data, then what follows from it, then everything else."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from expkit.config import Composed, named_entries, split_schedule
+from expkit.data import DataModule
+from expkit.errors import ConfigError, ExpkitError, ShapeError
+from expkit.optim import Optimizer
+from expkit.registry import build, lookup
+from expkit.tensor import Tensor
+from expkit.tracking import JournalLogger, RunInfo
+from expkit.trainer import feed
+from expkit.trainer.arguments import Arguments
+from expkit.trainer.callbacks import Callback
+from expkit.trainer.optimizers import Schedule
+from expkit.trainer.supervised import AUTO_LOSS, SupervisedTask
+
+# Losses that make sense for one kind of task only; those of the user may be used for any.
+LOSS_TASK = {
+    **dict.fromkeys(("cross_entropy", "nll", "bce", "bce_with_logits"), "classification"),
+    **dict.fromkeys(("mse", "l1", "smooth_l1", "huber"), "regression"),
+}
+
+
+def make(composed: Composed, group: str, entry: Mapping[str, Any], *args: Any, key: str | None = None, **how: Any) -> Any:
+    """`registry.build` for the config entry at `key`; what the factory itself refuses is told with its origin too."""
+    key = key or group
+    origin = composed.origins.within(key)
+    try:
+        return build(group, entry, *args, where=origin, **how)
+    except (ConfigError, ShapeError) as error:
+        named = [name for name in entry if name != "name" and name in str(error)]
+        where = origin(named[0] if named else "name")
+        if str(error).startswith(where):
+            raise
+        raise type(error)(f"{where}: {error}") from None
+
+
+def make_data(composed: Composed, config: Mapping[str, Any]) -> DataModule:
+    """The data module of a config."""
+    return make(composed, "data", config["data"])
+
+
+def derive(data: DataModule, trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """What configs may refer to as ${derived:...}: what the data says, and how long training will be."""
+    arguments = Arguments(**{key: value for key, value in trainer.items() if not _is_symbolic(value)})
+    batches = 1 if arguments.fast_dev_run else feed.limits([data.train_dataloader()], _limit(arguments), "trainer")[0] or 0
+    steps = -(-batches // arguments.accumulate_grad_batches)
+    epochs = 1 if arguments.fast_dev_run else arguments.max_epochs
+    limited = epochs not in (None, -1)
+    total = steps * (epochs or 0) if limited else None
+    if arguments.max_steps != -1:
+        total = arguments.max_steps if total is None else min(total, arguments.max_steps)
+    found = {"steps_per_epoch": steps, "max_epochs": epochs if limited else None, "max_steps": total}
+    return data.derived | {key: value for key, value in found.items() if value is not None}
+
+
+def _limit(arguments: Arguments) -> int | float:
+    return arguments.overfit_batches or arguments.limit_train_batches or 0
+
+
+def _is_symbolic(value: Any) -> bool:
+    return isinstance(value, str) and "${derived:" in value
+
+
+def make_task(composed: Composed, config: Mapping[str, Any], data: DataModule, derived: Mapping[str, Any]) -> SupervisedTask:
+    """Model, loss, optimizer and schedule as one task."""
+    model = make(composed, "model", config["model"], given=derived)
+    loss = _make_loss(composed, config.get("loss"), data.task, derived)
+
+    def optimizer(params: Iterable[Tensor]) -> Optimizer:
+        return make(composed, "optim", config["optim"], list(params), given=derived)
+
+    scheduler = None
+    entry = config.get("scheduler")
+    if entry is not None and entry.get("name") != "none":
+        arguments, timing = split_schedule(entry)
+        timing = {name: value for name, value in timing.items() if value is not None}
+
+        def scheduler(optimizer: Optimizer) -> Schedule:
+            made = make(composed, "scheduler", arguments, optimizer, given=derived)
+            return Schedule(made, **{"interval": made.interval, "monitor": made.monitor, **timing})
+
+    return SupervisedTask(model, loss, optimizer, scheduler, task=data.task)
+
+
+def _make_loss(composed: Composed, entry: Mapping[str, Any] | None, task: str, derived: Mapping[str, Any]) -> Any:
+    name = "auto" if entry is None else entry["name"]
+    if name == "auto" or entry is None:
+        return AUTO_LOSS[task]()
+    wanted = LOSS_TASK.get(name)
+    if wanted is not None and wanted != task:
+        fitting = [other for other, its_task in LOSS_TASK.items() if its_task == task]
+        raise ConfigError(
+            f"{composed.origins.of('loss.name')}: loss {name!r} is for {wanted}, but the data "
+            f"({composed.origins.of('data.name')}) is for {task}. Losses for {task}: auto, {', '.join(fitting)}."
+        )
+    return make(composed, "loss", entry, given=derived)
+
+
+def make_callbacks(composed: Composed, config: Mapping[str, Any]) -> list[Callback]:
+    """The callbacks of a config, each knowing its key."""
+    callbacks = []
+    for key, entry in named_entries(config.get("callbacks"), "callbacks", composed.origins.of):
+        callback = make(composed, "callback", entry, key=key)
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"{composed.origins.of(key)}: {key} is {lookup('callback', entry['name']).__name__}, no Callback.")
+        callback.config_key = key
+        callbacks.append(callback)
+    return callbacks
+
+
+def make_logger(composed: Composed, config: Mapping[str, Any], run_dir: Path, parent: Path | None = None) -> JournalLogger:
+    """The logger of a config; without one the journal alone. A run that goes on keeps the store that it began in."""
+    entries = list(named_entries(config.get("logger"), "logger", composed.origins.of))
+    if len(entries) > 1:
+        names = ", ".join(key for key, _ in entries)
+        raise ConfigError(f"{composed.origins.of('logger')}: {names}: each keeps the journal, so choose one: logger=mlflow.")
+    if not entries:
+        return JournalLogger(run_dir=str(run_dir))
+    [(key, entry)] = entries
+    before = RunInfo.read(run_dir)
+    if before is not None and entry["name"] == "mlflow" and not entry.get("tracking_uri"):
+        entry = {**entry, "tracking_uri": before.tracking_uri}
+    given = {"run_dir": str(run_dir), **({"parent": str(parent)} if parent is not None else {})}
+    entry = {name: value for name, value in entry.items() if not (name in given and value is None)}
+    return make(composed, "logger", entry, key=key, given=given)
+
+
+def explain(error: ShapeError, composed: Composed, derived: Mapping[str, Any]) -> ExpkitError:
+    """A shape error of the first batch, with the config keys that the shapes come from."""
+    lines = [str(error), f"The data has input_shape {derived.get('input_shape')}, output_size {derived.get('output_size')}."]
+    model = composed.config.get("model") or {}
+    asked = [f"model.{name}" for name in ("input_shape", "output_size") if name in model]
+    keys = [*asked, "model", "loss", "data"]
+    lines.append("Set by: " + ", ".join(f"{key} ({composed.origins.of(key)})" for key in keys) + ".")
+    return ShapeError("\n  ".join(lines))

@@ -1,0 +1,74 @@
+"""What a run directory says about its run: the config, the overrides, and what the logger is told."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from expkit.config import Composed
+from expkit.errors import ConfigError
+from expkit.tracking import JournalLogger
+from expkit.trainer.callbacks import ModelCheckpoint
+from expkit.trainer.callbacks.summary import counts
+
+CONFIG = "config.yaml"
+OVERRIDES = "overrides.yaml"
+LOG = "run.log"
+# Not parameters of the experiment: where things are.
+NO_PARAMS = ("paths", "callbacks", "logger", "plugins", "tags")
+
+
+def write_config(composed: Composed, config: Mapping[str, Any], run_dir: Path) -> None:
+    """Writes the config (interpolations resolved but for those that wait for the data) and the overrides."""
+    _write(run_dir / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    _write(run_dir / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(composed.overrides))))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def config_of(run_dir: Path) -> Path:
+    """The config that a run was started with. ConfigError where there is none."""
+    path = run_dir / CONFIG
+    if not path.is_file():
+        raise ConfigError(f"{run_dir} is no run directory: it has no {CONFIG}. Give the directory of an `expkit train`.")
+    return path
+
+
+def params(config: Mapping[str, Any], task: Any) -> dict[str, Any]:
+    """What the logger gets as parameters."""
+    chosen = {key: value for key, value in config.items() if key not in NO_PARAMS}
+    chosen["callbacks"] = {
+        key: {name: value for name, value in entry.items() if value is not None}
+        for key, entry in (config.get("callbacks") or {}).items()
+        if isinstance(entry, Mapping)
+    }
+    total, trainable, _ = counts(task)
+    return {**chosen, "num_params": {"total": total, "trainable": trainable}}
+
+
+def begin(logger: JournalLogger, config: Mapping[str, Any], task: Any, run_dir: Path, primary: tuple[str, bool] | None) -> None:
+    """Tells the logger what this run is."""
+    logger.start()
+    logger.log_params(params(config, task))
+    tags = {"task_name": config.get("task_name"), "tags": ", ".join(config.get("tags") or []), "seed": config.get("seed")}
+    logger.set_tags({name: value for name, value in tags.items() if value not in (None, "")})
+    for name in (CONFIG, OVERRIDES):
+        logger.log_artifact(run_dir / name, "config")
+    if primary is not None:
+        logger.set_primary_metric(*primary)
+
+
+def primary_metric(config: Mapping[str, Any], checkpoint: ModelCheckpoint | None) -> tuple[str, bool] | None:
+    """(metric, whether greater is better) by which runs of this kind are ranked."""
+    name = config.get("optimized_metric") or (checkpoint.monitor if checkpoint else None)
+    if not name:
+        return None
+    if checkpoint is not None and checkpoint.monitor == name:
+        return name, checkpoint.mode == "max"
+    return name, name.rpartition("/")[2] not in ("loss", "mae")
