@@ -51,14 +51,15 @@ class ArrayData(DataModule):
         drop_last: bool = False,
     ) -> None:
         source = self.read()
-        parts = divided(source, val_fraction, test_fraction, seed)
+        train, val, test = divided(source, val_fraction, test_fraction, seed)
         if normalize:
-            self.input_transform = Standardize.fit(parts["train"].x)
+            self.input_transform = Standardize.fit(train.x)
             if source.task == "regression":
-                self.target_transform = Standardize.fit(parts["train"].y)
-        datasets = {name: self._dataset(part) if part is not None else None for name, part in parts.items()}
+                self.target_transform = Standardize.fit(train.y)
         super().__init__(
-            **datasets,
+            self._dataset(train),
+            self._dataset(val) if val is not None else None,
+            self._dataset(test) if test is not None else None,
             task=source.task,
             class_names=source.class_names,
             batch_size=batch_size,
@@ -79,7 +80,9 @@ class ArrayData(DataModule):
         return TensorDataset(from_numpy(x), from_numpy(y))
 
 
-def divided(source: Source, val_fraction: float, test_fraction: float, seed: int) -> dict[str, Part | None]:
+def divided(
+    source: Source, val_fraction: float, test_fraction: float, seed: int
+) -> tuple[Part, Part | None, Part | None]:
     """Training, validation and test part; empty parts are None. DataError when nothing is left to train on."""
     x, y = source.data
     wanted_val = 0.0 if source.val is not None else val_fraction
@@ -87,8 +90,8 @@ def divided(source: Source, val_fraction: float, test_fraction: float, seed: int
     rows = split(len(x), wanted_val, wanted_test, seed, y if source.task == "classification" else None)
     if len(rows.train) == 0:
         raise DataError("there are no samples to train on.")
-    cut = {name: Part(x[index], y[index]) if len(index) else None for name, index in rows._asdict().items()}
-    return cut | {name: part for name, part in (("val", source.val), ("test", source.test)) if part is not None}
+    val, test = (Part(x[index], y[index]) if len(index) else None for index in (rows.val, rows.test))
+    return Part(x[rows.train], y[rows.train]), source.val or val, source.test or test
 
 
 def require_finite(array: np.ndarray, what: str) -> None:

@@ -51,11 +51,11 @@ class Optimizer:
 
     # ------------------------------------------------------------------ what a subclass writes
 
-    def init_one(self, p: Tensor) -> State:
+    def init_one(self, p: Tensor, *args: Any, **options: Any) -> State:
         """The state of one parameter before its first update."""
         return {}
 
-    def update_one(self, p: Tensor, g: Tensor, state: State, *, lr: float) -> None:
+    def update_one(self, p: Tensor, g: Tensor, state: State, *args: Any, **options: Any) -> None:
         """One update of one parameter, in place."""
         raise NotImplementedError(f"{type(self).__name__} has no update_one")
 

@@ -13,7 +13,8 @@ def pack(states: States, groups: Groups) -> dict[str, Any]:
     """{"state": {number: state}, "param_groups": [options and numbers]}."""
     numbers = {id(p): number for number, p in enumerate(p for group in groups for p in group["params"])}
     packed = [{**group, "params": [numbers[id(p)] for p in group["params"]]} for group in groups]
-    return {"state": {numbers[id(p)]: dict(state) for p, state in states.items()}, "param_groups": packed}
+    kept = {numbers[id(p)]: dict(state) for p, state in states.items() if state}
+    return {"state": kept, "param_groups": packed}
 
 
 def unpack(who: str, state_dict: dict[str, Any], groups: Groups, defaults: dict[str, Any]) -> tuple[States, Groups]:

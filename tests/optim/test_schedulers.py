@@ -12,7 +12,28 @@ from expkit.optim import lr_scheduler as schedulers
 from expkit.registry import build, names
 
 RATES = [0.1, 0.02]  # of two parameter groups
-METRICS = [1.0, 0.9, 0.95, 0.9, 0.9, 0.89995, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.49, float("nan"), 0.5, 0.5, 0.5, -1, -1, -1]
+METRICS = [
+    1.0,
+    0.9,
+    0.95,
+    0.9,
+    0.9,
+    0.89995,
+    0.5,
+    0.6,
+    0.6,
+    0.6,
+    0.6,
+    0.6,
+    0.49,
+    float("nan"),
+    0.5,
+    0.5,
+    0.5,
+    -1,
+    -1,
+    -1,
+]
 STEPS = len(METRICS)
 
 # name: rows of (our arguments, class of PyTorch, its arguments)

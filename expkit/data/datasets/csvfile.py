@@ -42,7 +42,7 @@ class CsvFile(ArrayData):
     ) -> None:
         self.path, self.target, self.columns, self.wanted_task = path, target, columns, task
         self.delimiter, self.header = delimiter, header
-        self.other_paths = {"val": val_path, "test": test_path}
+        self.other_paths = (val_path, test_path)
         super().__init__(batch_size, val_fraction, test_fraction, seed, normalize, drop_last)
 
     def read(self) -> Source:
@@ -53,14 +53,12 @@ class CsvFile(ArrayData):
         if task == "classification":
             y, names = as_classes(_labels(table, target))
             if len(names) < 2:
-                raise DataError(
-                    f"{table.path}: {table.name(target)} is {names[0]!r} throughout: nothing to learn."
-                )
+                raise DataError(f"{table.path}: {table.name(target)} is {names[0]!r} throughout: nothing to learn.")
         else:
             y = table.numbers([target], AS_CLASSES)
         features = [table.names[column] for column in inputs] if table.names else None
-        others = {part: self._other(path, table, task, names) for part, path in self.other_paths.items() if path}
-        return Source(Part(table.numbers(inputs), y), task, names, features, **others)
+        val, test = (self._other(path, table, task, names) if path else None for path in self.other_paths)
+        return Source(Part(table.numbers(inputs), y), task, names, features, val, test)
 
     def _chosen(self, table: Table) -> tuple[list[int], int]:
         """Numbers of the input columns and of the target."""

@@ -1,5 +1,6 @@
 """Arrays of one's own in a NumPy .npz file."""
 
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +13,11 @@ from expkit.data.datasets.table import usable_file
 from expkit.errors import DataError, did_you_mean
 from expkit.registry import register
 
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+# What zipfile and NumPy raise for damaged files, found by damaging every byte of one.
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError, KeyError, IndexError,
+    OverflowError, MemoryError, UnicodeError, TypeError,
+)  # fmt: skip
 
 
 @register("data", "npz")
@@ -40,7 +45,7 @@ class NpzFile(ArrayData):
         drop_last: bool = False,
     ) -> None:
         self.path, self.keys, self.wanted_task = path, (x, y), task
-        self.other_paths = {"val": val_path, "test": test_path}
+        self.other_paths = (val_path, test_path)
         super().__init__(batch_size, val_fraction, test_fraction, seed, normalize, drop_last)
 
     def read(self) -> Source:
@@ -54,8 +59,8 @@ class NpzFile(ArrayData):
                 raise DataError(f"{path}: {self.keys[1]} is {names[0]!r} for every sample: nothing to tell apart.")
         else:
             y = self._measurements(path, y)
-        others = {part: self._other(other, x, y, names) for part, other in self.other_paths.items() if other}
-        return Source(Part(x, y), task, names, **others)
+        val, test = (self._other(other, x, y, names) if other else None for other in self.other_paths)
+        return Source(Part(x, y), task, names, val=val, test=test)
 
     def _found_task(self, y: np.ndarray) -> Literal["classification", "regression"]:
         if self.wanted_task != "auto":
@@ -109,7 +114,7 @@ def read_pair(path: str, x_key: str, y_key: str) -> tuple[Path, np.ndarray, np.n
     if not zipfile.is_zipfile(found):
         raise DataError(f"{found} is not an .npz file, or cut short. numpy.savez(path, x=..., y=...) writes one.")
     try:
-        with np.load(found, allow_pickle=False) as archive:
+        with found.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             x, y = (_array(found, archive, key) for key in (x_key, y_key))
     except BROKEN as error:
         raise DataError(f"{found} is damaged: {error}. Write it again.") from None

@@ -15,9 +15,7 @@ class SequentialLR(LRScheduler):
 
     _not_saved = ("optimizer", "_schedulers")
 
-    def __init__(
-        self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int]) -> None:
         self._attach(optimizer)
         need(self, len(schedulers) > 0, "needs at least one schedule")
         need(
@@ -29,8 +27,11 @@ class SequentialLR(LRScheduler):
             need(self, schedule.monitor is None, f"{type(schedule).__name__} waits for a metric, so it stands alone")
             need(self, schedule.optimizer is optimizer, f"{type(schedule).__name__} is of another optimizer")
         self._schedulers, self._milestones = schedulers, milestones
-        self.last_epoch = last_epoch + 1
-        self._begin(bisect_right(milestones, 0))
+        self.restart()
+
+    def restart(self) -> None:
+        self.last_epoch = 0
+        self._begin(bisect_right(self._milestones, 0))
 
     def step(self) -> None:
         """Goes on by one epoch (or step) with the schedule whose turn it is."""
