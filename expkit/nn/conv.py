@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import expkit.nn.functional as F
 import expkit.tensor as T
 from expkit.nn import init
-from expkit.nn.functional.conv import Size, tuple_of
 from expkit.nn.linear import uniform_bias_
 from expkit.nn.module import Module
 from expkit.nn.parameter import Parameter
 from expkit.tensor import Tensor
+from expkit.tensor.ops.windows import per_axis
+
+Size = int | tuple[int, ...] | list[int]
 
 
 class _Conv(Module):
@@ -37,16 +39,13 @@ class _Conv(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.in_channels, self.out_channels, self.groups, self.padding_mode = (
-            in_channels,
-            out_channels,
-            groups,
-            padding_mode,
+        name, n = self._get_name(), self.spatial
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.groups, self.padding_mode = groups, padding_mode
+        self.kernel_size, self.stride, self.dilation = per_axis(
+            name, n, kernel_size=kernel_size, stride=stride, dilation=dilation
         )
-        self.kernel_size = tuple_of(kernel_size, self.spatial, "kernel_size")
-        self.stride = tuple_of(stride, self.spatial, "stride")
-        self.padding = padding if isinstance(padding, str) else tuple_of(padding, self.spatial, "padding")
-        self.dilation = tuple_of(dilation, self.spatial, "dilation")
+        self.padding = padding if isinstance(padding, str) else per_axis(name, n, padding=padding)[0]
         self._check()
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = Parameter(T.empty(shape, device=device, dtype=dtype))

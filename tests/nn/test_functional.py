@@ -72,7 +72,7 @@ def test_the_numeric_gradient_tells_a_wrong_rule_from_a_right_one():
     assert abs(found - np.cos(x) * 1.001).max() > 1e-4
 
 
-@pytest.mark.filterwarnings("ignore:reduction")
+@pytest.mark.filterwarnings("ignore:reduction", "ignore:Using padding")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_values_and_gradients_against_torch(row, torch):
     ours, our_grads = run(ek, F, row)

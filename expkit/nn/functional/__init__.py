@@ -35,7 +35,6 @@ from expkit.nn.functional.classification import (
     kl_div,
     nll_loss,
 )
-from expkit.nn.functional.conv import conv1d, conv2d
 from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
 from expkit.nn.functional.linear import bilinear, embedding, linear, one_hot
 from expkit.nn.functional.norm import batch_norm, group_norm, layer_norm, rms_norm
@@ -48,3 +47,4 @@ from expkit.nn.functional.pooling import (
     max_pool2d,
 )
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from expkit.tensor.ops.conv import conv1d, conv2d

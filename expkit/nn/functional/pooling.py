@@ -9,8 +9,18 @@ import numpy as np
 
 import expkit.tensor as T
 from expkit.errors import ShapeError
-from expkit.nn.functional.conv import Size, batched, tuple_of
 from expkit.tensor import Tensor
+from expkit.tensor.ops.windows import per_axis, with_batch
+
+Size = int | tuple[int, ...] | list[int]
+
+
+def tuple_of(value: Any, count: int, name: str) -> tuple[int, ...]:
+    return per_axis("pooling", count, **{name: value})[0]
+
+
+def batched(name: str, x: Tensor, spatial: int) -> tuple[Tensor, bool]:
+    return with_batch(x, spatial, name)
 
 
 def max_pool2d(
