@@ -54,6 +54,8 @@ def constant(value: Any, d: dtypes.dtype, like: Any) -> Any:
     """A 0-d tensor of a Python number, on the device of `like`."""
     raw = like.raw
     xp = np if isinstance(raw, Value) else devices.xp_of(raw)
+    if d.dtype.kind in "iu" and isinstance(value, int):  # wraps around, as PyTorch's scalars do
+        value = np.asarray(value % 2 ** (8 * d.itemsize), np.uint64).astype(d.dtype)
     return wrap(xp.asarray(value, d.dtype))
 
 

@@ -173,12 +173,10 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Any, ...]:
         raise RuntimeError(f"meshgrid: indexing must be one of 'xy' or 'ij', but received: {indexing}")
     xs = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else list(tensors)
     xs = [x.reshape(-1) for x in xs]
-    swap = indexing == "xy" and len(xs) > 1
-    if swap:
-        xs[0], xs[1] = xs[1], xs[0]
     shape = tuple(x.shape[0] for x in xs)
-    grids = [x.reshape(*(-1 if k == i else 1 for k in range(len(xs)))).expand(*shape) for i, x in enumerate(xs)]
-    if swap:
+    grids = [
+        x.reshape(*(-1 if k == i else 1 for k in range(len(xs)))).expand(*shape) for i, x in enumerate(xs)
+    ]
+    if indexing == "xy" and len(xs) > 1:
         grids = [g.transpose(0, 1) for g in grids]
-        grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)

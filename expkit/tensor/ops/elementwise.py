@@ -16,18 +16,24 @@ from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import special
 from expkit.tensor.ops.convert import as_dtype, constant, floating, promote, promote2, require_tensor
-from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary
+from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary, zeros_raw
 from expkit.tensor.ops.movement import clone
 
 F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
 
 # ---- one argument ----------------------------------------------------------------------------------------------------
 
+
+def flat(g: Any, *_args: Any) -> Any:
+    """The rule of a step function: its gradient is zero."""
+    return zeros_raw(g)
+
+
 neg_p = unary("neg", np.negative, lambda g, _out, _x: -g)
 abs_p = unary(
     "abs", np.absolute, lambda g, _out, x: g * sign_p(x), shape=lambda x: Aval(x.shape, _real(x.dtype), x.device)
 )
-sign_p = unary("sign", np.sign, lambda g, _out, _x: None)
+sign_p = unary("sign", special.sign, flat)
 exp_p = unary("exp", np.exp, lambda g, out, _x: g * out)
 expm1_p = unary("expm1", np.expm1, lambda g, out, _x: g * (out + 1))
 log_p = unary("log", np.log, lambda g, _out, x: g / x)
@@ -52,10 +58,10 @@ erf_p = unary("erf", special.erf, lambda g, _out, x: g * exp_p(-x * x) * (2 / ma
 erfc_p = unary("erfc", special.erfc, lambda g, _out, x: g * exp_p(-x * x) * (-2 / math.sqrt(math.pi)))
 relu_p = unary("relu", lambda x: np.maximum(x, 0), lambda g, out, _x: g * positive_p(out))
 softplus_p = unary("softplus", lambda x: np.logaddexp(x, 0), lambda g, _out, x: g * sigmoid_p(x))  # log(1 + e^x)
-floor_p = unary("floor", np.floor, lambda g, _out, _x: None)
-ceil_p = unary("ceil", np.ceil, lambda g, _out, _x: None)
-trunc_p = unary("trunc", np.trunc, lambda g, _out, _x: None)
-round_p = unary("round", np.rint, lambda g, _out, _x: None)
+floor_p = unary("floor", np.floor, flat)
+ceil_p = unary("ceil", np.ceil, flat)
+trunc_p = unary("trunc", np.trunc, flat)
+round_p = unary("round", np.rint, flat)
 positive_p = unary("positive", lambda x: (x > 0).astype(x.dtype))  # 1 where x > 0, else 0
 isfinite_p = unary("isfinite", np.isfinite, dtype=BOOL)
 isinf_p = unary("isinf", np.isinf, dtype=BOOL)
@@ -78,23 +84,27 @@ add_p = binary("add", np.add, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y
 sub_p = binary("sub", np.subtract, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: -g))
 mul_p = binary("mul", np.multiply, (lambda g, _out, _x, y: g * y, lambda g, _out, x, _y: g * x))
 div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, out, _x, y: -g * out / y))
-pow_p = binary("pow", np.power, (lambda g, _out, x, y: g * _pow_x(x, y), lambda g, out, x, _y: g * _pow_y(out, x)))
+pow_p = binary(
+    "pow",
+    special.power,
+    (lambda g, _out, x, y: g * _pow_x(x, y), lambda g, out, x, y: g * _pow_y(out, x, y)),
+)
 atan2_p = binary(
     "atan2", np.arctan2, (lambda g, _out, x, y: g * y / (x * x + y * y), lambda g, _out, x, y: -g * x / (x * x + y * y))
 )
 maximum_p = binary(
-    "maximum", np.maximum, (lambda g, _out, x, y: g * _first(x, y, ge_p), lambda g, _out, x, y: g * _first(y, x, ge_p))
+    "maximum", np.maximum, (lambda g, _out, x, y: _won(g, x, y, lt_p), lambda g, _out, x, y: _won(g, y, x, lt_p))
 )
 minimum_p = binary(
-    "minimum", np.minimum, (lambda g, _out, x, y: g * _first(x, y, le_p), lambda g, _out, x, y: g * _first(y, x, le_p))
+    "minimum", np.minimum, (lambda g, _out, x, y: _won(g, x, y, gt_p), lambda g, _out, x, y: _won(g, y, x, gt_p))
 )
 logaddexp_p = binary(
     "logaddexp", np.logaddexp, (lambda g, out, x, _y: g * exp_p(x - out), lambda g, out, _x, y: g * exp_p(y - out))
 )
-floor_divide_p = binary("floor_divide", np.floor_divide)
-trunc_divide_p = binary("trunc_divide", special.trunc_divide)
-remainder_p = binary("remainder", np.remainder, (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * floor_p(x / y)))
-fmod_p = binary("fmod", np.fmod, (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * trunc_p(x / y)))
+floor_divide_p = binary("floor_divide", special.whole_division(np.floor_divide), (flat, flat))
+trunc_divide_p = binary("trunc_divide", special.whole_division(special.trunc_divide), (flat, flat))
+remainder_p = binary("remainder", special.whole_division(np.remainder), (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * floor_p(x / y)))
+fmod_p = binary("fmod", special.whole_division(np.fmod), (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * trunc_p(x / y)))
 eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p = (
     binary(name, fn, dtype=BOOL)
     for name, fn in {
@@ -110,7 +120,11 @@ bitwise_and_p, bitwise_or_p, bitwise_xor_p = (
 where_p = elementwise(
     "where",
     lambda c, x, y: xp_of(c).where(c, x, y),
-    (None, lambda g, _out, c, _x, _y: where_p(c, g, g * 0), lambda g, _out, c, _x, _y: where_p(c, g * 0, g)),
+    (
+        None,
+        lambda g, _out, c, _x, _y: where_p(c, g, zeros_raw(g)),
+        lambda g, _out, c, _x, _y: where_p(c, zeros_raw(g), g),
+    ),
     shape=lambda c, x, y: joint_aval((c, x, y), (x if isinstance(x, Aval) else y).dtype),
 )
 
@@ -118,23 +132,25 @@ where_p = elementwise(
 def _pow_x(x: Any, y: Any) -> Any:
     """d(x**y)/dx; 0 where y is 0, also at x = 0."""
     if isinstance(y, int | float):
-        return x * 0 if y == 0 else pow_p(x, y - 1) * y
-    safe = where_p(eq_p(y, 0), y * 0 + 1, y)
-    return where_p(eq_p(y, 0), x * 0, pow_p(x, safe - 1) * y)
+        return zeros_raw(x) if y == 0 else pow_p(x, y - 1) * y
+    constant = eq_p(y, 0)
+    slope = pow_p(x, where_p(constant, zeros_raw(y) + 1, y) - 1) * y
+    return where_p(constant, zeros_raw(slope), slope)
 
 
-def _pow_y(out: Any, x: Any) -> Any:
-    """d(x**y)/dy; 0 at x = 0, where the logarithm is not finite."""
-    zero = eq_p(x, 0)
+def _pow_y(out: Any, x: Any, y: Any) -> Any:
+    """d(x**y)/dy; 0 where x is 0 and y is not negative."""
     if isinstance(x, int | float):
-        return out * (math.log(x) if x > 0 else 0.0 if x == 0 else math.nan)
-    return where_p(zero, out * 0, out * log_p(where_p(zero, x * 0 + 1, x)))
+        slope = out * (math.log(x) if x > 0 else -math.inf if x == 0 else math.nan)
+        return slope if x else where_p(ge_p(y, 0), zeros_raw(slope), slope)
+    still = logical_and_p(eq_p(x, 0), ge_p(y, 0))
+    slope = out * log_p(where_p(still, zeros_raw(out) + 1, x))
+    return where_p(still, zeros_raw(slope), slope)
 
 
-def _first(x: Any, y: Any, better: Any) -> Any:
-    """The share of the gradient that goes to x: 1 where it wins, 1/2 at a tie."""
-    tie = eq_p(x, y)
-    return better(x, y) * 1.0 - tie * 0.5
+def _won(g: Any, x: Any, y: Any, lost: Any) -> Any:
+    """The share of the gradient that goes to x: none where it lost against y, half at a tie."""
+    return where_p(lost(x, y), zeros_raw(g), where_p(eq_p(x, y), g * 0.5, g))
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
@@ -148,6 +164,18 @@ def _unary(prim: Any, doc: str, floats: bool = True) -> Callable[..., Any]:
     name = fn.__name__ = fn.__qualname__ = prim.name
     fn.__doc__ = doc
     return fn
+
+
+def _no_bool(fn: Callable[..., Any], advice: str) -> Callable[..., Any]:
+    """The function, refusing bool tensors."""
+
+    def wrapped(input: Any) -> Any:
+        if dtypes.of(require_tensor(input, fn.__name__).raw) is dtypes.bool_:
+            raise TypeError(f"{fn.__name__}: bool tensors are not supported; {advice}")
+        return fn(input)
+
+    wrapped.__name__, wrapped.__qualname__, wrapped.__doc__ = fn.__name__, fn.__qualname__, fn.__doc__
+    return wrapped
 
 
 def _whole(prim: Any, doc: str) -> Callable[..., Any]:
@@ -184,11 +212,10 @@ tanh = _unary(tanh_p, "The hyperbolic tangent.")
 sigmoid = _unary(sigmoid_p, "1 / (1 + exp(-x)).")
 erf = _unary(erf_p, "The error function.")
 erfc = _unary(erfc_p, "1 - erf(x), exact for large x.")
-neg = _unary(neg_p, "-x.", floats=False)
+neg = _no_bool(_unary(neg_p, "-x.", floats=False), "use ~ or logical_not() to invert a mask")
 abs = _unary(abs_p, "The absolute value; its gradient at 0 is 0.", floats=False)
 sign = _unary(sign_p, "-1, 0 or 1.", floats=False)
-square = _unary(square_p, "x * x.", floats=False)
-relu = _unary(relu_p, "max(x, 0); its gradient at 0 is 0.", floats=False)
+relu = _no_bool(_unary(relu_p, "max(x, 0); its gradient at 0 is 0.", floats=False), "convert with .float()")
 softplus_1 = _unary(softplus_p, "log(1 + exp(x)).")
 isfinite = _unary(isfinite_p, "True where an element is neither infinite nor NaN.")
 isinf = _unary(isinf_p, "True where an element is infinite.")
@@ -198,6 +225,12 @@ bitwise_not = _unary(bitwise_not_p, "Each bit inverted (logical not for bool).",
 floor = _whole(floor_p, "The largest integer not above x.")
 ceil = _whole(ceil_p, "The smallest integer not below x.")
 trunc = _whole(trunc_p, "x without its fraction.")
+
+
+def square(input: Any) -> Any:
+    """x * x."""
+    d = dtypes.of(require_tensor(input, "square").raw)
+    return apply1(square_p, as_dtype(input, dtypes.int64) if d is dtypes.bool_ else input)
 
 
 def round(input: Any, *, decimals: int = 0) -> Any:
@@ -290,12 +323,11 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
         raise ValueError("clamp: at least one of 'min' or 'max' must not be None")
     d = dtypes.result_type(*(x for x in (input, min, max) if x is not None))
     x = as_dtype(input, d)
-    if min is not None:
-        low = promote(min, x)[0]
-        x = apply(where_p, lt(x, low), low, x)
-    if max is not None:
-        high = promote(max, x)[0]
-        x = apply(where_p, gt(x, high), high, x)
+    for limit, beyond in ((min, lt), (max, gt)):
+        if limit is not None:
+            bound = promote(limit, x)[0]
+            out = beyond(x, bound)
+            x = apply(where_p, logical_or(out, isnan(bound)) if isinstance(limit, Handle) else out, bound, x)
     return x
 
 
@@ -310,8 +342,11 @@ def clamp_max(input: Any, max: Any) -> Any:
 
 
 def lerp(input: Any, end: Any, weight: Any) -> Any:
-    """input + weight * (end - input)."""
-    return add(input, mul(sub(end, input), weight))
+    """input + weight * (end - input), computed from the nearer end so that weight 1 gives exactly `end`."""
+    way = sub(end, input)
+    if not isinstance(weight, Handle):
+        return add(input, mul(way, weight)) if -0.5 < weight < 0.5 else sub(end, mul(way, 1 - weight))
+    return choose(lt(abs(weight), 0.5), add(input, mul(way, weight)), sub(end, mul(way, 1 - weight)))
 
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
@@ -335,7 +370,7 @@ def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf
     """NaN and infinities replaced (infinities by the dtype's limits where nothing is given)."""
     d = dtypes.of(input.raw)
     if not d.is_floating_point:
-        return input
+        return clone(input)
     limits = dtypes.finfo(d)
     out = choose(isnan(input), nan, input)
     out = choose(eq(input, math.inf), limits.max if posinf is None else posinf, out)

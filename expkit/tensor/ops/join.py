@@ -113,9 +113,11 @@ def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """Joins tensors along an existing dimension; all other sizes must agree."""
-    xs = [x for x in tensors if tuple(x.shape) != (0,)] or list(tensors[:1])
-    if not xs:
+    if not tensors:
         raise RuntimeError("cat(): expected a non-empty list of Tensors")
+    xs = list(tensors)
+    if builtins.any(x.ndim > 1 for x in xs):  # PyTorch's legacy: an empty vector joins anything
+        xs = [x for x in xs if tuple(x.shape) != (0,)]
     xs = promote(*xs)
     at = dim_of(dim, xs[0].ndim)
     if xs[0].ndim == 0:

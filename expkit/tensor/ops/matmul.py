@@ -1,5 +1,6 @@
 """Matrix products and what is made of them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,13 @@ from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply2
 from expkit.errors import ShapeError
-from expkit.tensor.ops.convert import promote
+from expkit.tensor import dtypes
+from expkit.tensor.ops.convert import require_tensor
 from expkit.tensor.ops.elementwise import add, mul
-from expkit.tensor.ops.kinds import broadcast_shapes, push_bilinear, reshape_p, sum_p
+from expkit.tensor.ops.kinds import broadcast_shapes, push_bilinear, reshape_p, spread, sum_p
 from expkit.tensor.ops.movement import diagonal, permute, permute_p, reshape, squeeze, unsqueeze
 from expkit.tensor.ops.reduce import sum as sum_
+from expkit.tensor.ops.special import is_float
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
@@ -25,10 +28,7 @@ def swap(x: Any) -> Any:
 
 def rows(x: Any) -> Any:
     """All axes but the last folded into one."""
-    n = 1
-    for size in x.shape[:-1]:
-        n *= size
-    return x if len(x.shape) == 2 else reshape_p(x, shape=(n, x.shape[-1]))
+    return x if len(x.shape) == 2 else reshape_p(x, shape=(_rows(x.shape), x.shape[-1]))
 
 
 def _matmul_shape(x: Aval, y: Aval) -> Aval:
@@ -52,7 +52,7 @@ def _matmul_batch(_size: int, values: list[Any], mapped: list[bool], _kw: dict[s
 
 matmul_p = Primitive(  # operands of two axes or more; the leading ones are broadcast
     "matmul",
-    lambda x, y: _fold(x, y) if x.ndim > 2 and y.ndim == 2 else np.matmul(x, y),
+    lambda x, y: _fold(x, y) if x.ndim > 2 and y.ndim == 2 else _product(x, y),
     _matmul_shape,
     (lambda g, _out, _x, y: matmul_p(g, swap(y)), _for_right),
     batch=_matmul_batch,
@@ -60,18 +60,28 @@ matmul_p = Primitive(  # operands of two axes or more; the leading ones are broa
 matmul_p.jvp = push_bilinear(matmul_p)
 
 
+def _product(x: Any, y: Any) -> Any:
+    if x.dtype.itemsize == 2 and is_float(x) and x.__class__ is np.ndarray:  # summed in float32, rounded once
+        return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
+    return np.matmul(x, y)
+
+
 def _fold(x: Any, y: Any) -> Any:
-    return np.matmul(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[-1])
+    return _product(x.reshape(_rows(x.shape), x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _rows(shape: Any) -> int:
+    return math.prod(shape[:-1])
 
 
 def _linear(x: Any, w: Any, b: Any = None) -> Any:
-    out = np.matmul(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w.T)
+    out = _product(x if x.ndim == 2 else x.reshape(_rows(x.shape), x.shape[-1]), w.T)
     if b is not None:
         out += b
     return out if x.ndim == 2 else out.reshape(*x.shape[:-1], w.shape[0])
 
 
-def _linear_push(tangents: list[Any], _out: Any, primals: list[Any], _kw: dict[str, Any]) -> Any:
+def _linear_push(tangents: list[Any], out: Any, primals: list[Any], _kw: dict[str, Any]) -> Any:
     x, w = primals[:2]
     parts = []
     if tangents[0] is not None:
@@ -79,8 +89,7 @@ def _linear_push(tangents: list[Any], _out: Any, primals: list[Any], _kw: dict[s
     if tangents[1] is not None:
         parts.append(linear_p(x, tangents[1]))
     if len(tangents) > 2 and tangents[2] is not None:
-        b = tangents[2]
-        parts.append(b + _out * 0 if not parts else b)
+        parts.append(spread(tangents[2], tuple(out.shape)))
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -95,9 +104,8 @@ def _linear_batch(size: int, values: list[Any], mapped: list[bool], _kw: dict[st
         out = linear_p(x, w)
         out = out if mapped[0] else reshape_p(out, shape=(1, *out.shape))
     else:
-        flat = matmul_p(
-            reshape_p(x, shape=(x.shape[0] if mapped[0] else 1, -1 if 0 not in x.shape else 0, x.shape[-1])), swap(w)
-        )
+        n = _rows(x.shape[1:] if mapped[0] else x.shape)
+        flat = matmul_p(reshape_p(x, shape=(x.shape[0] if mapped[0] else 1, n, x.shape[-1])), swap(w))
         lead = tuple(x.shape[1:-1] if mapped[0] else x.shape[:-1])
         out = reshape_p(flat, shape=(size, *lead, flat.shape[-1]))
     if b:
@@ -111,7 +119,7 @@ linear_p = Primitive(  # x Wᵀ + b
     _linear,
     lambda x, w, b=None: Aval((*x.shape[:-1], w.shape[0]), x.dtype, x.device),
     (
-        lambda g, _out, _x, w, _b=None: matmul_p(g, w),
+        lambda g, _out, _x, w, _b=None: reshape_p(matmul_p(rows(g), w), shape=tuple(_x.shape)),
         lambda g, _out, x, _w, _b=None: matmul_p(swap(rows(g)), rows(x)),
         lambda g, _out, _x, _w, _b=None: sum_p(g, axes=tuple(range(len(g.shape) - 1))),
     ),
@@ -124,7 +132,7 @@ linear_p = Primitive(  # x Wᵀ + b
 
 def matmul(input: Any, other: Any) -> Any:
     """The matrix product: vectors count as a row on the left and a column on the right; leading axes are broadcast."""
-    x, y = promote(input, other)
+    x, y = _same("matmul", input, other)
     if x.ndim == 0 or y.ndim == 0:
         raise ShapeError("both arguments to matmul need to be at least 1D")
     if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
@@ -134,6 +142,18 @@ def matmul(input: Any, other: Any) -> Any:
     if right:
         out = squeeze(out, -1)
     return squeeze(out, out.ndim - 1 if right else -2) if left else out
+
+
+def _same(what: str, *xs: Any) -> tuple[Any, ...]:
+    """The operands, if they are Tensors of one dtype: products do not promote."""
+    first = require_tensor(xs[0], what).raw.dtype
+    for x in xs[1:]:
+        if require_tensor(x, what).raw.dtype is not first and x.raw.dtype != first:
+            raise TypeError(
+                f"{what}: expected tensors of one dtype, got {dtypes.of(xs[0].raw)} and {dtypes.of(x.raw)}. "
+                "Convert one of them with .to(dtype)."
+            )
+    return xs
 
 
 def _times(x: Any) -> str:
@@ -190,6 +210,8 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
 
 
 def _added(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
+    if broadcast_shapes(tuple(input.shape), tuple(product.shape)) != tuple(product.shape):
+        raise ShapeError(f"the input of shape {tuple(input.shape)} does not broadcast to {tuple(product.shape)}")
     product = product if alpha == 1 else mul(product, alpha)
     return product if beta == 0 else add(product, input if beta == 1 else mul(input, beta))
 
@@ -205,12 +227,10 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         out = matmul(input, weight)
         return out if bias is None else add(out, bias)
     if bias is None:
-        return apply(linear_p, *promote(input, weight))
+        return apply(linear_p, *_same("linear", input, weight))
     if tuple(bias.shape) != (weight.shape[0],):
         raise ShapeError(f"linear: the bias has shape {tuple(bias.shape)}, expected ({weight.shape[0]},)")
-    if input.raw.dtype is not weight.raw.dtype or bias.raw.dtype is not weight.raw.dtype:
-        input, weight, bias = promote(input, weight, bias)
-    return apply(linear_p, input, weight, bias)
+    return apply(linear_p, *_same("linear", input, weight, bias))
 
 
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from collections import namedtuple
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import as_dtype, floating
+from expkit.tensor.ops import special
+from expkit.tensor.ops.convert import as_dtype, cast_p, floating
 from expkit.tensor.ops.elementwise import (
     add,
     choose,
@@ -24,14 +26,13 @@ from expkit.tensor.ops.elementwise import (
     logical_or_p,
     maximum,
     minimum,
-    mul,
     sqrt,
     square,
     sub,
 )  # fmt: skip
 from expkit.tensor.ops.index import gather_p
-from expkit.tensor.ops.join import cat_p
-from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p, zeros_raw
+from expkit.tensor.ops.join import pad_p
+from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p
 from expkit.tensor.ops.movement import dim_of, dims_of, flatten, flip_p, slice_p, squeeze
 
 INT = np.dtype(np.int64)
@@ -46,7 +47,7 @@ def _spread(g: Any, x: Any, axes: tuple[int, ...]) -> Any:
 def _share(out: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """1/n at each of the n places that attain the extremum, 0 elsewhere (NaN attains NaN)."""
     best = _spread(out, x, axes)
-    hit = logical_or_p(eq_p(x, best), isnan_p(x)) * 1.0
+    hit = cast_p(logical_or_p(eq_p(x, best), isnan_p(x)), dtype=x.dtype)
     return hit / _spread(sum_p(hit, axes=axes), x, axes)
 
 
@@ -84,7 +85,7 @@ def _scan(x: Any, *, axis: int) -> Any:
 
 cumsum_p = Primitive(
     "cumsum",
-    _scan,
+    special.widened(_scan),
     lambda x, *, axis: x,
     lambda g, _out, _x, *, axis: flip_p(cumsum_p(flip_p(g, axes=(axis,)), axis=axis), axes=(axis,)),
     jvp=lambda tangents, _out, _primals, kw: None if tangents[0] is None else cumsum_p(tangents[0], **kw),
@@ -92,48 +93,37 @@ cumsum_p = Primitive(
 )
 
 
-def _exclusive(x: Any, axis: int) -> Any:
-    """The product of all other elements along the axis, exact where some are zero."""
+def _running(x: Any, axis: int, backwards: bool) -> Any:
+    """At each place along the axis the product of all elements before (after) it, in log2(n) rounds of doubling."""
     n = x.shape[axis]
-    parts = []
-    for i in range(n):
-        others = [k for k in range(n) if k != i]
-        taken = _entries(x, axis, others)
-        parts.append(prod_p(taken, axis=axis))
-    return parts
+
+    def moved(p: Any, k: int) -> Any:  # by k places, ones coming in
+        kept, ones = ((k, n, 1), (0, k)) if backwards else ((0, n - k, 1), (k, 0))
+        rest = slice_p(p, spans=tuple(kept if i == axis else (0, m, 1) for i, m in enumerate(p.shape)))
+        return pad_p(rest, widths=tuple(ones if i == axis else (0, 0) for i in range(len(p.shape))), value=1)
+
+    p, k = moved(x, 1) if n else x, 1
+    while k < n:
+        p, k = p * moved(p, k), 2 * k
+    return p
 
 
-def _entries(x: Any, axis: int, places: list[int]) -> Any:
-    """Some entries of an axis, side by side."""
-
-    spans = [tuple((k, k + 1, 1) if a == axis else (0, n, 1) for a, n in enumerate(x.shape)) for k in places]
-    if not places:
-        return slice_p(x, spans=tuple((0, 0, 1) if a == axis else (0, n, 1) for a, n in enumerate(x.shape)))
-    return cat_p(*(slice_p(x, spans=s) for s in spans), axis=axis)
+def _others(x: Any, axis: int) -> Any:
+    """The product of all other elements along the axis, exact where some are zero."""
+    return _running(x, axis, False) * _running(x, axis, True)
 
 
 def _prod_vjp(g: Any, _out: Any, x: Any, *, axis: int) -> Any:
-    shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
-    if x.shape[axis] == 0:
-        return zeros_raw(x)
-    others = cat_p(*(reshape_p(p, shape=shape) for p in _exclusive(x, axis)), axis=axis)
-    return reshape_p(g, shape=shape) * others
+    return keep(g, x, (axis,)) * _others(x, axis)
 
 
 def _prod_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
-    if tangents[0] is None:
-        return None
-    x, axis = primals[0], kw["axis"]
-    shape = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
-    one = _prod_vjp(
-        reshape_p(zeros_raw(x, shape) + 1, shape=tuple(n for i, n in enumerate(shape) if i != axis)), None, x, axis=axis
-    )
-    return sum_p(tangents[0] * one, axes=(axis,))
+    return None if tangents[0] is None else sum_p(tangents[0] * _others(primals[0], kw["axis"]), axes=(kw["axis"],))
 
 
 prod_p = Primitive(
     "prod",
-    lambda x, *, axis: x.prod(axis, dtype=x.dtype),
+    special.widened(lambda x, *, axis: x.prod(axis, dtype=x.dtype)),
     lambda x, *, axis: reduced(x, (axis,)),
     _prod_vjp,
     jvp=_prod_push,
@@ -144,6 +134,7 @@ prod_p = Primitive(
 def _order(x: Any, *, axis: int, descending: bool) -> Any:
     """Indices of a stable sort; NaN counts as the largest."""
     xp = xp_of(x)
+    x = x.astype(np.float32) if x.dtype.kind == "V" else x  # bfloat16 has no order of its own
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable").astype(np.int64)
     back = xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis)  # equal elements keep their order
@@ -178,6 +169,20 @@ def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return math.prod(shape[a] for a in axes)
 
 
+def _wide(fn: Any) -> Any:
+    """The function, computed in float32 for two-byte floats and rounded once."""
+
+    @wraps(fn)
+    def wrapped(input: Any, *args: Any, **kw: Any) -> Any:
+        d = dtypes.of(input.raw)
+        if d.itemsize > 2 or not d.is_floating_point or kw.get("dtype") is not None:
+            return fn(input, *args, **kw)
+        return as_dtype(fn(as_dtype(input, dtypes.float32), *args, **kw), d)
+
+    return wrapped
+
+
+@_wide
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean over `dim`. TypeError for integers and bools unless a dtype is given."""
     x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
@@ -185,11 +190,10 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     if not (d.is_floating_point or d.is_complex):
         raise TypeError(f"mean(): the input must be floating-point or complex, got {d}. Use .float() or dtype=.")
     axes = dims_of(dim, x.ndim)
-    total = apply1(sum_p, x, axes=axes)
-    n = _count(x.shape, axes)
-    return _finish(mul(total, 1.0 / n) if n else mul(total, math.nan), x, axes, keepdim)
+    return _finish(div(apply1(sum_p, x, axes=axes), float(_count(x.shape, axes))), x, axes, keepdim)
 
 
+@_wide
 def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> Any:
@@ -200,14 +204,15 @@ def var(
     centred = sub(input, mean(input, axes or None, keepdim=True))
     n = _count(input.shape, axes) - correction
     total = sum(square(centred), axes or None, keepdim)
-    return mul(total, 1.0 / n) if n > 0 else mul(total, math.nan) if n == 0 or not n else div(total, 0.0)
+    return div(total, float(n) if n > 0 else 0.0)
 
 
+@_wide
 def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
 ) -> Any:
     """The standard deviation over `dim`."""
-    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+    return _safe_sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
 def var_mean(
@@ -324,37 +329,49 @@ def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
     return x.clone() if x.ndim == 0 else apply1(cumsum_p, x, axis=dim_of(dim, x.ndim))
 
 
+@_wide
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """log(sum(exp(x))) over `dim`, without overflow."""
     x = floating(input)
     axes = dims_of(dim, x.ndim)
+    if not _count(x.shape, axes):
+        return log(sum(exp(x), axes or None, keepdim))
     top = amax(x, axes or None, keepdim=True).detach()
     top = choose(top.isfinite(), top, 0.0)
     total = add(log(sum(exp(sub(x, top)), axes or None, keepdim=True)), top)
     return total if keepdim else squeeze(total, axes) if axes else total
 
 
-def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
-    """The vector p-norm over `dim` (p a number, "fro" = 2, or an infinity)."""
-    x = floating(input)
-    p = 2.0 if p in ("fro", None) else float(p)
-    if p == math.inf:
-        return amax(x.abs(), dim, keepdim)
-    if p == -math.inf:
-        return amin(x.abs(), dim, keepdim)
+@_wide
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The vector p-norm over `dim` (p a number, "fro" = 2, or an infinity); its gradient is 0 where the norm is 0."""
+    x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
+    if not (x.is_floating_point() or x.is_complex()):
+        raise TypeError(f"norm(): expected a floating-point or complex tensor, got {x.dtype}. Use .float() or dtype=.")
+    p = 2.0 if p in ("fro", None) else p
+    if not isinstance(p, int | float):
+        raise ValueError(f"norm(): p must be a number or 'fro', not {p!r}")
+    if p in (math.inf, -math.inf):
+        return (amax if p > 0 else amin)(x.abs(), dim, keepdim)
     if p == 0:
         return as_dtype(sum(x != 0, dim, keepdim), dtypes.of(x.raw))
     if p == 1:
         return sum(x.abs(), dim, keepdim)
     if p == 2:
         return _safe_sqrt(sum(square(x), dim, keepdim))
-    return sum(x.abs() ** p, dim, keepdim) ** (1 / p)
+    return _safe_pow(sum(_safe_pow(x.abs(), p), dim, keepdim), 1 / p)
 
 
 def _safe_sqrt(x: Any) -> Any:
     """The square root with gradient 0 at 0 (the subgradient of the norm)."""
     zero = x == 0
     return choose(zero, 0.0, sqrt(choose(zero, 1.0, x)))
+
+
+def _safe_pow(x: Any, p: float) -> Any:
+    """x ** p for x >= 0, with gradient 0 at 0."""
+    zero = x == 0
+    return choose(zero, 0.0, choose(zero, 1.0, x) ** p)
 
 
 def count_nonzero(input: Any, dim: Any = None) -> Any:

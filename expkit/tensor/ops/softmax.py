@@ -11,19 +11,26 @@ from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, exp_p, sub
 from expkit.tensor.ops.kinds import keep, sum_p
 from expkit.tensor.ops.movement import dim_of
+from expkit.tensor.ops.special import widened
 
 
 def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
     return out * (g - keep(sum_p(g * out, axes=(axis,)), out, (axis,)))
 
 
+@widened
 def _softmax(x: Any, *, axis: int) -> Any:
+    if not x.size:
+        return x.copy()
     e = np.exp(x - x.max(axis, keepdims=True))
     e /= e.sum(axis, keepdims=True)
     return e
 
 
+@widened
 def _log_softmax(x: Any, *, axis: int) -> Any:
+    if not x.size:
+        return x.copy()
     shifted = x - x.max(axis, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis, keepdims=True))
     return shifted

@@ -85,10 +85,53 @@ def erfc(x: Any) -> Any:
     return xp.where(xp.isnan(wide), wide, out).astype(x.dtype)
 
 
-def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)): exp of the negative magnitude only, so it never overflows."""
-    half = x.dtype.type(0.5)
-    return half * (x.dtype.type(1) + np.tanh(half * x))
+def widened(fn: Any) -> Any:
+    """The function, computed in float32 for two-byte floats and rounded once."""
+
+    def impl(x: Any, **kw: Any) -> Any:
+        return fn(x.astype(np.float32), **kw).astype(x.dtype) if x.dtype.itemsize == 2 and is_float(x) else fn(x, **kw)
+
+    return impl
+
+
+def is_float(x: Any) -> bool:
+    """Whether a raw array is floating-point (bfloat16, which NumPy calls void, included)."""
+    return x.dtype.kind in "fV"
+
+
+def _sigmoid(x: Any) -> Any:
+    one = x.dtype.type(1)
+    return one / (one + np.exp(-x))  # exp overflows to infinity, the quotient to 0
+
+
+sigmoid = widened(_sigmoid)
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; 0 for NaN."""
+    return x.copy() if x.dtype == bool else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
+def power(x: Any, y: Any) -> Any:
+    """x ** y; whole numbers to a negative power are 0, or 1 and -1 for the powers of these."""
+    if np.result_type(x, y).kind != "i" or not np.less(y, 0).any():
+        return np.power(x, y)
+    odd = np.remainder(y, 2) == 1
+    small = np.where(np.equal(x, 1), 1, np.where(np.equal(x, -1), np.where(odd, -1, 1), 0))
+    return np.where(np.less(y, 0), small, np.power(x, np.maximum(y, 0))).astype(np.result_type(x, y))
+
+
+def whole_division(fn: Any) -> Any:
+    """The function, refusing to divide whole numbers by zero (NumPy would give 0)."""
+
+    def impl(x: Any, y: Any) -> Any:
+        if y.__class__ is np.ndarray and y.dtype.kind in "iu" and not y.all():
+            raise RuntimeError("ZeroDivisionError: a division of integers by zero")
+        if y.__class__ is int and y == 0 and x.dtype.kind in "iu":
+            raise RuntimeError("ZeroDivisionError: a division of integers by zero")
+        return fn(x, y)
+
+    return impl
 
 
 def trunc_divide(x: Any, y: Any) -> Any:

@@ -1,0 +1,145 @@
+"""Every public operation through every check. A test's name is check[row]: `pytest tests/ops -k "vjp and softmax"`."""
+
+from collections import Counter
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import expkit as ek
+from expkit.autograd.primitive import PRIMITIVES
+from expkit.tensor import methods
+from tests.ops import checkers
+from tests.ops.rows import Row
+from tests.ops.table import ELSEWHERE, ROWS
+
+
+def _numbered(rows: list[Row]) -> dict[str, Row]:
+    count: Counter = Counter()
+    named = {}
+    for row in rows:
+        count[row.name] += 1
+        named[row.name if count[row.name] == 1 else f"{row.name}-{count[row.name]}"] = row
+    return named
+
+
+NAMED = _numbered(ROWS)
+
+
+def which(condition: Callable[[Row], bool]) -> Any:
+    return pytest.mark.parametrize("name", [name for name, row in NAMED.items() if condition(row)])
+
+
+def run(check: str, name: str, body: Callable[[Row], None], dtype: str = "") -> None:
+    """The check, or the proof that a gap in the table is still there."""
+    row = NAMED[name]
+    reason = row.gaps.get(f"{check}:{dtype}") or row.gaps.get(check)
+    if reason is None:
+        body(row)
+        return
+    try:
+        body(row)
+    except (AssertionError, *checkers.REFUSALS):
+        pytest.xfail(reason)
+    pytest.fail(f"{check} of {name} holds now: take the gap out of the table ({reason})")
+
+
+@which(lambda row: row.numpy is not None)
+def test_value(name):
+    run("value", name, checkers.check_value)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("name", "dtype"), [(name, d) for name, row in NAMED.items() for d in row.dtypes.split()])
+def test_torch(name, dtype, torch):
+    run("torch", name, lambda row: checkers.check_torch(row, torch, dtype), dtype)
+
+
+@pytest.mark.torch
+@which(lambda row: bool(row.bad()))
+def test_refused(name, torch):
+    run("refused", name, lambda row: checkers.check_refused(row, torch))
+
+
+@which(lambda row: any(a.ndim for s in row.make() for a in s.arrays()))
+def test_layout(name):
+    run("layout", name, checkers.check_layout)
+
+
+@which(lambda row: row.grad)
+def test_vjp(name):
+    run("vjp", name, checkers.check_vjp)
+
+
+@pytest.mark.torch
+@which(lambda row: row.grad)
+def test_torch_grad(name, torch):
+    run("torch_grad", name, lambda row: checkers.check_torch_grad(row, torch))
+
+
+@which(lambda row: row.grad)
+def test_jvp(name):
+    run("jvp", name, checkers.check_jvp)
+
+
+@which(lambda row: row.grad and row.second)
+def test_second(name):
+    run("second", name, checkers.check_second)
+
+
+@which(lambda row: row.vmap)
+def test_vmap(name):
+    run("vmap", name, checkers.check_vmap)
+
+
+@which(lambda row: row.vmap and row.grad)
+def test_vmap_grad(name):
+    run("vmap_grad", name, checkers.check_vmap_grad)
+
+
+@which(lambda row: row.trace)
+def test_trace(name):
+    for dtype in ("float64", "float32", "int64"):
+        run("trace", name, lambda row, dtype=dtype: checkers.check_trace(row, dtype))
+
+
+@which(lambda row: row.trace and row.grad)
+def test_trace_grad(name):
+    run("trace_grad", name, checkers.check_trace_grad)
+
+
+# ---- discovery -------------------------------------------------------------------------------------------------------
+
+
+def rows_of(names: set[str]) -> set[str]:
+    """The public names among `names` for which there is no row."""
+    known = {row.name.removeprefix("Tensor.") for row in ROWS} | {n for names_ in ELSEWHERE.values() for n in names_.split()}
+    return names - known
+
+
+def test_every_public_function_has_a_row():
+    public = {n for n in ek.tensor.FUNCTIONS if not isinstance(getattr(ek.tensor, n), ModuleType)}
+    assert rows_of(public) == set()
+
+
+def test_every_method_has_a_row():
+    assert rows_of({n for names in methods.METHODS.values() for n in names.split()}) == set()
+
+
+def test_no_row_is_for_something_that_is_gone():
+    for name in NAMED:
+        assert callable(NAMED[name].function())
+
+
+# Primitives that rows cannot reach, and what tests them.
+UNREACHED = {
+    "to_device": "tests/structure/test_fake_device.py (there is no second device here)",
+}
+
+
+def test_every_primitive_is_reached_by_some_row():
+    seen: set[str] = set()
+    for row in ROWS:
+        seen |= checkers.primitives_of(row)
+    assert set(PRIMITIVES) - seen - set(UNREACHED) == set()
