@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-EXPKIT = [sys.executable, "-m", "expkit"]
+EXPKIT = [str(Path(sys.executable).with_name("expkit"))]  # the command that users type
 TRAIN = [*EXPKIT, "train", "model=mlp", "optim=adam", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 
 
@@ -34,8 +34,8 @@ def first_metric_time(folder: Path) -> float:
     for journal in sorted(folder.glob("outputs/**/metrics.jsonl")):
         for line in journal.read_text().splitlines():
             record = json.loads(line)
-            if "train/loss" in line and "time" in record:
-                return record["time"] / 1000
+            if any(name.startswith("train/loss") for name in record.get("metrics", ())):
+                return record["t"] / 1000
     raise LookupError(f"no train/loss in any metrics.jsonl below {folder}")
 
 
