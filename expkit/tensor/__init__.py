@@ -39,6 +39,7 @@ from expkit.tensor.dtypes import (
     uint32,
     uint64,
 )  # fmt: skip
+from expkit.tensor.ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from expkit.tensor.ops.create import (
     arange,
     as_tensor,

@@ -1,0 +1,116 @@
+"""Windows over the last axes of raw arrays: the geometry that convolution and pooling share.
+
+A window is given per spatial axis by `kernel` (its taps), `stride`, `dilation` and `padding` ((before, after); negative
+ones crop). `taps` walks over the places in a window; `windows` shows all of them at once, without a copy.
+"""
+
+import itertools
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from expkit.autograd.handle import ARRAYS
+from expkit.errors import ShapeError
+from expkit.tensor.devices import xp_of
+
+Pads = tuple[tuple[int, int], ...]
+Sizes = tuple[int, ...]
+
+
+def all_raw(*values: Any) -> bool:
+    """Whether a gradient rule runs on arrays: it may then take a shorter way than through primitives."""
+    return all(v.__class__ in ARRAYS.raw_types for v in values)
+
+
+def padded(x: Any, padding: Pads, value: float = 0) -> Any:
+    """x with `padding` around its last axes."""
+    if not any(lo or hi for lo, hi in padding):
+        return x
+    lead = x.ndim - len(padding)
+    inside, source = [slice(None)] * lead, [slice(None)] * lead
+    shape = list(x.shape[:lead])
+    for n, (lo, hi) in zip(x.shape[lead:], padding, strict=True):
+        shape.append(n + lo + hi)
+        inside.append(slice(max(lo, 0), n + lo + min(hi, 0)))
+        source.append(slice(max(-lo, 0), n + min(hi, 0)))
+    xp = xp_of(x)
+    out = xp.zeros(tuple(shape), x.dtype) if value == 0 else xp.full(tuple(shape), value, x.dtype)
+    out[tuple(inside)] = x[tuple(source)]
+    return out
+
+
+def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
+    """How many elements a window spans on each axis."""
+    return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def out_sizes(sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Sizes:
+    """How many windows fit on each axis."""
+    spans = reach(kernel, dilation)
+    return tuple((n + lo + hi - r) // s + 1 for n, r, s, (lo, hi) in zip(sizes, spans, stride, padding, strict=True))
+
+
+def windows(x: Any, kernel: Sizes, stride: Sizes, dilation: Sizes, out: Sizes) -> Any:
+    """A read-only view (..., *kernel, *out) of a padded x: element k of the window at position p."""
+    n = len(kernel)
+    inner = x.strides[x.ndim - n :]
+    strides = (
+        *x.strides[: x.ndim - n],
+        *(s * d for s, d in zip(inner, dilation, strict=True)),
+        *(s * t for s, t in zip(inner, stride, strict=True)),
+    )
+    return xp_of(x).lib.stride_tricks.as_strided(x, (*x.shape[: x.ndim - n], *kernel, *out), strides)
+
+
+def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, out: Sizes) -> Iterator[tuple[Sizes, tuple[Any, ...]]]:
+    """(place k in the window, the key that selects element k of every window from a padded array)."""
+    for place in itertools.product(*map(range, kernel)):
+        spans = (
+            slice(k * d, k * d + (m - 1) * s + 1, s) for k, d, s, m in zip(place, dilation, stride, out, strict=True)
+        )
+        yield place, (..., *spans)
+
+
+def chunks(count: int, size: int, limit: int) -> Iterator[slice]:
+    """Slices of `count` items of `size` bytes each that stay below `limit` bytes, or of one item."""
+    step = max(1, limit // max(size, 1))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def numel(sizes: Sizes) -> int:
+    return prod(sizes)
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+LEAST = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0, "output_padding": 0, "output_size": 1}
+
+
+def per_axis(name: str, spatial: int, **arguments: Any) -> list[Sizes]:
+    """Each argument, an int or a sequence of ints, as `spatial` ints. ValueError names function and argument."""
+    return [_ints(f"{name}: {what}", value, spatial, LEAST[what]) for what, value in arguments.items()]
+
+
+def _ints(what: str, value: Any, count: int, least: int) -> Sizes:
+    items = (value,) * count if isinstance(value, int) else tuple(value)
+    if len(items) == 1:
+        items *= count
+    if len(items) != count or any(not isinstance(n, int) or isinstance(n, bool) for n in items):
+        raise ValueError(f"{what} must be an int or {count} ints, got {value!r}")
+    if any(n < least for n in items):
+        raise ValueError(f"{what} must be at least {least}, got {value!r}")
+    return items
+
+
+def with_batch(x: Any, spatial: int, name: str) -> tuple[Any, bool]:
+    """(the input with a batch axis, whether it had one). ShapeError for any other number of dimensions."""
+    if x.ndim == spatial + 2:
+        return x, True
+    if x.ndim == spatial + 1:
+        return x.unsqueeze(0), False
+    raise ShapeError(
+        f"{name}: expected {spatial + 2} dimensions (batch, channels, {', '.join('DHW'[-spatial:])}) or {spatial + 1} "
+        f"(one sample), but got an input of shape {tuple(x.shape)}"
+    )
