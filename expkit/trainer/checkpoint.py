@@ -151,7 +151,7 @@ def last(folder: Path) -> Path | None:
         return None
     target = codec.loads(pointer.read_bytes(), pointer)
     name = target.get("checkpoint") if isinstance(target, dict) else None
-    if not isinstance(name, str) or Path(name).name != name:
+    if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
         raise CheckpointError(f"{pointer} is not a pointer to a checkpoint. Name a checkpoint beside it instead.")
     return folder / name
 

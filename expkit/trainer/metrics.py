@@ -82,7 +82,7 @@ class MeanMetric(Metric):
 
 @register("metric", "acc")
 class Accuracy(Metric):
-    """Share of samples whose predicted class is right. preds: (N, C, ...) scores or (N, ...) classes; target: (N, ...)"""
+    """Share of samples whose predicted class is right. preds: (N, C, ...) scores, (N, ...) logits or classes."""
 
     higher_is_better = True
 
@@ -198,15 +198,12 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _classes(preds: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Predicted classes: argmax over axis 1 of scores, thresholded single logits, or classes given as such."""
+    """Predicted classes: argmax over axis 1 of scores, the sign of single logits, or classes given as such."""
     if preds.ndim == target.ndim + 1:
-        if preds.shape[1] == 1:  # one logit for two classes
-            preds = preds[:, 0] > 0
-        else:
-            preds = preds.argmax(axis=1)
+        preds = preds[:, 0] if preds.shape[1] == 1 else preds.argmax(axis=1)
     if preds.shape != target.shape:
         raise ShapeError(f"predictions of shape {preds.shape} do not fit targets of shape {target.shape}.")
-    return preds.astype(np.int64) if preds.dtype.kind in "bf" else preds
+    return (preds > 0).astype(np.int64) if preds.dtype.kind == "f" else preds
 
 
 def _same_shape(name: str, preds: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
