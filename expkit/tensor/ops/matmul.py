@@ -9,7 +9,7 @@ from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply2
 from expkit.errors import ShapeError
-from expkit.tensor import dtypes
+from expkit.tensor import blas, dtypes
 from expkit.tensor.ops.convert import require_tensor
 from expkit.tensor.ops.elementwise import add, mul
 from expkit.tensor.ops.kinds import broadcast_shapes, push_bilinear, reshape_p, spread, sum_p
@@ -62,8 +62,8 @@ matmul_p.jvp = push_bilinear(matmul_p)
 
 def _product(x: Any, y: Any) -> Any:
     if x.dtype.itemsize == 2 and is_float(x) and x.__class__ is np.ndarray:  # summed in float32, rounded once
-        return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
-    return np.matmul(x, y)
+        return blas.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
+    return blas.matmul(x, y)
 
 
 def _fold(x: Any, y: Any) -> Any:
