@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.tensor import blas
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.windows import Pads, Sizes, chunks, numel, out_sizes, padded, reach, taps, windows
 
@@ -41,7 +42,7 @@ def conv(x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pads, dilatio
     rows = w.reshape(groups, w.shape[0] // groups, columns.matrix[1])
     y = xp.empty((x.shape[0], groups, rows.shape[1], columns.matrix[2]), x.dtype)
     for part in columns.parts:
-        xp.matmul(rows, columns[part], out=y[part])
+        blas.matmul(rows, columns[part], out=y[part])
         if b is not None:
             y[part] += b.reshape(groups, -1, 1)
     return y.reshape(x.shape[0], w.shape[0], *out)
@@ -54,7 +55,7 @@ def conv_weight(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, 
     y = y.reshape(y.shape[0], groups, outs // groups, places)
     w = xp.zeros((groups, rows, outs // groups), x.dtype)
     for part in columns.parts:
-        w += xp.matmul(columns[part], y[part].swapaxes(2, 3)).sum(0)
+        w += blas.matmul(columns[part], y[part].swapaxes(2, 3)).sum(0)
     return xp.ascontiguousarray(w.swapaxes(1, 2)).reshape(outs, x.shape[1] // groups, *kernel)
 
 
@@ -85,7 +86,7 @@ def _add_columns(y: Any, w: Any, size: Sizes, stride: Sizes, padding: Pads, dila
     turned = xp.ascontiguousarray(w.reshape(groups, w.shape[0] // groups, rows).swapaxes(1, 2))
     y = y.reshape(count, groups, w.shape[0] // groups, numel(out))
     for part in chunks(count, groups * rows * numel(out) * y.itemsize, _limit(y)):
-        columns = xp.matmul(turned, y[part]).reshape(part.stop - part.start, channels, *kernel, *out)
+        columns = blas.matmul(turned, y[part]).reshape(part.stop - part.start, channels, *kernel, *out)
         target = x[part]
         for place, key in taps(kernel, stride, dilation, out):
             target[key] += columns[(slice(None), slice(None), *place)]

@@ -55,8 +55,8 @@ def constant(value: Any, d: dtypes.dtype, like: Any) -> Any:
     raw = like.raw
     xp = np if isinstance(raw, Value) else devices.xp_of(raw)
     if d.dtype.kind in "iu" and isinstance(value, int):  # wraps around, as PyTorch's scalars do
-        value = np.asarray(value % 2 ** (8 * d.itemsize), np.uint64).astype(d.dtype)
-    return wrap(xp.asarray(value, d.dtype))
+        value = np.asarray(value % 2 ** (8 * d.itemsize), np.uint64).astype(d.dtype).item()
+    return wrap(np.asarray(value, d.dtype) if xp is np else xp.full((), value, d.dtype))  # on a GPU: no transfer
 
 
 def promote(*operands: Any) -> list[Any]:
