@@ -9,6 +9,8 @@ from typing import Any
 from expkit.nn.module import Module
 from expkit.tensor import Tensor
 
+QUIET = {"inplace", "return_indices"}  # printed only where they are true
+
 
 class FunctionModule(Module):
     """Base of the classes that `module_of` makes; the arguments are attributes and may be changed."""
@@ -28,18 +30,22 @@ class FunctionModule(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         own = self.__dict__
-        return type(self).function(input, *[own[name] for name in self.arguments])
+        return type(self).function(input, **{name: own[name] for name in self.arguments})
 
     def extra_repr(self) -> str:
         shown = {name: self.__dict__[name] for name in self.arguments}
-        if not shown.get("inplace", True):
-            del shown["inplace"]
-        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if name not in QUIET or value)
 
 
-def module_of(name: str, function: Callable[..., Tensor], where: str, base: type = FunctionModule) -> Any:
-    """The class `name` of the Python module `where`: subclass, print and inspect it like one written out."""
+def module_of(
+    name: str, function: Callable[..., Tensor], where: str, base: type = FunctionModule, last: str = ""
+) -> Any:
+    """The class `name` of the Python module `where`: subclass, print and inspect it like one written out.
+
+    `last` names an argument that comes last in the constructor, wherever the function has it.
+    """
     parameters = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.name != "dtype"]
+    parameters.sort(key=lambda p: p.name == last)
     signature = inspect.Signature(parameters)
     body = {
         "__doc__": function.__doc__,

@@ -21,7 +21,9 @@ class _Pool(FunctionModule):
 
 AvgPool1d = module_of("AvgPool1d", F.avg_pool1d, __name__, _Pool)
 AvgPool2d = module_of("AvgPool2d", F.avg_pool2d, __name__, _Pool)
-MaxPool1d = module_of("MaxPool1d", F.max_pool1d, __name__, _Pool)
-MaxPool2d = module_of("MaxPool2d", F.max_pool2d, __name__, _Pool)
+MaxPool1d = module_of("MaxPool1d", F.max_pool1d, __name__, _Pool, last="ceil_mode")
+MaxPool2d = module_of("MaxPool2d", F.max_pool2d, __name__, _Pool, last="ceil_mode")
 AdaptiveAvgPool1d = module_of("AdaptiveAvgPool1d", F.adaptive_avg_pool1d, __name__)
 AdaptiveAvgPool2d = module_of("AdaptiveAvgPool2d", F.adaptive_avg_pool2d, __name__)
+AdaptiveMaxPool1d = module_of("AdaptiveMaxPool1d", F.adaptive_max_pool1d, __name__)
+AdaptiveMaxPool2d = module_of("AdaptiveMaxPool2d", F.adaptive_max_pool2d, __name__)

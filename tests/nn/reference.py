@@ -226,11 +226,25 @@ def on_lines(pool):
     return pool1d
 
 
-def adaptive_avg_pool2d(x, output_size):
+def adaptive_pool2d(take, x, output_size):
+    """`take` over windows from floor(i size / out) to ceil((i + 1) size / out)."""
     h, w = (n if out is None else out for out, n in zip(pair(output_size), x.shape[-2:], strict=True))
 
     def cuts(n, out):
         return [slice(i * n // out, -(-(i + 1) * n // out)) for i in range(out)]
 
-    rows = [[x[..., r, c].mean((-2, -1)) for c in cuts(x.shape[-1], w)] for r in cuts(x.shape[-2], h)]
+    rows = [[take(x[..., r, c], axis=(-2, -1)) for c in cuts(x.shape[-1], w)] for r in cuts(x.shape[-2], h)]
     return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def adaptive_avg_pool2d(x, output_size):
+    return adaptive_pool2d(np.mean, x, output_size)
+
+
+def adaptive_max_pool2d(x, output_size):
+    return adaptive_pool2d(np.max, x, output_size)
+
+
+def adaptive_on_lines(pool):
+    """The 1-d form of an adaptive 2-d pooling."""
+    return lambda x, n: pool(np.expand_dims(x, -2), (1, n)).squeeze(-2)

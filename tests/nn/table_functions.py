@@ -185,10 +185,10 @@ CONVOLUTIONS = [
     row("adaptive_avg_pool2d", ref.adaptive_avg_pool2d, x(2, 3, 6, 8), (3, 2)),
     row("adaptive_avg_pool2d", ref.adaptive_avg_pool2d, x(2, 3, 5, 7), (3, 2)),
     row("adaptive_avg_pool2d", ref.adaptive_avg_pool2d, x(3, 5, 7), (None, 3)),
-    row(
-        "adaptive_avg_pool1d", lambda a, n: ref.adaptive_avg_pool2d(np.expand_dims(a, -2), (1, n)).squeeze(-2),
-        x(2, 3, 7), 3,
-    ),
+    row("adaptive_avg_pool1d", ref.adaptive_on_lines(ref.adaptive_avg_pool2d), x(2, 3, 7), 3),
+    row("adaptive_max_pool2d", ref.adaptive_max_pool2d, x(2, 3, 6, 8), (3, 2)),
+    row("adaptive_max_pool2d", ref.adaptive_max_pool2d, x(2, 3, 5, 7), (3, 2)),
+    row("adaptive_max_pool1d", ref.adaptive_on_lines(ref.adaptive_max_pool2d), x(2, 3, 7), 3),
 ]  # fmt: skip
 
 ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS]

@@ -36,15 +36,18 @@ from expkit.nn.functional.classification import (
     nll_loss,
 )
 from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
-from expkit.nn.functional.linear import bilinear, embedding, linear, one_hot
+from expkit.nn.functional.linear import bilinear, embedding, one_hot
 from expkit.nn.functional.norm import batch_norm, group_norm, layer_norm, rms_norm
-from expkit.nn.functional.pooling import (
+from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from expkit.tensor import linear
+from expkit.tensor.ops.conv import conv1d, conv2d
+from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
     avg_pool1d,
     avg_pool2d,
     max_pool1d,
     max_pool2d,
 )
-from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
-from expkit.tensor.ops.conv import conv1d, conv2d

@@ -1,15 +1,10 @@
-"""Products with weights, and look-ups: linear, bilinear, embedding, one_hot."""
+"""Products with weights, and look-ups: bilinear, embedding, one_hot."""
 
 from __future__ import annotations
 
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
-
-
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b.   input: (..., in), weight: (out, in) or (in,), bias: (out,) -> (..., out)"""
-    return T.linear(input, weight, bias)
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
