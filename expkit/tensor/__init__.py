@@ -162,6 +162,18 @@ from expkit.tensor.ops.movement import (
     unflatten,
     unsqueeze,
 )  # fmt: skip
+from expkit.tensor.ops.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from expkit.tensor.ops.random import (
     Generator,
     bernoulli,

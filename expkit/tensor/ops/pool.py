@@ -1,0 +1,311 @@
+"""Pooling over one to three spatial axes: maxima, averages, and the adaptive forms.
+
+An average is a linear map (`window_sum`, with its transpose `window_spread`) times a factor. A maximum is a pick by the
+places of the maxima; only the places depend on the input, so its derivatives of any order are picks too.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import ARRAYS, Aval, wrap
+from expkit.autograd.primitive import Primitive
+from expkit.autograd.tape import apply, apply1
+from expkit.errors import ShapeError
+from expkit.tensor import dtypes
+from expkit.tensor.ops import pool_arrays
+from expkit.tensor.ops.create import arange
+from expkit.tensor.ops.kinds import linear, materialize
+from expkit.tensor.ops.matmul import matmul
+from expkit.tensor.ops.movement import movedim
+from expkit.tensor.ops.reduce import mean
+from expkit.tensor.ops.windows import Pads, Sizes, all_raw, out_sizes, per_axis, reach
+
+INT = np.dtype(np.int64)
+
+# ---- primitives ------------------------------------------------------------------------------------------------------
+
+
+def _last(x: Any, n: int) -> Sizes:
+    return tuple(x.shape[len(x.shape) - n :])
+
+
+def _sum_shape(x: Aval, *, kernel: Sizes, stride: Sizes, padding: Pads, **_: Any) -> Aval:
+    n = len(kernel)
+    out = out_sizes(_last(x, n), kernel, stride, padding, (1,) * n)
+    return Aval((*x.shape[: x.ndim - n], *out), x.dtype, x.device)
+
+
+def _max_shape(x: Aval, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Aval:
+    n = len(kernel)
+    return Aval((*x.shape[: x.ndim - n], *out_sizes(_last(x, n), kernel, stride, padding, dilation)), x.dtype, x.device)
+
+
+def _with_size(x: Aval, size: Sizes) -> Aval:
+    return Aval((*x.shape[: x.ndim - len(size)], *size), x.dtype, x.device)
+
+
+def _same(_size: int, kw: dict[str, Any]) -> dict[str, Any]:
+    """Parameters that concern the last axes only serve a batch as well."""
+    return kw
+
+
+def _max_vjp(g: Any, out: Any, x: Any, **kw: Any) -> Any:
+    n = len(kw["kernel"])
+
+    def by_place() -> Any:
+        return drop_p(g, max_place_p(x, **kw), size=_last(x, n))
+
+    return pool_arrays.max_pool_grad(g, out, x, by_place, **kw) if all_raw(g, out, x) else by_place()
+
+
+def _max_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+    t = tangents[0]
+    return None if t is None else pick_p(t, max_place_p(primals[0], **kw), spatial=len(kw["kernel"]))
+
+
+def _both_batched(prim: Primitive, args: tuple[Any, ...]) -> Any:
+    size, values, mapped, kw = args
+    return prim(*(materialize(size, v, m) for v, m in zip(values, mapped, strict=True)), **kw)
+
+
+window_sum_p = linear(
+    "window_sum",
+    pool_arrays.window_sum,
+    _sum_shape,
+    lambda g, _x, **kw: window_spread_p(g, size=_last(_x, len(kw["kernel"])), **kw),
+    batch_kw=_same,
+)
+window_spread_p = linear(
+    "window_spread",
+    pool_arrays.window_spread,
+    lambda g, *, size, **_: _with_size(g, size),
+    lambda g, _x, *, size, **kw: window_sum_p(g, **kw),
+    batch_kw=_same,
+)
+max_pool_p = Primitive(
+    "max_pool",
+    pool_arrays.max_pool,
+    _max_shape,
+    _max_vjp,
+    jvp=_max_push,
+    batch=lambda size, values, mapped, kw: max_pool_p(values[0], **kw),
+)
+max_place_p = Primitive(
+    "max_place",
+    pool_arrays.max_place,
+    lambda x, **kw: _max_shape(x, **kw)._replace(dtype=INT),
+    batch=lambda size, values, mapped, kw: max_place_p(values[0], **kw),
+)
+adaptive_place_p = Primitive(
+    "adaptive_place",
+    pool_arrays.adaptive_place,
+    lambda x, *, out: _with_size(x, out)._replace(dtype=INT),
+    batch=lambda size, values, mapped, kw: adaptive_place_p(values[0], **kw),
+)
+pick_p = Primitive(
+    "pick",
+    pool_arrays.pick,
+    lambda x, index, *, spatial: Aval(index.shape, x.dtype, x.device),
+    (lambda g, _out, _x, index, *, spatial: drop_p(g, index, size=_last(_x, spatial)), None),
+    jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else pick_p(tangents[0], primals[1], **kw),
+    batch=lambda *args: _both_batched(pick_p, args),
+)
+drop_p = Primitive(
+    "drop",
+    pool_arrays.drop,
+    lambda g, index, *, size: _with_size(g, size),
+    (lambda g, _out, _g, index, *, size: pick_p(g, index, spatial=len(size)), None),
+    jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else drop_p(tangents[0], primals[1], **kw),
+    batch=lambda *args: _both_batched(drop_p, args),
+)
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+def _check_rank(name: str, x: Any, spatial: int) -> None:
+    if x.ndim not in (spatial + 1, spatial + 2):
+        axes = ", ".join("DHW"[-spatial:]) if spatial > 1 else "L"
+        raise ShapeError(
+            f"{name}: expected {spatial + 2} dimensions (N, C, {axes}) or {spatial + 1} (C, {axes}), "
+            f"but got an input of shape {tuple(x.shape)}"
+        )
+
+
+def _check_float(name: str, x: Any) -> Any:
+    if not dtypes.of(x.raw).is_floating_point:
+        raise TypeError(f"{name}: the input must be floating-point, got {dtypes.of(x.raw)}. Use .float().")
+    return x
+
+
+def _geometry(
+    name: str, x: Any, spatial: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> dict[str, Any]:
+    """Canonical parameters; ceil_mode is more padding behind, for one more window that starts inside."""
+    _check_rank(name, x, spatial)
+    kernel, pads, spread = per_axis(name, spatial, kernel_size=kernel_size, padding=padding, dilation=dilation)
+    steps = kernel if stride is None or stride == () else per_axis(name, spatial, stride=stride)[0]
+    spans, sizes = reach(kernel, spread), _last(x, spatial)
+    if any(2 * p > r for p, r in zip(pads, spans, strict=True)):
+        raise ValueError(
+            f"{name}: padding must be at most half of the kernel size, got padding={pads}, kernel={kernel}"
+        )
+    sides = []
+    for n, r, s, p in zip(sizes, spans, steps, pads, strict=True):
+        more = -(n + 2 * p - r) % s if ceil_mode else 0
+        if more and (n + 2 * p + more - r) // s * s >= n + p:  # it would start in the padding behind
+            more = 0
+        sides.append((p, p + more))
+    if any(n + lo + hi < r for n, r, (lo, hi) in zip(sizes, spans, sides, strict=True)):
+        raise ShapeError(
+            f"{name}: windows that span {spans} do not fit an input of shape {tuple(x.shape)}, padding {pads}"
+        )
+    axes = zip(sizes, kernel, steps, sides, spread, strict=True)
+    if max(spread) > 1 and max(pads) and any(_misses(*axis) for axis in axes):
+        raise ShapeError(f"{name}: a window lies in the padding altogether, input {tuple(x.shape)}, dilation {spread}")
+    return {"kernel": kernel, "stride": steps, "padding": tuple(sides), "dilation": spread, "plain": pads}
+
+
+def _misses(n: int, kernel: int, stride: int, sides: tuple[int, int], dilation: int) -> bool:
+    """Whether the steps of some dilated window jump over all n elements of an axis."""
+    lo, hi = sides
+    starts = range(-lo, n + hi - dilation * (kernel - 1), stride)
+    return any(not any(0 <= a + i * dilation < n for i in range(kernel)) for a in starts)
+
+
+def _adaptive(name: str, x: Any, spatial: int, output_size: Any) -> Sizes:
+    """output_size as ints; None keeps an axis as it is."""
+    _check_rank(name, x, spatial)
+    sizes = _last(x, spatial)
+    wanted = (output_size,) * spatial if isinstance(output_size, int | None) else tuple(output_size)
+    if len(wanted) != spatial:
+        raise ValueError(f"{name}: output_size must be an int or {spatial} ints, got {output_size!r}")
+    filled = tuple(n if m is None else m for n, m in zip(sizes, wanted, strict=True))
+    if any(n == 0 for n in sizes):
+        raise ShapeError(f"{name}: the input has no elements to pool, shape {tuple(x.shape)}")
+    return per_axis(name, spatial, output_size=filled)[0]
+
+
+def _tiles(sizes: Sizes, out: Sizes) -> Sizes | None:
+    """The size of the windows, where they are all equal."""
+    return (
+        None
+        if any(n % m for n, m in zip(sizes, out, strict=True))
+        else tuple(n // m for n, m in zip(sizes, out, strict=True))
+    )
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+def _picked(x: Any, index: Any, spatial: int) -> tuple[Any, Any]:
+    return apply(pick_p, x, index, spatial=spatial), index
+
+
+def _make_max(name: str, spatial: int) -> Any:
+    def fn(
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        kw = _geometry(name, input, spatial, kernel_size, stride, padding, dilation, ceil_mode)
+        kw.pop("plain")
+        if return_indices:
+            return _picked(input, apply1(max_place_p, input, **kw), spatial)
+        return apply1(max_pool_p, input, **kw)
+
+    return _named(fn, name, spatial, "The largest element of each window; the first of equal ones gets the gradient.")
+
+
+def _make_avg(name: str, spatial: int) -> Any:
+    def fn(
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Any:
+        kw = _geometry(name, _check_float(name, input), spatial, kernel_size, stride, padding, 1, ceil_mode)
+        pads, _ = kw.pop("plain"), kw.pop("dilation")
+        if divisor_override is not None:
+            if divisor_override == 0:
+                raise ValueError(f"{name}: divisor_override must not be zero")
+            return apply1(window_sum_p, input, scale=1 / divisor_override, **kw)
+        beyond = any(hi != p for (_, hi), p in zip(kw["padding"], pads, strict=True))
+        if not beyond and (count_include_pad or not any(pads)):
+            return apply1(window_sum_p, input, scale=1 / prod(kw["kernel"]), **kw)
+        return apply1(window_sum_p, input, scale=1.0, **kw) * _shares(input, pads, count_include_pad, kw)
+
+    return _named(fn, name, spatial, "The mean of each window; `count_include_pad`: padding counts as zeros.")
+
+
+def _shares(x: Any, pads: Sizes, include: bool, kw: dict[str, Any]) -> Any:
+    """One over the number of elements that count in each window."""
+    inner = tuple(n + 2 * p * include for n, p in zip(_last(x, len(pads)), pads, strict=True))
+    around = tuple((lo - p * include, hi - p * include) for (lo, hi), p in zip(kw["padding"], pads, strict=True))
+    ones = ARRAYS.ones(Aval(inner, x.raw.dtype, getattr(x.raw, "device", None)))
+    return wrap(1 / pool_arrays.window_sum(ones, kernel=kw["kernel"], stride=kw["stride"], padding=around, scale=1.0))
+
+
+def _make_adaptive_avg(name: str, spatial: int) -> Any:
+    def fn(input: Any, output_size: Any) -> Any:
+        out = _adaptive(name, _check_float(name, input), spatial, output_size)
+        sizes = _last(input, spatial)
+        if set(out) == {1}:
+            return mean(input, tuple(range(-spatial, 0)), keepdim=True)
+        kernel = _tiles(sizes, out)
+        if kernel is not None:
+            sides = ((0, 0),) * spatial
+            return apply1(window_sum_p, input, kernel=kernel, stride=kernel, padding=sides, scale=1 / prod(kernel))
+        for axis, (n, m) in enumerate(zip(sizes, out, strict=True), input.ndim - spatial):
+            if n != m:
+                input = movedim(matmul(movedim(input, axis, -1), _averaging(input, n, m)), -1, axis)
+        return input
+
+    return _named(
+        fn, name, spatial, "Means over windows that cut the input into `output_size` pieces (None: no change)."
+    )
+
+
+def _averaging(x: Any, size: int, out: int) -> Any:
+    """(size, out): column i averages the elements of window i."""
+    at, i = arange(size, device=x.device).reshape(-1, 1), arange(out, device=x.device)
+    start, end = i * size // out, -(-(i + 1) * size // out)
+    return ((at >= start) & (at < end)).to(x.dtype) / (end - start).to(x.dtype)
+
+
+def _make_adaptive_max(name: str, spatial: int) -> Any:
+    def fn(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+        out = _adaptive(name, input, spatial, output_size)
+        kernel = _tiles(_last(input, spatial), out)
+        if kernel is None:
+            values, index = _picked(input, apply1(adaptive_place_p, input, out=out), spatial)
+            return (values, index) if return_indices else values
+        kw = {"kernel": kernel, "stride": kernel, "padding": ((0, 0),) * spatial, "dilation": (1,) * spatial}
+        if return_indices:
+            return _picked(input, apply1(max_place_p, input, **kw), spatial)
+        return apply1(max_pool_p, input, **kw)
+
+    return _named(
+        fn, name, spatial, "Maxima over windows that cut the input into `output_size` pieces (None: no change)."
+    )
+
+
+def _named(fn: Any, name: str, spatial: int, summary: str) -> Any:
+    axes = ", ".join("DHW"[-spatial:]) if spatial > 1 else "L"
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"{summary}\n\n    input: (N, C, {axes}) or (C, {axes}). Arguments and defaults are PyTorch's.\n    "
+    return fn
+
+
+max_pool1d, max_pool2d, max_pool3d = (_make_max(f"max_pool{n}d", n) for n in (1, 2, 3))
+avg_pool1d, avg_pool2d, avg_pool3d = (_make_avg(f"avg_pool{n}d", n) for n in (1, 2, 3))
+adaptive_avg_pool1d, adaptive_avg_pool2d = (_make_adaptive_avg(f"adaptive_avg_pool{n}d", n) for n in (1, 2))
+adaptive_max_pool1d, adaptive_max_pool2d = (_make_adaptive_max(f"adaptive_max_pool{n}d", n) for n in (1, 2))
