@@ -5,6 +5,7 @@ reported where it happens; the others go on, and the command ends with an error 
 """
 
 import json
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from expkit.config.composition import Composed
 from expkit.errors import ExpkitError
 from expkit.sweep import grid, ranking
 from expkit.tensor import default_generator, get_default_dtype, set_default_dtype
+from expkit.tracking import wait_for
 from expkit.trainer import experiment
 from expkit.trainer.console import console, warn
 
@@ -72,7 +74,17 @@ def multirun(overrides: Sequence[str], config_name: str = "config", config_dir: 
         warn(f"{len(failed)} of {len(jobs)} runs failed: {names}")
     if parent is not None:
         _close_parent(parent, sweep_dir, jobs, metric, mode, code)
+        _wait(jobs)
     return code or (1 if failed else 0)
+
+
+def _wait(jobs: list[Job]) -> None:
+    """Waits (bounded, for all together) until the dashboard has every run; otherwise says how it will."""
+    until = time.monotonic() + float(str(flags.read("SYNC_TIMEOUT")))
+    started = [Path(job.run_dir) for job in jobs if job.run_dir and (Path(job.run_dir) / "tracking.json").exists()]
+    late = [path for path in started if not wait_for(path, max(until - time.monotonic(), 0.1))]
+    if late:
+        warn(f"{len(late)} of {len(started)} runs have not arrived in MLflow yet: `expkit sync` sends the rest.")
 
 
 def _jobs(whole: Composed, overrides: Sequence[str], config_name: str, config_dir: str | Path | None) -> list[Job]:
