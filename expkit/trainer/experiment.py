@@ -137,6 +137,8 @@ class _Experiment:
             result.status = status
             if self.logger is not None:
                 self._close(self.logger, status)
+                if status == "FAILED" and self.parent is None:
+                    wait_for(self.logger)
         self._complete(result)
         self._show(result)
         return result
@@ -231,7 +233,8 @@ class _Experiment:
             facts["go on"] = f"expkit resume {self.run_dir}"
         console.print(results_table(result.metrics, f"\n{result.status}", facts), soft_wrap=True)
         if self.logger is not None:
-            wait_for(self.logger)
+            if self.parent is None:  # a sweep goes on at once and waits for all its runs at the end
+                wait_for(self.logger)
             result.run_id = getattr(self.logger, "run_id", None)
 
 
