@@ -22,6 +22,7 @@ from expkit.tensor import default_generator, get_default_dtype, set_default_dtyp
 from expkit.tracking import wait_for
 from expkit.trainer import experiment
 from expkit.trainer.console import console, warn
+from expkit.trainer.signals import Interrupted
 
 RESULTS = "multirun.json"
 
@@ -67,6 +68,7 @@ def multirun(overrides: Sequence[str], config_name: str = "config", config_dir: 
             _save(sweep_dir, jobs)
     except KeyboardInterrupt as interrupt:
         code = getattr(interrupt, "exit_code", 130)
+        _save(sweep_dir, jobs)
     _report(jobs, metric, mode)
     failed = [job for job in jobs if job.status == "FAILED"]
     if failed:
@@ -108,8 +110,8 @@ def _run(job: Job, total: int, sweep_dir: Path, tracked: bool, metric: str | Non
         result = experiment.run(job.composed, run_dir, parent=sweep_dir if tracked else None)
         job.status, job.metrics = result.status, dict(result.metrics)
         job.value = ranking.value_of(job.metrics, metric)
-        if result.status == "KILLED":
-            raise KeyboardInterrupt
+        if result.signal is not None:
+            raise Interrupted(result.signal, saved=result.checkpoint)
     except KeyboardInterrupt:
         job.status = "KILLED"
         raise
