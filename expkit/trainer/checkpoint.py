@@ -45,7 +45,7 @@ def save(path: str | Path, checkpoint: dict[str, Any], *, config: Any = None, me
     temporary = _temporary(path)
     temporary.mkdir()
     try:
-        for name, data in {**files, MANIFEST: codec.dumps(manifest)}.items():
+        for name, data in {**files, MANIFEST: codec.dumps(manifest, indent=1)}.items():
             _write(temporary / name, data)
         fsync_directory(temporary)
         _swap(temporary, path)

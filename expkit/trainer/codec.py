@@ -93,9 +93,9 @@ _DECODERS = {
 }
 
 
-def dumps(data: Any) -> bytes:
-    """Strict JSON: no NaN, UTF-8, readable."""
-    return (json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+def dumps(data: Any, indent: int | None = None) -> bytes:
+    """Strict JSON: UTF-8, no NaN. Without `indent` on one line, which is several times faster."""
+    return (json.dumps(data, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 def loads(data: bytes, path: str | Path) -> Any:

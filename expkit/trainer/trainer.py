@@ -11,7 +11,7 @@ from expkit.errors import CheckpointError, ConfigError, ExpkitError
 from expkit.nn.module import Module
 from expkit.tensor import devices
 from expkit.tracking import JournalLogger
-from expkit.trainer import checkpoint, feed, loop, optimizers, state
+from expkit.trainer import checkpoint, feed, hooks, loop, optimizers, state
 from expkit.trainer.arguments import PRECISIONS
 from expkit.trainer.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichModelSummary, RichProgressBar, Timer
 from expkit.trainer.console import console, say, warn
@@ -119,6 +119,7 @@ class Trainer(Runtime):
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise ConfigError(f"callbacks: {type(callback).__name__} is no Callback (expkit.trainer.Callback).")
+            hooks.written(callback, ("trainer", "task"))  # HookError when it is added, not when it would be called
         if self.fast_dev_run:
             callbacks = [c for c in callbacks if not isinstance(c, ModelCheckpoint | EarlyStopping)]
         defaults: list[tuple[bool, type[Any], dict[str, Any]]] = [

@@ -1,5 +1,6 @@
 """Tiny models and data for the trainer's tests."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ def net(seed: int = 0, *, inputs: int = 4, outputs: int = 3, dropout: float = 0.
     manual_seed(seed)
     hidden = [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), *hidden, nn.Linear(8, outputs))
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests kill processes, not machines."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture

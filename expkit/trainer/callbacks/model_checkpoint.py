@@ -53,6 +53,7 @@ class ModelCheckpoint(Monitor):
         self.best_model_score: float | None = None
         self._owned: list[str] = []
         self._due = False
+        self._repeating = False  # resumed: what lies in the folder may be of steps that are made again
         self._saved_at: tuple[int, bool] | None = None  # (batches, unfinished) of the newest checkpoint
 
     def _check_arguments(self) -> None:
@@ -138,8 +139,8 @@ class ModelCheckpoint(Monitor):
         name = _format(self.filename, values)
         for version in range(10_000):
             path = self.dirpath / (f"{name}-v{version}" if version else name)
-            replaced = str(path) in self._owned and str(path) not in self.best_k_models
-            if replaced or not path.exists():
+            mine = str(path) in self._owned or self._repeating
+            if not path.exists() or (mine and str(path) not in self.best_k_models):
                 return path
         raise ConfigError(f"{self.dirpath}: ten thousand checkpoints are called {name}. Put {{step}} into the filename.")
 
@@ -171,7 +172,8 @@ class ModelCheckpoint(Monitor):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues the books; of another folder's (a new run starts from it) only the best one is remembered."""
         state = dict(state_dict)
-        if state.pop("dirpath") != str(self.dirpath):
+        self._repeating = state.pop("dirpath") == str(self.dirpath)
+        if not self._repeating:
             state = {key: state[key] for key in ("best_model_path", "best_model_score", "_seen")}
         vars(self).update(state)
         gone = [path for path in self._owned if not Path(path).is_dir()]
