@@ -27,6 +27,7 @@ from tests.ops.rows import Row, Sample, array_of, assert_close, tensors, to_ek
 from tests.ops.table import ROWS
 
 GPU = "cuda"
+STEPS = 50  # of training
 SHOWN = 20  # problems that a stage lists in full
 # Rows whose results are no function of their arguments alone: memory as it is, draws and limits of the dtype.
 UNCOMPARED = {"empty_like", "rand_like", "randn_like", "normal", "bernoulli", "multinomial", "nan_to_num"}
@@ -129,11 +130,11 @@ def _trainer(device: str) -> Callable[[], ek.Tensor]:
 
 
 def training(deadline: float) -> dict[str, Any]:
-    """Fifty steps from the same parameters on the same data: the losses must agree, and fall."""
+    """Steps from the same parameters on the same data: the losses must agree, and fall."""
     losses = {}
     for device in ("cpu", GPU):
         step = _trainer(device)
-        losses[device] = [float(step()) for _ in range(50)]
+        losses[device] = [float(step()) for _ in range(STEPS)]
     difference = max(abs(a - b) for a, b in zip(losses["cpu"], losses[GPU], strict=True))
     wrong = difference > 1e-3 or losses[GPU][-1] > 0.7 * losses[GPU][0]
     return {"first": losses[GPU][0], "last": losses[GPU][-1], "largest_difference": difference, "wrong": int(wrong)}

@@ -68,8 +68,9 @@ def device_value(value: Any, *sources: Any) -> Any:
         if value is array._host:
             return array
     value = np.asarray(value)
-    for array in arrays:
-        if value.base is not None and value.size and np.may_share_memory(value, array._host):
+    for array in arrays if value.base is not None else ():
+        # an empty view shares no memory, but has a base all the same
+        if np.may_share_memory(value, array._host) or any(value.base is x for x in (array._host, array._host.base)):
             return FakeArray(value, array if array.base is None else array.base)
     return FakeArray(value)
 

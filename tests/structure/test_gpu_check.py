@@ -18,6 +18,7 @@ def small(monkeypatch, cuda):  # noqa: F811
     monkeypatch.setattr(gpu_check, "COMPARED", [row for row in ROWS if row.name in ("exp", "mul", "sum", "matmul")])
     quick = next(gpu_check._timed())
     monkeypatch.setattr(gpu_check, "_timed", lambda: iter([quick]))
+    monkeypatch.setattr(gpu_check, "STEPS", 10)
 
 
 def run(capsys) -> tuple[int, dict]:
