@@ -5,11 +5,12 @@ from functools import partial, wraps
 from typing import Any
 
 from expkit import tree
+from expkit.autograd.engine import run
 from expkit.autograd.handle import ARRAYS, Handle, aval_of, wrap
 from expkit.autograd.levels import Dual, Level, Lift
 from expkit.autograd.mode import enable_grad, interpreting
+from expkit.autograd.node import Leaf
 from expkit.autograd.reverse import numel
-from expkit.autograd.tape import Leaf, run
 from expkit.autograd.vmap import fresh, is_tensor, vmap
 from expkit.errors import AutogradError, ShapeError
 

@@ -23,13 +23,14 @@ class Aval(NamedTuple):
 class Handle:
     """Slots of every Tensor. `node` is None where no gradient is needed, a Leaf, or the Node that made the value."""
 
-    __slots__ = ("__weakref__", "chain", "grad", "node", "raw", "written")
+    __slots__ = ("__weakref__", "born", "chain", "grad", "node", "raw", "written")
 
     raw: Any
     node: Any
     chain: Any
     grad: Any
     written: int
+    born: int  # set only where an interpreter was at work when the tensor was made
 
     if TYPE_CHECKING:  # Tensor's attributes, which every handle has in practice
 
@@ -60,13 +61,21 @@ class Value:
         """Applies `prim` where this value is the one of the highest level among `raws`."""
         raise NotImplementedError
 
+    def stopped(self) -> Any:
+        """The same value, cut off from what differentiation has recorded below: what detach() holds."""
+        return self
+
 
 class View:
-    """How a view came from its parent: `prim(parent, **kw)`, and when its own history was last brought up to date."""
+    """How a view came from its parent: `prim(parent, **kw)`, and when its own history was last brought up to date.
+
+    tracked: its history is part of its parent's (True), was cut off by detach() (False), or was not recorded when it
+    was made (None).
+    """
 
     __slots__ = ("kw", "parent", "prim", "root", "stamp", "tracked")
 
-    def __init__(self, parent: Handle, prim: Any, kw: dict[str, Any], stamp: int, tracked: bool) -> None:
+    def __init__(self, parent: Handle, prim: Any, kw: dict[str, Any], stamp: int, tracked: bool | None) -> None:
         self.parent, self.prim, self.kw, self.stamp, self.tracked = parent, prim, kw, stamp, tracked
         self.root: Handle = parent if parent.chain is None else parent.chain.root
 

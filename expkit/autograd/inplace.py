@@ -5,40 +5,41 @@ value, through the chain of views up to the base; stale views re-read by version
 from the value's node; a write through a view becomes a `put` on the base's history.
 """
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
-from expkit.autograd.handle import ARRAYS, Handle, Value
+from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
 from expkit.autograd.mode import MODE, tick
+from expkit.autograd.node import Leaf, Node, Pick, record
 from expkit.autograd.primitive import Primitive
-from expkit.autograd.tape import Leaf, Node, Pick, record, refresh, root_of
+from expkit.autograd.views import origin_of, rebind, refresh, root_of
 from expkit.errors import AutogradError
 
 
-def write(x: Handle, value: Handle, overwrite: Primitive) -> None:
+def write(x: Handle, value: Handle, overwrite: Primitive, *, fresh: bool = False) -> None:
     """x[...] = value, for a value of x's shape and dtype; `overwrite(base, value)` returns its second argument.
 
-    Raises AutogradError for a leaf that requires a gradient, while recording.
+    fresh: the value was computed for this write, so that its node may become x's.
+    Raises AutogradError for a leaf that requires a gradient, and for a view made under no_grad, while recording.
     """
-    root = root_of(x)
-    if x.chain is not None and root.written > x.chain.stamp:
-        refresh(x)
-    if MODE.grad and (root.node.__class__ is Leaf or x.node.__class__ is Leaf):
-        which = "a leaf" if x is root or x.node.__class__ is Leaf else "a view of a leaf"
-        raise AutogradError(
-            f"{which} tensor that requires grad is being used in an in-place operation. "
-            "Do it under expkit.no_grad(), or on x.detach() / x.clone()."
-        )
+    refresh(x)
+    root, origin = root_of(x), origin_of(x)
+    recording = MODE.grad and (value.node is not None or x.node is not None)
+    if recording:
+        _refuse(x, value, origin)
     _mark(x.node)
     _mark(root.node)
-    old = (x.raw, value.raw)
-    if isinstance(x.raw, Value) or isinstance(value.raw, Value):
-        _rebind_chain(x, value.raw)
+    interpreted = isinstance(x.raw, Value) or isinstance(value.raw, Value)
+    before = _chain_before(x) if recording or interpreted else []
+    if interpreted:
+        _rebind_chain(x, value if fresh and value.chain is None else _own(value), before)
     else:
         ARRAYS.write(x.raw, value.raw)
-    if MODE.grad and (value.node is not None or x.node is not None or root.node is not None):
-        _extend_history(x, value, overwrite)
+    if recording:
+        _extend_history(x, value, overwrite, fresh, before)
     root.written = tick()
-    if isinstance(old[0], Value) and x.chain is not None:
+    if interpreted and not recording and x.chain is not None:
         x.chain.stamp = root.written
 
 
@@ -50,6 +51,20 @@ def touch(x: Handle) -> None:
     root.written = tick()
 
 
+def _refuse(x: Handle, value: Handle, origin: Handle) -> None:
+    if origin.node.__class__ is Leaf or x.node.__class__ is Leaf:
+        which = "a leaf" if x is origin or x.node.__class__ is Leaf else "a view of a leaf"
+        raise AutogradError(
+            f"{which} tensor that requires grad is being used in an in-place operation. "
+            "Do it under expkit.no_grad(), or on x.detach() / x.clone()."
+        )
+    if origin.chain is not None and origin.chain.tracked is None and (value.node is not None or x.node is not None):
+        raise AutogradError(
+            "a view that was made under no_grad is modified in place while gradients are recorded, which its base "
+            "would not notice. Make the view where gradients are recorded, or clone() it."
+        )
+
+
 def _mark(node: Any) -> None:
     if node.__class__ is Node:
         node.dirty = True
@@ -57,21 +72,33 @@ def _mark(node: Any) -> None:
         node.node.dirty = True
 
 
-def _extend_history(x: Handle, value: Handle, overwrite: Primitive) -> None:
+def _chain_before(x: Handle) -> list[Handle]:
+    """x, its parent, ... as they are before the write."""
+    found = [wrap(x.raw, x.node)]
+    while x.chain is not None:
+        x = x.chain.parent
+        refresh(x)
+        found.append(wrap(x.raw, x.node))
+    return found
+
+
+def _extend_history(x: Handle, value: Handle, overwrite: Primitive, fresh: bool, before: list[Handle]) -> None:
     if x.chain is None or not x.chain.tracked:
-        if value.node is None and x.node is not None:
-            x.node = record(overwrite, (x, value), {}, (x.node, None), (value.raw,))
-        else:
-            x.node = value.node
+        x.node = value.node if fresh and value.node is not None else _node(overwrite, {}, before[0], value, x.raw)
         return
-    child, node = x, value.node
-    while child.chain is not None:
-        parent = child.chain.parent
-        if parent.node is not None or node is not None:
-            put = _put_of(child)
-            node = record(put, (parent, value), child.chain.kw, (parent.node, node), (parent.raw,))
-        child = parent
-    child.node = node
+    new = value
+    for old in before[1:]:
+        if x.chain is None or not x.chain.tracked:
+            break
+        x, put, kw = x.chain.parent, _put_of(x), x.chain.kw
+        new = wrap(x.raw, _node(put, kw, old, new, x.raw))
+    x.node = new.node
+
+
+def _node(prim: Primitive, kw: dict[str, Any], base: Handle, value: Handle, raw: Any) -> Node | None:
+    """The node of `raw = prim(base, value)`, if one of both needs it."""
+    edges = (base.node, value.node)
+    return None if edges == (None, None) else record(prim, (base, value), kw, edges, (raw,))
 
 
 def _put_of(view: Handle) -> Primitive:
@@ -83,27 +110,33 @@ def _put_of(view: Handle) -> Primitive:
     return put
 
 
-def _rebind_chain(x: Handle, raw: Any) -> None:
-    child = x
-    while child.chain is not None:
-        parent = child.chain.parent
-        if parent.chain is not None and root_of(parent).written > parent.chain.stamp:
-            refresh(parent)
-        put = _put_of(child)
-        rebind(child, raw)
-        raw = put.bind(parent.raw, raw, **child.chain.kw)
-        child = parent
-    rebind(child, raw)
+def _own(value: Handle) -> Handle:
+    """The value, of which nobody else holds the array."""
+    return value if isinstance(value.raw, Value) else wrap(value.raw.copy(), value.node)
 
 
-def rebind(x: Handle, raw: Any) -> None:
-    """Gives `x` another raw value; a trace that is open remembers the array that was there and puts it back."""
-    if not isinstance(x.raw, Value) and isinstance(raw, Value):
-        keeper = next((i for i in MODE.stack if hasattr(i, "remember")), None)
-        if keeper is None or raw.level != keeper.level:
-            raise AutogradError(
-                "an in-place write would put a value of a transform (vmap, jvp, grad) into a tensor from outside it. "
-                "Use the out-of-place form, or make the tensor inside the transformed function."
-            )
-        keeper.remember(x)
-    x.raw = raw
+def before_write(x: Handle, compute: Callable[[Handle], Handle]) -> Handle:
+    """compute(x), where the result is about to be written into x.
+
+    What the tape keeps of x for it is kept as a copy, so that the write does not disturb it.
+    """
+    refresh(x)
+    old = wrap(x.raw, x.node)
+    value = compute(old)
+    kept = weakref.ref(old)
+    del old
+    stays = kept()
+    if stays is not None and stays is not value and not isinstance(x.raw, Value):
+        stays.raw = x.raw.copy()
+    return value
+
+
+def _rebind_chain(x: Handle, value: Handle, before: list[Handle]) -> None:
+    """The write under an interpreter: x and all that it looks into get new values."""
+    new = value
+    for old in before[1:]:
+        put, kw, parent = _put_of(x), x.chain.kw, x.chain.parent
+        rebind(x, new.raw)
+        new = wrap(put.interpret((old, new), (old.raw, new.raw), kw))
+        x = parent
+    rebind(x, new.raw)

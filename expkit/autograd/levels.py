@@ -46,6 +46,14 @@ class Lift(Value):
         out = apply(prim, *args, **kw)
         return tuple(Lift(level, o) for o in out) if prim.nout != 1 else Lift(level, out)
 
+    def stopped(self) -> Any:
+        return Lift(self.level, stop(self.value))
+
+
+def stop(x: Handle) -> Any:
+    """x.detach(), for a Tensor of the level below."""
+    return ARRAYS.tensor.alias(x)
+
 
 def lower(raw: Any) -> Any:
     """An operand from below as an operand there: arrays and Values become Tensors; Tensors and numbers stay."""
@@ -87,6 +95,9 @@ class Dual(Value):
         if prim.nout == 1:
             return Dual(level, out, t)
         return tuple(Dual(level, o, ti) for o, ti in zip(out, t or (None,) * prim.nout, strict=True))
+
+    def stopped(self) -> Any:
+        return Dual(self.level, stop(self.primal), None)
 
 
 def push(prim: Any, tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
@@ -130,3 +141,6 @@ class Batched(Value):
         if prim.nout == 1:
             return Batched(level, out, self.size)
         return tuple(Batched(level, o, self.size) for o in out)
+
+    def stopped(self) -> Any:
+        return Batched(self.level, stop(self.value), self.size)

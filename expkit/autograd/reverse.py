@@ -1,10 +1,13 @@
 """Reverse mode on the tape, as torch.autograd: `backward` into .grad, `grad` as values."""
 
+import weakref
 from typing import Any
 
-from expkit.autograd.handle import ARRAYS, Handle, aval_of, wrap
-from expkit.autograd.mode import MODE, set_grad_enabled
-from expkit.autograd.tape import Leaf, raw_of, run
+from expkit.autograd.engine import RETAIN, raw_of, run
+from expkit.autograd.handle import ARRAYS, Handle, Value, aval_of, wrap
+from expkit.autograd.mode import MODE, set_grad_enabled, tick
+from expkit.autograd.node import Leaf
+from expkit.autograd.views import root_of
 from expkit.errors import AutogradError, ShapeError
 
 
@@ -90,9 +93,9 @@ def accumulate(target: Any, g: Any, given: set[int]) -> None:
     """target.grad += g, without ever sharing memory with another gradient."""
     old = target.grad
     if isinstance(g, Handle):
-        target.grad = g if old is None else old + g
+        _set_grad(target, g.clone() if old is None else old + g)
         return
-    if g.__class__ not in ARRAYS.raw_types and not hasattr(g, "level"):
+    if g.__class__ not in ARRAYS.raw_types and not isinstance(g, Value):
         g = ARRAYS.as_raw(g)
     if old is None:
         if g.__class__ in ARRAYS.raw_types:
@@ -100,11 +103,39 @@ def accumulate(target: Any, g: Any, given: set[int]) -> None:
                 g = g.copy()
             g = ARRAYS.owned(g)
             given.add(id(g))
-        target.grad = wrap(g)
+        _set_grad(target, wrap(g))
     elif old.raw.__class__ in ARRAYS.raw_types and g.__class__ in ARRAYS.raw_types and old.node is None:
         ARRAYS.add_into(old.raw, g)
+        root_of(old).written = tick()
     else:
-        target.grad = old + wrap(g)
+        _set_grad(target, old + wrap(g))
+
+
+def _set_grad(target: Any, g: Any) -> None:
+    """target.grad = g; a trace that target is from outside of will put back what was there."""
+    if isinstance(g.raw, Value) and getattr(target, "born", 0) < g.raw.level and not isinstance(target.raw, Value):
+        keeper: Any = next((i for i in MODE.stack if i.level == g.raw.level), None)
+        if not hasattr(keeper, "remember_grad"):
+            raise AutogradError(
+                "backward() inside a transform (vmap, jvp, grad) would put a value of it into the .grad of a tensor "
+                "from outside. Use autograd.grad, or func.grad."
+            )
+        keeper.remember_grad(target)
+    target.grad = g
+
+
+def retain(x: Any) -> None:
+    """Keeps the gradient of a tensor that is no leaf in `.grad`, as it is after all hooks."""
+    held = weakref.ref(x)
+
+    def keep(g: Any) -> None:
+        target = held()
+        if target is not None:
+            accumulate(target, g, {id(g)})
+
+    if x.node.hooks is None:
+        x.node.hooks = {}
+    x.node.hooks[RETAIN] = keep
 
 
 def grad(

@@ -2,7 +2,7 @@
 
 Everything above works unchanged, since a Var is one more kind of raw value: the tape records Vars, backward runs on
 Vars. Tensors from outside are constants of the graph; what the function writes into them is its state, and every
-handle is put back when the trace ends.
+handle is put back when the trace ends, and so is every `.grad` (one that was there before becomes state as well).
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from expkit.autograd.graph import OUT, Equation, Graph, State, Var
 from expkit.autograd.handle import ARRAYS, Aval, Handle, Value, aval_of, wrap
 from expkit.autograd.mode import interpreting, tick
 from expkit.autograd.primitive import Primitive
+from expkit.autograd.views import refresh
 from expkit.errors import TraceError
 
 
@@ -27,6 +28,7 @@ class Trace:
         self.equations: list[Equation] = []
         self.consts: dict[int, tuple[Var, Any]] = {}
         self.touched: dict[int, tuple[Handle, Any]] = {}
+        self.grads: dict[int, tuple[Handle, Any, Any]] = {}
 
     def var(self, aval: Aval) -> Var:
         self.count += 1
@@ -59,15 +61,33 @@ class Trace:
         """Called before a tensor from outside is bound to a Var."""
         self.touched.setdefault(id(handle), (handle, handle.raw))
 
+    def remember_grad(self, handle: Handle) -> None:
+        """Called before the `.grad` of a tensor from outside is set."""
+        old = handle.grad
+        self.grads.setdefault(id(handle), (handle, old, None if old is None else old.raw))
+
     def restore(self) -> list[State]:
-        """Puts every touched tensor back; what remains is the graph's state."""
+        """Puts every touched tensor and gradient back; what remains is the graph's state."""
         states = []
         for handle, raw in self.touched.values():
-            known = self.consts.get(id(raw))
             if handle.chain is None:
-                states.append(State(handle, known[0] if known else None, handle.raw))
+                states.append(self._state(handle, raw, handle.raw))
             handle.raw = raw
+        for handle, old, raw in self.grads.values():
+            if old is not None and handle.grad is not None and handle.grad.raw is not raw:
+                states.append(self._state(old, raw, handle.grad.raw))
+            handle.grad = old
         return states
+
+    def _state(self, tensor: Handle, before: Any, after: Any) -> State:
+        known = self.consts.get(id(before))
+        return State(tensor, known[0] if known else None, after)
+
+    def result(self, x: Handle) -> Any:
+        """The Var of a tensor that the function returns."""
+        if x.chain is not None:
+            refresh(x)
+        return x.raw if isinstance(x.raw, Var) and x.raw.trace is self else self.const(x.raw)
 
 
 def trace(fn: Callable[..., Any], *args: Any) -> Graph:
@@ -86,20 +106,18 @@ def trace(fn: Callable[..., Any], *args: Any) -> Graph:
             inner.requires_grad_()
         return inner
 
-    with interpreting(opened):
-        try:
-            out = fn(*tree.unflatten(structure, [enter(x) for x in leaves]))
-        finally:
-            states = opened.restore()
     graph = Graph(inputs, [], opened.equations)
 
     def leave(x: Any) -> Any:
         if not isinstance(x, Handle):
             return x
-        graph.outputs.append(x.raw if isinstance(x.raw, Var) else opened.const(x.raw))
+        graph.outputs.append(opened.result(x))
         return OUT
 
-    graph.structure = tree.map(leave, out)
-    graph.state = states
+    with interpreting(opened):
+        try:
+            graph.structure = tree.map(leave, fn(*tree.unflatten(structure, [enter(x) for x in leaves])))
+        finally:
+            graph.state = opened.restore()
     graph.consts = list(opened.consts.values())
     return graph

@@ -7,7 +7,7 @@ import numpy as np
 
 from expkit.autograd import handle
 from expkit.autograd.handle import Aval, Handle, Value
-from expkit.errors import DeviceError, ExpkitError, ShapeError
+from expkit.errors import AutogradError, DeviceError, ExpkitError, ShapeError
 from expkit.tensor.devices import ARRAY_LIBRARIES, CPU, as_device, device, device_of, transfer, xp_for, xp_of
 
 # IEEE semantics without warnings, as PyTorch: 1/0 is inf. np.errstate around each operation would cost more than most
@@ -54,6 +54,11 @@ def write(target: Any, value: Any) -> None:
     """Copies into the target's memory, converting the dtype and broadcasting."""
     if value.__class__ is not target.__class__:
         value = transfer(value, device_of(target)) if value.ndim == 0 else _refuse(target, value)
+    if target.__class__ is np.ndarray and not target.flags.writeable:
+        raise AutogradError(
+            "in-place write to a tensor of which several elements share one place in memory (expand), or whose array "
+            "is read-only; clone() it first"
+        )
     target[...] = value
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from expkit.autograd import handle, reverse
 from expkit.autograd.handle import Handle, Value, View, wrap
 from expkit.autograd.mode import MODE, tick
-from expkit.autograd.tape import Leaf, Pick, refresh
+from expkit.autograd.node import Leaf, Pick
+from expkit.autograd.views import refresh
 from expkit.errors import AutogradError, TraceError
 from expkit.tensor import arrays, devices, dtypes, printing
 from expkit.tensor.ops import create, kinds
@@ -161,7 +162,7 @@ class Tensor(Handle):
 
     @data.setter
     def data(self, value: "Tensor") -> None:
-        self.raw = value.raw
+        self.raw, self.chain = value.raw, None
         self.written = tick()
 
     @property
@@ -173,8 +174,10 @@ class Tensor(Handle):
         """A tensor on the same memory with no history (what detach() returns)."""
         if x.chain is not None and x.chain.root.written > x.chain.stamp:
             refresh(x)
-        out = wrap(x.raw)
+        out = wrap(x.raw.stopped() if isinstance(x.raw, Value) else x.raw)
         out.chain = View(x, alias_p, {}, tick(), tracked=False)
+        if MODE.special:
+            out.born = tick()
         return out
 
     @staticmethod
@@ -213,7 +216,7 @@ class Tensor(Handle):
         if not self.requires_grad:
             raise AutogradError("can't retain_grad on Tensor that has requires_grad=False")
         if self.node.__class__ is not Leaf:
-            add_hook(self.node, "hooks", lambda g: reverse.accumulate(self, g, set()))
+            reverse.retain(self)
 
     # ---- values ----
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from expkit.autograd.handle import Handle
-from expkit.autograd.inplace import touch, write
+from expkit.autograd.inplace import before_write, touch, write
 from expkit.autograd.mode import MODE
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
@@ -14,8 +14,11 @@ from expkit.tensor.ops.elementwise import div, full_like, mul, sub
 from expkit.tensor.ops.movement import expand, overwrite_p
 
 
-def assign(x: Any, value: Any) -> Any:
-    """x[...] = value (a Tensor), broadcast and converted; returns x. Errors when the result would not fit into x."""
+def assign(x: Any, value: Any, *, fresh: bool = True) -> Any:
+    """x[...] = value (a Tensor), broadcast and converted; returns x. Errors when the result would not fit into x.
+
+    fresh: nobody else holds `value`.
+    """
     have, want = dtypes.of(value.raw), dtypes.of(x.raw)
     if have is not want:
         if not dtypes.can_cast(have, want):
@@ -30,7 +33,7 @@ def assign(x: Any, value: Any) -> Any:
             raise ShapeError(
                 f"output with shape {list(x.shape)} doesn't match the broadcast shape {list(value.shape)}"
             ) from None
-    write(x, value, overwrite_p)
+    write(x, value, overwrite_p, fresh=fresh)
     return x
 
 
@@ -41,7 +44,7 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Any:
     value = as_dtype(src, dtypes.of(x.raw))
     if value.device != x.device and not MODE.special:
         value = to_device_p(value, device=x.device)
-    return assign(x, value)
+    return assign(x, value, fresh=value is not src)
 
 
 def fill_(x: Any, value: Any) -> Any:
@@ -62,7 +65,9 @@ def inplace(fn: Callable[..., Any], ufunc: Any = None) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kw: Any) -> Any:
         if ufunc is not None and len(args) == 1 and not kw and _direct(self, args[0], ufunc):
             return self
-        return assign(self, fn(self, *args, **kw))
+        if not MODE.grad:
+            return assign(self, fn(self, *args, **kw))
+        return assign(self, before_write(self, lambda old: fn(old, *args, **kw)))
 
     method.__name__ = method.__qualname__ = f"{fn.__name__}_"
     method.__doc__ = f"{fn.__name__}(), in place. Returns the tensor."
@@ -81,6 +86,8 @@ def _direct(x: Any, other: Any, ufunc: Any) -> bool:
         if other.shape != raw.shape and (other.ndim or other.__class__ is not raw.__class__):
             return False
     elif other.__class__ is not float:
+        return False
+    if not raw.flags.writeable:
         return False
     touch(x)
     ufunc(raw, other, raw)

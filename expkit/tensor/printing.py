@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from expkit.autograd.handle import Value
-from expkit.autograd.tape import Leaf
+from expkit.autograd.node import Leaf
 from expkit.tensor import devices, dtypes
 
 _options = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}

@@ -13,7 +13,7 @@ import numpy as np
 import expkit as ek
 from expkit.autograd.trace import trace
 from tests.ops.rows import (
-    Row, Sample, array_of, as_dtype, assert_close, dtype_name, strided, tensors, to_ek, to_torch,
+    TOLERANCE, Row, Sample, array_of, as_dtype, assert_close, dtype_name, strided, tensors, to_ek, to_torch,
 )  # fmt: skip
 
 STEP = 1e-6
@@ -114,7 +114,7 @@ def check_torch(row: Row, torch: Any, dtype: str) -> None:
         assert len(got) == len(expected), f"{what}: {len(got)} results, expected {len(expected)}"
         for y, e in zip(got, expected, strict=True):
             assert dtype_name(y) == dtype_name(e), f"{what}: {y.dtype}, PyTorch has {e.dtype}"
-            assert_close(y, e, dtype if dtype_name(y) != "float32" or dtype.startswith("b") else "float32", what, row.tolerance)
+            assert_close(y, e, dtype if dtype in TOLERANCE else dtype_name(y), what, row.tolerance)
 
 
 def check_refused(row: Row, torch: Any) -> None:

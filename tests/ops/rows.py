@@ -23,7 +23,8 @@ class Sample:
     """Positional and keyword arguments of one call; arrays may also stand in lists and tuples."""
 
     def __init__(self, *args: Any, **kw: Any) -> None:
-        self.args, self.kw = args, kw
+        self.args = tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in args)
+        self.kw = kw
 
     def __repr__(self) -> str:
         parts = [_short(a) for a in self.args] + [f"{k}={_short(v)}" for k, v in self.kw.items()]

@@ -80,7 +80,14 @@ def _real(d: Any) -> Any:
 
 # ---- several arguments -----------------------------------------------------------------------------------------------
 
-add_p = binary("add", np.add, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: g))
+
+
+def same(g: Any, *_args: Any) -> Any:
+    """The rule of an operand whose slope is 1."""
+    return g
+
+
+add_p = binary("add", np.add, (same, same))
 sub_p = binary("sub", np.subtract, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: -g))
 mul_p = binary("mul", np.multiply, (lambda g, _out, _x, y: g * y, lambda g, _out, x, _y: g * x))
 div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, out, _x, y: -g * out / y))
@@ -103,8 +110,10 @@ logaddexp_p = binary(
 )
 floor_divide_p = binary("floor_divide", special.whole_division(np.floor_divide), (flat, flat))
 trunc_divide_p = binary("trunc_divide", special.whole_division(special.trunc_divide), (flat, flat))
-remainder_p = binary("remainder", special.whole_division(np.remainder), (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * floor_p(x / y)))
-fmod_p = binary("fmod", special.whole_division(np.fmod), (lambda g, _out, _x, _y: g, lambda g, _out, x, y: -g * trunc_p(x / y)))
+remainder_p = binary(
+    "remainder", special.whole_division(np.remainder), (same, lambda g, _out, x, y: -g * floor_p(x / y))
+)
+fmod_p = binary("fmod", special.whole_division(np.fmod), (same, lambda g, _out, x, y: -g * trunc_p(x / y)))
 eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p = (
     binary(name, fn, dtype=BOOL)
     for name, fn in {
@@ -346,7 +355,7 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     way = sub(end, input)
     if not isinstance(weight, Handle):
         return add(input, mul(way, weight)) if -0.5 < weight < 0.5 else sub(end, mul(way, 1 - weight))
-    return choose(lt(abs(weight), 0.5), add(input, mul(way, weight)), sub(end, mul(way, 1 - weight)))
+    return choose(lt(abs(weight), 0.5), add(input, mul(way, weight)), sub(end, mul(way, sub(1, weight))))
 
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:

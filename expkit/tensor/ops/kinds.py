@@ -125,6 +125,7 @@ def linear(
     *,
     batch_kw: Callable[[int, dict[str, Any]], dict[str, Any]],
     aliases: bool = False,
+    writable: bool = True,
 ) -> Primitive:
     """A linear map of one operand. transpose(g, _x, **kw); batch_kw(size, kw) = parameters for a leading batch axis.
 
@@ -141,7 +142,7 @@ def linear(
         return prim(values[0], **batch_kw(size, kw))
 
     prim = Primitive(name, impl, shape, rule if transpose else None, jvp=jvp, batch=batch, aliases=aliases)
-    if aliases:
+    if aliases and writable:
         prim.put = _put(prim, batch_kw)
     return prim
 
@@ -251,6 +252,7 @@ expand_p = linear(  # of equal rank: axes of size one are repeated
     lambda g, _x, *, shape: unbroadcast(g, tuple(_x.shape)),
     batch_kw=_batch_shape,
     aliases=True,
+    writable=False,
 )
 sum_p = reduction(
     "sum",

@@ -296,16 +296,18 @@ min = _with_indices("min", amin, argmin, minimum)
 def _truth(prim: Primitive, doc: str) -> Any:
     def fn(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
         x = as_dtype(input, dtypes.bool_)
-        axes = dims_of(dim, x.ndim)
-        return _finish(apply1(prim, x, axes=axes), x, axes, keepdim)
+        if dim is None or not isinstance(dim, list | tuple) or len(dim):  # unlike elsewhere, () means no dimension
+            axes = dims_of(dim, x.ndim)
+            x = _finish(apply1(prim, x, axes=axes), x, axes, keepdim)
+        return as_dtype(x, dtypes.uint8) if input.dtype is dtypes.uint8 else x
 
     fn.__name__ = fn.__qualname__ = prim.name
     fn.__doc__ = doc
     return fn
 
 
-any = _truth(any_p, "True where some element over `dim` is nonzero.")
-all = _truth(all_p, "True where every element over `dim` is nonzero.")
+any = _truth(any_p, "True where some element over `dim` is nonzero (uint8 for uint8, as in PyTorch).")
+all = _truth(all_p, "True where every element over `dim` is nonzero (uint8 for uint8, as in PyTorch).")
 
 
 def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
