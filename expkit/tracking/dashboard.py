@@ -22,7 +22,7 @@ def command(host: str, port: int, tracking_uri: str | None = None) -> list[str]:
     database = database_path(uri)
     if database is not None and not database.is_file():
         raise TrackingError(f"{database}: there is no MLflow database yet. `expkit train` makes it with the first run.")
-    if _taken(host, port):
+    if taken(host, port):
         raise ConfigError(f"port {port} of {host} is in use. Choose another: `expkit ui --port {port + 1}`.")
     artifacts = (database.parent if database else Path.cwd()) / "artifacts"
     return [
@@ -31,7 +31,8 @@ def command(host: str, port: int, tracking_uri: str | None = None) -> list[str]:
     ]  # fmt: skip
 
 
-def _taken(host: str, port: int) -> bool:
+def taken(host: str, port: int) -> bool:
+    """Does something answer at this address?"""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -55,7 +56,7 @@ def ui(port: int = 5000, host: str = "127.0.0.1", tracking_uri: str | None = Non
 def _answers(server: "subprocess.Popen[bytes]", host: str, port: int) -> bool:
     deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None and time.monotonic() < deadline:
-        if _taken(host, port):
+        if taken(host, port):
             return True
         time.sleep(0.2)
     return False

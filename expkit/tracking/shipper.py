@@ -5,6 +5,7 @@ python -m expkit.tracking.shipper --once RUN_DIR...  sends what there is now; on
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -84,7 +85,9 @@ def main(argv: list[str] | None = None) -> int:
             os.nice(5)  # the training goes first
         return 0 if follow(options.run_dirs[0].absolute(), options.patience) else 1
     for run_dir in options.run_dirs:
-        print(json.dumps({"run_dir": str(run_dir), "error": once(run_dir.absolute())}), flush=True)
+        with contextlib.redirect_stdout(sys.stderr):  # MLflow prints its addresses; stdout is for the reports
+            error = once(run_dir.absolute())
+        print(json.dumps({"run_dir": str(run_dir), "error": error}), flush=True)
     return 0
 
 

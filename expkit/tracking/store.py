@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,9 +42,19 @@ def _translated() -> Iterator[None]:
         yield
     except MlflowException as error:
         kind = Refused if error.error_code in _REFUSALS else Unavailable
-        raise kind(f"{error.error_code}: {error.message}") from error
+        raise kind(_reworded(error)) from error
     except (SQLAlchemyError, OSError) as error:  # OSError: also what `requests` raises
         raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _reworded(error: MlflowException) -> str:
+    """MLflow's message; where it is about a connection, just the address and why."""
+    address = re.match(r"API request to (\w+://[^/\s]+)\S* failed with exception", error.message)
+    if address is None:
+        return f"{error.error_code}: {error.message}"
+    reason = re.search(r"\[Errno -?\d+\] ([^'\")]+)|(timed out)|(Name or service not known)", error.message)
+    why = next(filter(None, reason.groups()), "") if reason else error.message.partition("exception ")[2]
+    return f"{address[1]} does not answer: {why}"
 
 
 def create_database(path: Path) -> None:

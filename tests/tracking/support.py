@@ -1,15 +1,18 @@
 """Helpers of the tracking tests: a shipper that starts at once, runs, and plain SQL to look into the database."""
 
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from expkit.tracking import journal, syncing
+from expkit.tracking import dashboard, journal, syncing
 from expkit.tracking.process import identity
 from expkit.tracking.runinfo import RunInfo
 
@@ -46,6 +49,17 @@ class Zygote:
         code = self.ask({"run_dir": str(run_dir), "mode": "once"})[0]
         assert code in (0, 2), code
         return (run_dir / "once.error").read_text()
+
+    @contextmanager
+    def server(self, port: int, database: Path, artifacts: Path) -> Iterator[None]:
+        """A tracking server on this machine while the context lasts."""
+        store = f"sqlite:///{database}"
+        (pid,) = self.ask({"mode": "server", "run_dir": str(artifacts), "store": store, "port": port})
+        try:
+            eventually(lambda: dashboard.taken("127.0.0.1", port), 60)
+            yield
+        finally:
+            os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         assert self.process.stdin is not None

@@ -2,10 +2,11 @@
 
 Requests and answers are lines of JSON on stdin and stdout:
 
-    [{"run_dir", "mode": "follow" | "once", "kill": null | [method, "before" | "after", nth call], "patience"}, ...]
-    [exit code, ...]        0, 1 (gave up), 2 (`once` failed), -9 (killed)
+    [{"run_dir", "mode", "kill", "patience"}, ...]      mode: follow, once, server; kill: null or a point of death
+    [exit code, ...]        0, 1 (gave up), 2 (`once` failed), -9 (killed); for a server its pid
 
-`kill` ends the fork by SIGKILL around the n-th call of a method of Store or of one of OWNERS.
+A point of death is [method, "before" | "after", n]: SIGKILL comes around the n-th call of that method of Store, or of
+one of OWNERS.
 """
 
 import json
@@ -41,6 +42,8 @@ def _serve(request):
     if request["kill"]:
         _arm(*request["kill"])
     run_dir = Path(request["run_dir"])
+    if request["mode"] == "server":
+        return _server(request)
     if request["mode"] == "follow":
         return 0 if shipper.follow(run_dir, patience=request["patience"]) else 1
     error = shipper.once(run_dir)
@@ -48,11 +51,24 @@ def _serve(request):
     return 2 if error else 0
 
 
+def _server(request):
+    """A tracking server, as `mlflow server` makes it but in a second instead of ten; runs until it is ended."""
+    os.environ["_MLFLOW_SERVER_FILE_STORE"] = request["store"]
+    os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = "mlflow-artifacts:/"
+    os.environ["_MLFLOW_SERVER_ARTIFACT_DESTINATION"] = str(request["run_dir"])
+    os.environ["_MLFLOW_SERVER_SERVE_ARTIFACTS"] = "true"
+    from mlflow.server import app
+    from werkzeug.serving import make_server
+
+    make_server("127.0.0.1", request["port"], app).serve_forever()
+
+
 def _fork(request):
     pid = os.fork()
     if pid:
         return pid
     code = 99
+    os.dup2(2, 1)  # MLflow prints; stdout is for the answers
     try:
         code = _serve(request)
     except BaseException:  # a fork must never get back into the loop of its parent
@@ -68,7 +84,11 @@ def main():
     for line in sys.stdin:
         requests = json.loads(line)  # a list: they run at the same time
         pids = [_fork(request) for request in requests]
-        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]), flush=True)
+        answers = [
+            pid if request["mode"] == "server" else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            for pid, request in zip(pids, requests, strict=True)
+        ]
+        print(json.dumps(answers), flush=True)
 
 
 if __name__ == "__main__":
