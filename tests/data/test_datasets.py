@@ -189,7 +189,7 @@ def nearest_centre_accuracy(module):
 def test_classes_can_be_told_apart_as_far_as_they_are_separated():
     arguments = {"num_samples": 3000, "num_classes": 4}
     scores = [nearest_centre_accuracy(make("synthetic", **arguments, separation=s)) for s in (0.0, 2.0, 6.0)]
-    assert scores[0] < 0.35 < 0.6 < scores[1] < 0.95 < scores[2]
+    assert scores[0] < 0.35 < 0.5 < scores[1] < 0.8 < 0.95 < scores[2]
     noisy = nearest_centre_accuracy(make("synthetic", **arguments, separation=6.0, noise=0.4))
     assert noisy == pytest.approx(0.7, abs=0.06)  # 4 in 10 are drawn by chance, and a quarter of them are right
 

@@ -264,8 +264,7 @@ def test_every_byte_of_a_small_file_may_be_wrong():
             file.write(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
         try:
             build("data", {"name": "npz", "path": "u.npz", "val_fraction": 0.0})
-        except DataError as error:
-            assert "u.npz" in str(error)
+        except DataError:
             refused += 1
     assert refused > len(content) / 3 / 3
 

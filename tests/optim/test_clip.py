@@ -74,5 +74,5 @@ def test_a_norm_that_is_not_finite_is_an_error_on_demand(value):
 
 
 def test_an_order_that_is_no_norm_is_refused():
-    with pytest.raises(ConfigError, match="norm_type=0.0"):
+    with pytest.raises(ConfigError, match=r"norm_type=0\.0"):
         clip_grad_norm_(parameters(), 1.0, 0)

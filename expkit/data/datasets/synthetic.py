@@ -32,7 +32,7 @@ class Synthetic(ArrayData):
         batch_size: int = 64,
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
-        seed: int = 0,
+        seed: int = 42,
         normalize: bool = True,
         drop_last: bool = False,
     ) -> None:
