@@ -128,6 +128,7 @@ from expkit.tensor.ops.elementwise import (
     tanh,
     trunc,
 )  # fmt: skip
+from expkit.tensor.ops.fused import gelu, mse_loss, nll_from_logits, silu
 from expkit.tensor.ops.index import (
     diag,
     diag_embed,
@@ -162,6 +163,7 @@ from expkit.tensor.ops.movement import (
     unflatten,
     unsqueeze,
 )  # fmt: skip
+from expkit.tensor.ops.norm import batch_norm, group_norm, layer_norm
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
