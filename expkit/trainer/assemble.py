@@ -129,11 +129,11 @@ def make_logger(composed: Composed, config: Mapping[str, Any], run_dir: Path, pa
     return make(composed, "logger", entry, key=key, given=given)
 
 
-def explain(error: ShapeError, composed: Composed, derived: Mapping[str, Any]) -> ExpkitError:
-    """A shape error of the first batch, with the config keys that the shapes come from."""
+def explain(error: ExpkitError, composed: Composed, derived: Mapping[str, Any]) -> ExpkitError:
+    """An error that a first batch brought up, with the config keys that the shapes come from."""
     lines = [str(error), f"The data has input_shape {derived.get('input_shape')}, output_size {derived.get('output_size')}."]
     model = composed.config.get("model") or {}
     asked = [f"model.{name}" for name in ("input_shape", "output_size") if name in model]
     keys = [*asked, "model", "loss", "data"]
     lines.append("Set by: " + ", ".join(f"{key} ({composed.origins.of(key)})" for key in keys) + ".")
-    return ShapeError("\n  ".join(lines))
+    return type(error)("\n  ".join(lines))

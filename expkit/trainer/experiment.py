@@ -17,6 +17,7 @@ from omegaconf import open_dict
 from expkit.config import Composed, compose, load, make_run_dir, validate
 from expkit.data import DataModule
 from expkit.errors import ConfigError, ExpkitError, ShapeError
+from expkit.nn.functional.reduction import TargetError
 from expkit.tensor import devices
 from expkit.tracking import JournalLogger
 from expkit.trainer import assemble, checkpoint, record
@@ -156,7 +157,7 @@ class _Experiment:
         try:
             if config["train"]:
                 trainer.fit(task, data, ckpt_path=self._start_from(config))
-        except ShapeError as error:
+        except (ShapeError, TargetError) as error:
             raise assemble.explain(error, self.composed, derived) from error
         metrics = self._metrics(trainer)
         test = data.test_dataloader() if config["test"] else None

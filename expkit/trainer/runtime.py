@@ -135,9 +135,9 @@ class Runtime(Arguments):
         """The epoch's values of a stage: for callbacks, and for the loggers those that they are meant to get."""
         for_loggers = logged.logged_names()
         both = {name for name, entry in logged.entries.items() if entry.on_step and entry.on_epoch}
-        values = logged.epoch_values()
+        steps, values = logged.step_values(), logged.epoch_values()
         if log:
-            self.note_metrics({**values, **{f"{name}_epoch": values[name] for name in both & values.keys()}})
+            self.note_metrics({**steps, **values, **{f"{name}_epoch": values[name] for name in both & values.keys()}})
             self.log_metrics({name: value for name, value in values.items() if name in for_loggers})
         return values
 

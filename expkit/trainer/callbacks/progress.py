@@ -46,7 +46,9 @@ class RichProgressBar(Callback):
 
     def _end(self, stage: str) -> None:
         if self._bar is not None and stage in self._jobs:
-            self._bar.remove_task(self._jobs.pop(stage))
+            job = self._jobs.pop(stage)
+            if not self.leave:
+                self._bar.remove_task(job)
 
     def _close(self) -> None:
         if self._bar is not None:
