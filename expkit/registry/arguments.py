@@ -58,7 +58,7 @@ def signature_of(factory: Callable[..., Any]) -> Signature:
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     """Annotation by argument; one that names something importable only while type checking stays a string."""
-    function = inspect.unwrap(factory.__init__ if inspect.isclass(factory) else factory)  # type: ignore[misc]
+    function = inspect.unwrap(factory.__init__ if inspect.isclass(factory) else factory)
     raw = getattr(function, "__annotations__", {})
     scope = getattr(function, "__globals__", {})
     hints = {}

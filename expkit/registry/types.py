@@ -76,7 +76,7 @@ def describe_type(annotation: Any) -> str:
         return f"dict of {describe_type(args[0])} to {describe_type(args[1])}" if args else "dict"
     if isinstance(origin, type) and issubclass(origin, Enum):
         return " or ".join(repr(member.value) for member in origin)
-    return _WORDS.get(origin) or getattr(origin, "__name__", str(origin))
+    return str(_WORDS.get(origin) or getattr(origin, "__name__", origin))
 
 
 def show(value: Any) -> str:
