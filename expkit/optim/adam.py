@@ -1,10 +1,9 @@
 """Adam and AdamW."""
 
 from collections.abc import Iterable
-from math import sqrt
 from typing import Any
 
-from expkit.optim.optimizer import Optimizer
+from expkit.optim.optimizer import Optimizer, number
 from expkit.registry import register
 from expkit.tensor import Tensor, maximum, zeros, zeros_like
 
@@ -51,7 +50,7 @@ class Adam(Optimizer):
         amsgrad: bool,
     ) -> None:
         beta1, beta2 = betas
-        t = state["step"].add_(1).item()
+        t = number(state["step"].add_(1))
         if weight_decay and self.decoupled:
             p.mul_(1 - lr * weight_decay)
         elif weight_decay:
@@ -60,7 +59,7 @@ class Adam(Optimizer):
         v = state["exp_avg_sq"].mul_(beta2).addcmul_(g, g, value=1 - beta2)
         if amsgrad:
             v = state["max_exp_avg_sq"].copy_(maximum(state["max_exp_avg_sq"], v))
-        scale = v.sqrt().div_(sqrt(1 - beta2**t)).add_(eps)
+        scale = v.sqrt().div_((1 - beta2**t) ** 0.5).add_(eps)
         p.addcdiv_(m, scale, value=-lr / (1 - beta1**t))
 
 

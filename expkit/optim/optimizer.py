@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from expkit.autograd.mode import MODE
 from expkit.errors import ConfigError
 from expkit.optim.groups import as_groups, check_options, checked_params, refuse_shared
 from expkit.optim.state import pack, unpack
@@ -142,6 +143,11 @@ class Optimizer:
             lines.append(f"Parameter Group {number}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name not in ("params", "param_names")]
         return "\n".join([*lines, ")"])
+
+
+def number(x: Tensor) -> Any:
+    """The value of a 0-d tensor, which is faster to reckon with; under a trace the tensor itself."""
+    return x if MODE.special else x.item()
 
 
 def _added(hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> RemovableHandle:

@@ -145,6 +145,26 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(name, options):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(("name", "options"), ROWS, ids=IDS)
+def test_an_update_can_be_traced(name, options):
+    """With parameter, gradient and state as inputs it never asks for a value, so it can become one kernel."""
+    params = leaves(start(np.float32))
+    optimizer = build("optim", {"name": name, **options}, params)
+    ours(optimizer, params, gradients(1, np.float32))
+    p, state = params[0], optimizer.state[params[0]]
+    wanted = inspect.signature(optimizer.update_one).parameters.values()
+    keywords = {q.name: optimizer.param_groups[0][q.name] for q in wanted if q.kind is q.KEYWORD_ONLY}
+
+    def update(p, g, *values):
+        with ek.no_grad():
+            optimizer.update_one(p, g, dict(zip(state, values, strict=True)), **keywords)
+        return p + 0
+
+    graph = ek.func.trace(update, p.detach().clone(), ek.ones_like(p), *[value.clone() for value in state.values()])
+    assert len(graph.inputs) == 2 + len(state)
+    assert len(graph.equations) > 2
+
+
 def test_a_loaded_state_shares_no_memory_with_the_saved_one():
     params = leaves(start())
     optimizer = Adam(params)
