@@ -164,6 +164,7 @@ from expkit.tensor.ops.movement import (
     unsqueeze,
 )  # fmt: skip
 from expkit.tensor.ops.norm import batch_norm, group_norm, layer_norm
+from expkit.tensor.ops.order import argsort, sort, topk
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -200,7 +201,6 @@ from expkit.tensor.ops.reduce import (
     any,
     argmax,
     argmin,
-    argsort,
     count_nonzero,
     cumsum,
     logsumexp,
@@ -209,10 +209,8 @@ from expkit.tensor.ops.reduce import (
     min,
     norm,
     prod,
-    sort,
     std,
     sum,
-    topk,
     var,
     var_mean,
 )  # fmt: skip

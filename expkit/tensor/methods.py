@@ -10,7 +10,7 @@ from expkit.tensor import dtypes
 from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import elementwise as ew
-from expkit.tensor.ops import index, join, matmul, movement, random, reduce, softmax, subscript
+from expkit.tensor.ops import index, join, matmul, movement, order, random, reduce, softmax, subscript
 from expkit.tensor.ops.convert import as_dtype, cast_p, promote2
 
 METHODS = {
@@ -19,8 +19,9 @@ METHODS = {
         tanh trunc add sub mul div floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp
         clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or
         bitwise_xor eq ne lt le gt ge isclose""",
-    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum topk sort
-        argsort max min""",
+    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum max
+        min""",
+    order: "argsort sort topk",
     movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
         broadcast_to narrow select flip contiguous clone diagonal""",
     join: "repeat repeat_interleave tile chunk split unbind roll",

@@ -19,7 +19,7 @@ from expkit.tensor import devices, dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.movement import sizes
-from expkit.tensor.ops.reduce import argsort
+from expkit.tensor.ops.order import argsort
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
