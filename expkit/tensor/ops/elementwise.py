@@ -63,6 +63,9 @@ ceil_p = unary("ceil", np.ceil, flat)
 trunc_p = unary("trunc", np.trunc, flat)
 round_p = unary("round", np.rint, flat)
 positive_p = unary("positive", lambda x: (x > 0).astype(x.dtype))  # 1 where x > 0, else 0
+clamp_p = unary(  # low, high: numbers or None
+    "clamp", special.clip, lambda g, _out, x, *, low, high: where_p(_within(x, low, high), g, zeros_raw(g))
+)
 isfinite_p = unary("isfinite", np.isfinite, dtype=BOOL)
 isinf_p = unary("isinf", np.isinf, dtype=BOOL)
 isnan_p = unary("isnan", np.isnan, dtype=BOOL)
@@ -155,6 +158,12 @@ def _pow_y(out: Any, x: Any, y: Any) -> Any:
     still = logical_and_p(eq_p(x, 0), ge_p(y, 0))
     slope = out * log_p(where_p(still, zeros_raw(out) + 1, x))
     return where_p(still, zeros_raw(slope), slope)
+
+
+def _within(x: Any, low: Any, high: Any) -> Any:
+    if low is None or high is None:
+        return ge_p(x, low) if high is None else le_p(x, high)
+    return logical_and_p(ge_p(x, low), le_p(x, high))
 
 
 def _won(g: Any, x: Any, y: Any, lost: Any) -> Any:
@@ -330,13 +339,14 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     """Elements limited to [min, max] (numbers or tensors); the gradient is 1 inside and on the limits, 0 outside."""
     if min is None and max is None:
         raise ValueError("clamp: at least one of 'min' or 'max' must not be None")
-    d = dtypes.result_type(*(x for x in (input, min, max) if x is not None))
-    x = as_dtype(input, d)
+    limits = [x for x in (min, max) if x is not None]
+    x = as_dtype(input, dtypes.result_type(input, *limits))
+    if not any(isinstance(limit, Handle) for limit in limits):
+        return apply1(clamp_p, x, low=min, high=max)
     for limit, beyond in ((min, lt), (max, gt)):
         if limit is not None:
             bound = promote(limit, x)[0]
-            out = beyond(x, bound)
-            x = apply(where_p, logical_or(out, isnan(bound)) if isinstance(limit, Handle) else out, bound, x)
+            x = apply(where_p, logical_or(beyond(x, bound), isnan(bound)), bound, x)
     return x
 
 

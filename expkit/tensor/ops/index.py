@@ -3,6 +3,8 @@
 import builtins
 from typing import Any
 
+import numpy as np
+
 from expkit.autograd.handle import Aval, Handle, wrap
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
@@ -205,6 +207,15 @@ def index_tensor(index: Any, what: str) -> Any:
     return index
 
 
+def in_bounds(index: Any, n: int, dim: int, what: str) -> Any:
+    """The index, if it lies in [0, n). Not looked at on a GPU or under an interpreter."""
+    raw = index.raw
+    if raw.__class__ is np.ndarray and raw.size and (raw.min() < 0 or raw.max() >= n):
+        worst = int(raw.min()) if raw.min() < 0 else int(raw.max())
+        raise IndexError(f"{what}: index {worst} is out of bounds for dimension {dim} with size {n}")
+    return index
+
+
 def gather(input: Any, dim: int, index: Any) -> Any:
     """out[i][j] = input[index[i][j]][j] (for dim 0): picks along `dim`; index has input's rank."""
     index = index_tensor(index, "gather()")
@@ -219,7 +230,7 @@ def gather(input: Any, dim: int, index: Any) -> Any:
         raise ShapeError(
             f"gather: size of index {tuple(index.shape)} exceeds input {tuple(input.shape)} apart from dimension {at}"
         )
-    return apply(gather_p, _cut(input, index, at), index, axis=at)
+    return apply(gather_p, _cut(input, index, at), in_bounds(index, input.shape[at], at, "gather()"), axis=at)
 
 
 def _cut(x: Any, index: Any, at: int) -> Any:
@@ -244,8 +255,17 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
 
 
 def _scatter_with(prim: Primitive, input: Any, dim: int, index: Any, src: Any) -> Any:
-    index = index_tensor(index, f"{prim.name}()")
+    what = f"{prim.name}()"
+    index = index_tensor(index, what)
+    if input.ndim == 0:
+        src = reshape(src, 1) if isinstance(src, Handle) else src
+        return reshape(_scatter_with(prim, reshape(input, 1), 0, reshape(index, 1), src), ())
     at = dim_of(dim, input.ndim)
+    if index.ndim != input.ndim or (isinstance(src, Handle) and src.ndim != input.ndim):
+        raise ShapeError(f"{what}: index and src must have the {input.ndim} dimensions of the input")
+    if any(i > n for a, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if a != at):
+        raise ShapeError(f"{what}: the index {tuple(index.shape)} exceeds the input {tuple(input.shape)}")
+    index = in_bounds(index, input.shape[at], at, what)
     if not isinstance(src, Handle):
         src = expand(_number(src, input), *index.shape)
     if dtypes.of(src.raw) is not dtypes.of(input.raw):
@@ -253,6 +273,8 @@ def _scatter_with(prim: Primitive, input: Any, dim: int, index: Any, src: Any) -
             f"{prim.name}(): expected self.dtype to be equal to src.dtype, "
             f"got {dtypes.of(input.raw)} and {dtypes.of(src.raw)}"
         )
+    if any(i > n for i, n in zip(index.shape, src.shape, strict=True)):
+        raise ShapeError(f"{what}: the index {tuple(index.shape)} exceeds src {tuple(src.shape)}")
     src = (
         apply1(slice_p, src, spans=tuple((0, n, 1) for n in index.shape))
         if tuple(src.shape) != tuple(index.shape)
@@ -282,12 +304,27 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
     """A copy of input with alpha * source added at a 1-d index along `dim`."""
     at = dim_of(dim, input.ndim)
+    index = index_tensor(index, "index_add()")
+    expected = (*input.shape[:at], *index.shape, *input.shape[at + 1 :])
+    if index.ndim != 1 or tuple(source.shape) != expected:
+        raise ShapeError(
+            f"index_add(): the index must be a vector and source of shape {expected}, "
+            f"got {tuple(index.shape)} and {tuple(source.shape)}"
+        )
+    if source.raw.dtype != input.raw.dtype:
+        raise TypeError(
+            f"index_add(): self ({dtypes.of(input.raw)}) and source ({dtypes.of(source.raw)}) must have the same dtype"
+        )
     value = movedim(source if alpha == 1 else source * alpha, at, 0)
-    return apply(put_add_p, input, value, index_tensor(index, "index_add()"), axes=(at,))
+    return apply(put_add_p, input, value, in_bounds(index, input.shape[at], at, "index_add()"), axes=(at,))
 
 
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
-    """value where the mask holds, input elsewhere."""
+    """value (a number or 0-d tensor) where the mask holds, input elsewhere."""
+    if not isinstance(mask, Handle) or dtypes.of(mask.raw) is not dtypes.bool_:
+        raise TypeError("masked_fill(): the mask must be a bool tensor")
+    if isinstance(value, Handle) and value.ndim:
+        raise ShapeError(f"masked_fill(): the value must be a number or a 0-d tensor, not of shape {tuple(value.shape)}")
     v = value if isinstance(value, Handle) else _number(value, input)
     return where(mask, as_dtype(v, dtypes.of(input.raw)), input)
 

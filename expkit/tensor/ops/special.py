@@ -161,6 +161,13 @@ def sign(x: Any) -> Any:
     return x.copy() if x.dtype == bool else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
 
 
+def clip(x: Any, *, low: Any, high: Any) -> Any:
+    """x within [low, high], of which one may be None; NaN stays."""
+    kind = x.dtype.type
+    above = x if low is None else np.maximum(x, kind(low))
+    return above if high is None else np.minimum(above, kind(high))
+
+
 def power(x: Any, y: Any) -> Any:
     """x ** y; whole numbers to a negative power are 0, or 1 and -1 for the powers of these."""
     if np.result_type(x, y).kind != "i" or not np.less(y, 0).any():

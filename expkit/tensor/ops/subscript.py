@@ -9,9 +9,9 @@ from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.inplace import copy_
 from expkit.tensor.ops.convert import as_dtype
-from expkit.tensor.ops.index import index_tensor, nonzero, put_add_p, put_p, take_p
+from expkit.tensor.ops.index import in_bounds, index_tensor, nonzero, put_add_p, put_p, take_p
 from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p
-from expkit.tensor.ops.movement import alias_p, dim_of, expand, movedim, slice_p, squeeze
+from expkit.tensor.ops.movement import alias_p, dim_of, expand, movedim, reshape, slice_p, squeeze
 
 
 def _expand_key(x: Any, key: Any) -> list[Any]:
@@ -30,7 +30,7 @@ def _expand_key(x: Any, key: Any) -> list[Any]:
 
 
 def _as_index(i: Any) -> Any:
-    if isinstance(i, Handle) and i.raw.ndim == 0 and i.raw.dtype.kind in "iu" and hasattr(i.raw, "item"):
+    if isinstance(i, Handle) and i.raw.ndim == 0 and i.raw.dtype.kind == "i" and hasattr(i.raw, "item"):
         return int(i.raw.item())
     if isinstance(i, list | range):
         i = np.asarray(i) if len(i) else np.zeros(0, np.int64)
@@ -45,7 +45,7 @@ def _as_index(i: Any) -> Any:
     if isinstance(i, Handle):
         if i.raw.dtype.kind not in "iub":
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-        return i
+        return as_dtype(i, dtypes.bool_) if i.raw.dtype == np.uint8 else i  # PyTorch's old masks
     raise TypeError(f"an index must be int, slice, None, Ellipsis, list or integer/bool Tensor, not {type(i).__name__}")
 
 
@@ -189,7 +189,14 @@ def _fit(value: Any, shape: tuple[int, ...]) -> Any:
 
 def index_select(input: Any, dim: int, index: Any) -> Any:
     """The entries at a 1-d index along `dim`."""
-    return _advanced(input, {dim_of(dim, input.ndim): index_tensor(index, "index_select()")})
+    at = dim_of(dim, input.ndim)
+    index = index_tensor(index, "index_select()")
+    if index.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if input.ndim == 0:
+        return squeeze(index_select(reshape(input, 1), 0, index), 0)
+    index = in_bounds(index if index.ndim else reshape(index, 1), input.shape[at], at, "index_select()")
+    return _advanced(input, {at: index})
 
 
 def masked_select(input: Any, mask: Any) -> Any:
