@@ -72,6 +72,8 @@ class _Deferred:
 
     def __enter__(self) -> Signals:
         self.signals.__enter__()
+        if self.signals._deferring == 0:
+            self.signals.pending = None  # one that ended an earlier loop is no longer news
         self.signals._deferring += 1
         return self.signals
 
