@@ -1,7 +1,9 @@
-"""The process that carries a run's journal to MLflow:
+"""The process that carries journals to MLflow:
 
-python -m expkit.tracking.shipper RUN_DIR            follows the run until it has ended and MLflow has all of it
-python -m expkit.tracking.shipper --once RUN_DIR...  sends what there is now; one line of JSON per run on stdout
+    python -m expkit.tracking.shipper RUN_DIR            follows the run until it has ended and MLflow has all of it
+    python -m expkit.tracking.shipper --once RUN_DIR...  sends what there is now; one line of JSON per run on stdout
+
+The shipper of a sweep also follows the runs of the sweep: a process for each would cost seconds of CPU time each.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 
 from expkit.errors import TrackingError
+from expkit.tracking.adoption import adopted
 from expkit.tracking.files import locked
 from expkit.tracking.journal import has_ended
 from expkit.tracking.shipping import Shipper
@@ -27,35 +30,74 @@ BACKOFF = (1.0, 30.0)  # first and longest pause after a failure
 log = logging.getLogger("expkit.tracking.shipper")
 
 
-def follow(run_dir: Path, patience: float = PATIENCE) -> bool:
-    """Ship a run until it has ended and MLflow has all of it.
+class Followed:
+    """A run that is being shipped, from its lock to its end. TrackingError when another process ships it."""
 
-    False when it gave up: the store stayed away for `patience` seconds after the training had ended, or the run was
-    deleted in MLflow. What is missing is then sent by `expkit sync`.
+    def __init__(self, run_dir: Path, patience: float, timeout: float | None) -> None:
+        self.run_dir = run_dir
+        self.patience = patience
+        self.complete: bool | None = None  # None: still at work, False: gave up
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(locked(run_dir / LOCK, timeout))
+        self._shipper = Shipper(run_dir)
+        self._pause, self._due = BACKOFF[0], 0.0
+        self._over_since: float | None = None
+
+    def step(self) -> None:
+        """Ship what there is, unless the pause after a failure lasts. Its end is one more reason to try at once."""
+        was_over, now = self._over_since is not None, time.monotonic()
+        over = has_ended(self.run_dir) or not self._shipper.info.alive(self.run_dir)
+        self._over_since = (self._over_since or now) if over else None
+        if now < self._due and was_over == over:
+            return
+        try:
+            if self._shipper.tick():
+                self._leave(True)
+            self._pause, self._due = BACKOFF[0], 0.0
+        except Gone as error:
+            self._shipper.failed(error)
+            log.error("%s: %s", self.run_dir.name, error)
+            self._leave(False)
+        except Unavailable as error:
+            self._shipper.failed(error)
+            log.warning("%s: attempt %d: %s", self.run_dir.name, self._shipper.state.failures, error)
+            self._wait_or_leave()
+
+    def _wait_or_leave(self) -> None:
+        now = time.monotonic()
+        if self._over_since is not None and now - self._over_since >= self.patience:
+            log.error("%s: gave up; `expkit sync` sends the rest", self.run_dir.name)
+            self._leave(False)
+        self._due = now + self._pause
+        self._pause = min(2 * self._pause, BACKOFF[1])
+
+    def _leave(self, complete: bool) -> None:
+        self.complete = complete
+        self._lock.close()
+
+
+def follow(run_dir: Path, patience: float = PATIENCE) -> bool:
+    """Ship a run, and the runs that it adopts, until they have ended and MLflow has all of them.
+
+    False when it gave up on one: the store stayed away for `patience` seconds after the training had ended, or the
+    run was deleted in MLflow. What is missing is then sent by `expkit sync`.
     """
-    with locked(run_dir / LOCK):  # the shipper of an earlier process of this run may still be at work
-        shipper = Shipper(run_dir)
-        pause, over_since = BACKOFF[0], None
-        while True:
-            over = has_ended(run_dir) or not shipper.info.alive(run_dir)
-            over_since = (over_since or time.monotonic()) if over else None
+    runs = {run_dir: Followed(run_dir, patience, None)}  # the shipper of an earlier process may still be at work
+    complete = True
+    while True:
+        for child in adopted(run_dir, known=runs):
             try:
-                if shipper.tick():
-                    return True
-                pause = BACKOFF[0]
-                time.sleep(POLL)
-            except Gone as error:
-                shipper.failed(error)
-                log.error("%s", error)
-                return False
-            except Unavailable as error:
-                shipper.failed(error)
-                log.warning("attempt %d: %s", shipper.state.failures, error)
-                if over_since is not None and time.monotonic() - over_since >= patience:
-                    log.error("gave up; `expkit sync` sends the rest")
-                    return False
-                time.sleep(pause)
-                pause = min(2 * pause, BACKOFF[1])
+                runs[child] = Followed(child, patience, timeout=5.0)
+            except TrackingError as error:
+                log.warning("%s is left to another: %s", child, error)
+        for path, run in list(runs.items()):
+            run.step()
+            if run.complete is not None:
+                complete = complete and run.complete
+                del runs[path]
+        if not runs:
+            return complete
+        time.sleep(POLL)
 
 
 def once(run_dir: Path, timeout: float = 5.0) -> str | None:

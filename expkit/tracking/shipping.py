@@ -11,6 +11,7 @@ from typing import Any
 
 from expkit.errors import TrackingError
 from expkit.tracking import journal, metadata, names
+from expkit.tracking.adoption import parent_of
 from expkit.tracking.files import locked
 from expkit.tracking.runinfo import RunInfo, State, destination
 from expkit.tracking.store import UUID_TAG, Refused, Store, Unavailable
@@ -231,16 +232,16 @@ def ensure_run(store: Store, run_dir: Path, info: RunInfo, experiment_id: str) -
         if found is not None:
             return found
         tags = {UUID_TAG: info.uuid, "expkit.run_dir": str(run_dir), "mlflow.user": metadata.user()}
-        parent_id = _parent_id(store, run_dir, info)
+        parent_id = _parent_id(store, run_dir)
         if parent_id is not None:
             tags["mlflow.parentRunId"] = parent_id
         return store.create_run(experiment_id, info.run_name, info.created, tags)
 
 
-def _parent_id(store: Store, run_dir: Path, info: RunInfo) -> str | None:
-    if info.parent is None:
+def _parent_id(store: Store, run_dir: Path) -> str | None:
+    parent_dir = parent_of(run_dir)
+    if parent_dir is None:
         return None
-    parent_dir = (run_dir / info.parent).resolve()
     parent = RunInfo.read(parent_dir)
     if parent is None or parent_dir == run_dir.resolve():
         log.warning("%s holds no tracked run: this run gets no parent", parent_dir)

@@ -12,6 +12,7 @@ from pathlib import Path
 from expkit import flags
 from expkit.errors import TrackingError
 from expkit.tracking import journal
+from expkit.tracking.adoption import offer, parent_of
 from expkit.tracking.files import read_json, write_json
 from expkit.tracking.process import alive, identity
 from expkit.tracking.runinfo import INFO, STATE, Status, outputs_root, read_status
@@ -45,20 +46,41 @@ def environment() -> dict[str, str]:
 def start_shipper(run_dir: str | os.PathLike[str], *, patience: float | None = None) -> int:
     """Start the shipper of a run as a process in its own session (Ctrl-C does not reach it); returns its pid.
 
+    A run of a sweep is handed to the sweep's shipper where that is at work.
     patience: seconds for which it tries after the training has ended.
     """
     where = Path(run_dir).absolute()
-    arguments = [] if patience is None else ["--patience", str(patience)]
-    with open(where / LOG, "ab") as out:
+    pid = _hand_over(where)
+    if pid is not None:
+        return pid
+    return _spawn(where, [] if patience is None else ["--patience", str(patience)])
+
+
+def _spawn(run_dir: Path, arguments: list[str]) -> int:
+    with open(run_dir / LOG, "ab") as out:
         process = subprocess.Popen(
-            [*COMMAND, str(where), *arguments], cwd=where, env=environment(), stdin=subprocess.DEVNULL,
+            [*COMMAND, str(run_dir), *arguments], cwd=run_dir, env=environment(), stdin=subprocess.DEVNULL,
             stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     for key in [key for key, child in _started.items() if child.poll() is not None]:
         del _started[key]  # poll() also takes leave of the dead, which would stay as zombies
-    _started[str(where)] = process
-    write_json(where / PROCESS, identity(process.pid))
+    _started[str(run_dir)] = process
+    write_json(run_dir / PROCESS, identity(process.pid))
     return process.pid
+
+
+def _hand_over(run_dir: Path) -> int | None:
+    """Give the run to the shipper of its sweep; the pid of that, or None where it is not at work."""
+    parent = parent_of(run_dir)
+    if parent is None or journal.has_ended(parent) or not shipper_alive(parent):
+        return None
+    who = read_json(parent / PROCESS)
+    if who is None:
+        return None
+    _started.pop(str(run_dir), None)
+    write_json(run_dir / PROCESS, who)
+    offer(parent, run_dir)
+    return int(who["pid"])
 
 
 def shipper_alive(run_dir: str | os.PathLike[str]) -> bool:

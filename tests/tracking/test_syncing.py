@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from expkit.errors import ConfigError, TrackingError
-from expkit.tracking import dashboard, read_status, sync, sync_hint, tracked_runs, wait_for
-from expkit.tracking.files import read_json
+from expkit.tracking import dashboard, read_status, start_shipper, sync, sync_hint, tracked_runs, wait_for
+from expkit.tracking.adoption import FOLDER, adopted
+from expkit.tracking.files import read_json, write_json
 from expkit.tracking.journal import Journal
 from expkit.tracking.process import identity
 from expkit.tracking.syncing import PROCESS, environment, shipper_alive
@@ -61,6 +62,57 @@ def test_ctrl_c_ends_the_training_and_not_the_shipper(outputs, database):
     assert wait_for(run_dir, 60) is True
     assert database.status("first") == "FAILED"
     assert [row for row in database.metrics("first") if row[0] != "epoch"] == journalled(run_dir)
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from expkit.tracking import MLFlowLogger, wait_for
+sweep = Path(sys.argv[1])
+parent = MLFlowLogger("digits", run_dir=str(sweep))
+parent.log_params({"jobs": 3})
+pids = set()
+for job in range(3):
+    child = MLFlowLogger("digits", run_dir=str(sweep / f"job{job}"), parent=str(sweep))
+    child.log_metrics({"val/acc": job / 10}, step=job)
+    child.finalize("FAILED" if job == 1 else "FINISHED")
+    pids.add((sweep / f"job{job}" / ".shipper.json").read_text())
+parent.finalize("FINISHED")
+done = [parent.wait(60), *(wait_for(sweep / f"job{job}", 60) for job in range(3))]
+pids.add((sweep / ".shipper.json").read_text())
+print(all(done), len(pids))
+"""
+
+
+def test_one_process_ships_a_sweep(outputs, database):
+    sweep = outputs / "sweep"
+    command = [sys.executable, "-c", SWEEP, str(sweep)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "True 1\n", done.stderr
+    names = ("job0", "job1", "job2")
+    assert [database.status(name) for name in names] == ["FINISHED", "FAILED", "FINISHED"]
+    assert {database.tags(name)["mlflow.parentRunId"] for name in names} == {database.run_id("sweep")}
+    for name in names:
+        assert database.metrics(name) == journalled(sweep / name)
+    assert eventually(lambda: not shipper_alive(sweep))
+    assert list((sweep / FOLDER).iterdir()) == []
+
+
+def test_a_run_whose_sweep_is_not_shipped_gets_a_shipper_of_its_own(outputs, database, monkeypatch):
+    started = []
+    monkeypatch.setattr("expkit.tracking.syncing._spawn", lambda where, arguments: started.append(where) or 1)
+    sweep, child = outputs / "sweep", outputs / "sweep" / "0"
+    make_run(sweep, database.path)
+    make_run(child, database.path, parent="..")
+    start_shipper(child)  # the sweep has none
+    write_json(sweep / PROCESS, identity())
+    start_shipper(child)  # it has one
+    assert read_json(child / PROCESS) == identity()
+    Journal(sweep).finalize("FINISHED")
+    start_shipper(child)  # it has one that is about to end
+    assert started == [child, child]
+    assert len(adopted(sweep, known=())) == 1
+    assert adopted(sweep, known=()) == []
 
 
 def free_port():
