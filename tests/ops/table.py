@@ -543,7 +543,7 @@ CONVERSIONS = [
     Row("Tensor.long", lambda g: [S(g(2, 3))], lambda x: np.trunc(x).astype(int), grad=False),
 ]  # fmt: skip
 
-ROWS = [*UNARY, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *PRODUCTS, *CREATION, *RANDOM, *CONVERSIONS]
+ROWS = [*UNARY, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *PRODUCTS, *CREATION, *RANDOM, *CONVERSIONS, *NEURAL]
 
 # Public names that are no operation on tensors: where they are tested instead.
 ELSEWHERE = {

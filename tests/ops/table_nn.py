@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-import expkit as ek
 from tests.ops.rows import FLOATS, Bad, Row, Sample as S
 
 SINGLE = "float64 float32"
@@ -106,7 +105,7 @@ NORM = [
         Bad(g(3, 5), (4,)), Bad(g(3, 5), ()), Bad(g(3, 5), (5,), g(4)), Bad(g(5), (3, 5)),
     ], tolerance=3),
     row("group_norm", lambda g: [
-        S(g(2, 4, 3), 2, g(4), g(4)), S(g(2, 3, 2, 2), 1), S(g(3, 4), 2, g(4)), S(g(2, 2, 4), 2, None, g(2)), Bad(g(2, 3, 2), 2), Bad(g(3), 1), Bad(g(2, 4, 3), 2, g(3)),
+        S(g(2, 4, 3), 2, g(4), g(4)), S(g(2, 3, 2, 2), 1), S(g(3, 4), 2, g(4)), Bad(g(2, 3, 2), 2), Bad(g(3), 1), Bad(g(2, 4, 3), 2, g(3)),
     ], tolerance=3),
 ]  # fmt: skip
 
@@ -128,11 +127,9 @@ FUSED = [
         Bad(g(4, 3), g.ints(3, 3)), Bad(g(4, 3), np.array([0, 1, 3, 0])), Bad(g(4, 3), np.array([0, 1, -1, 0])), Bad(g(4, 3), g.ints(3, 4), reduction="max"),
     ], torch=_torch_nll, dtypes=SINGLE),
     row("mse_loss", lambda g: [
-        S(g(2, 3), g(2, 3)), S(g(2, 3), g(2, 3), reduction="sum"), S(g(2, 3), g(2, 3), reduction="none"), S(g(), g()), S(g(0), g(0), reduction="sum"), S(g(0), g(0)),
+        S(g(2, 3), g(2, 3)), S(g(2, 3), g(2, 3), reduction="sum"), S(g(2, 3), g(2, 3), reduction="none"), S(g(), g()), S(g(0), g(0), reduction="sum"),
         Bad(g(2, 3), g(2, 3), reduction="max"),
     ], dtypes=SINGLE),
 ]  # fmt: skip
 
 ROWS = [*CONV, *POOL, *NORM, *FUSED]
-
-__all__ = ["ROWS", "ek"]
