@@ -53,7 +53,7 @@ def derive(data: DataModule, trainer: Mapping[str, Any]) -> dict[str, Any]:
     total = steps * (epochs or 0) if limited else None
     if arguments.max_steps != -1:
         total = arguments.max_steps if total is None else min(total, arguments.max_steps)
-    found = {"steps_per_epoch": steps, "max_epochs": epochs if limited else None, "max_steps": total}
+    found = {"steps_per_epoch": steps, "max_epochs": epochs if limited else None, "total_steps": total}
     return data.derived | {key: value for key, value in found.items() if value is not None}
 
 
