@@ -98,7 +98,7 @@ def _check_indices(name: str, logp: Tensor, target: Tensor, dim: int) -> None:
 def _split_ignored(name: str, target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
     """Indices that can be looked up, and which of them count; None where all do (what a look at the values shows)."""
     try:
-        values = target.numpy(force=True)
+        values = None if target.is_cuda else target.numpy(force=True)  # a look at a GPU's values would wait for it
     except TraceError:  # inside a transform there are no values to look at
         values = None
     if values is not None:
