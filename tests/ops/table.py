@@ -10,6 +10,7 @@ import numpy as np
 
 import expkit as ek
 from tests.ops.rows import ALL, FLOATS, INTS, Bad, Maker, Row, Sample
+from tests.ops.table_nn import ROWS as NEURAL
 
 S = Sample
 FLOAT_INT = f"{FLOATS} {INTS}"

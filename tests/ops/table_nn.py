@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.ops.rows import FLOATS, Bad, Row, Sample as S
+from tests.ops.rows import FLOATS, Bad, Row
+from tests.ops.rows import Sample as S
 
 SINGLE = "float64 float32"
 

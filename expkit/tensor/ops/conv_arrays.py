@@ -9,7 +9,7 @@ import numpy as np
 
 from expkit.tensor import blas
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.windows import Pads, Sizes, chunks, numel, out_sizes, padded, reach, taps, windows
+from expkit.tensor.ops.windows import Pads, Sizes, chunks, in_float32, numel, out_sizes, padded, reach, taps, windows
 
 HOST_CHUNK = 1 << 20  # bytes of columns at a time: they are still in the second-level cache when they are multiplied
 DEVICE_CHUNK = 1 << 28
@@ -34,6 +34,7 @@ class _Columns:
         return self.view[part].reshape(part.stop - part.start, *self.matrix)
 
 
+@in_float32
 def conv(x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
     """The windows of x (N, C, *S) times w (O, C / groups, *K), plus b (O,) -> (N, O, *P)."""
     kernel, xp = w.shape[2:], xp_of(x)
@@ -48,6 +49,7 @@ def conv(x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pads, dilatio
     return y.reshape(x.shape[0], w.shape[0], *out)
 
 
+@in_float32
 def conv_weight(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
     """The windows of x (N, C, *S) times y (N, O, *P), summed over samples and places -> (O, C / groups, *K)."""
     columns = _Columns(x, kernel, y.shape[2:], stride, padding, dilation, groups)
@@ -59,6 +61,7 @@ def conv_weight(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, 
     return xp.ascontiguousarray(w.swapaxes(1, 2)).reshape(outs, x.shape[1] // groups, *kernel)
 
 
+@in_float32
 def conv_input(y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
     """y (N, O, *P) times w, added up where the windows lie -> (N, C, *size)."""
     if set(stride) <= {1} and y.shape[1] <= 2 * groups * w.shape[1]:  # else its columns would be too many

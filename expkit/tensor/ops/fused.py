@@ -131,14 +131,16 @@ def _cross_entropy(x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
         return (x.sum(-1) if reduction == "none" else x.sum((-2, -1))) * (math.nan if reduction == "mean" else 1)
     rows, _, target = _rows(x, index)
     loss = np.log(np.exp(rows).sum(1)) - rows[target]
-    loss = loss.reshape(index.shape) * _cross_scale(index, dtype=x.dtype, ignore=ignore, reduction=reduction)
-    return loss if reduction == "none" else loss.sum(-1)
+    loss = loss.reshape(index.shape) * _cross_scale(index, dtype=x.dtype, ignore=ignore, reduction="sum")
+    if reduction == "none":
+        return loss
+    return loss.sum(-1) / (index != ignore).sum(-1).astype(x.dtype) if reduction == "mean" else loss.sum(-1)
 
 
 def _cross_scale(index: Any, *, dtype: Any, ignore: int, reduction: str) -> Any:
     """The factor of each sample's loss: 0 where it is ignored, for a mean one over the number of the others."""
     valid = (index != ignore).astype(dtype)
-    return valid / valid.sum(-1, keepdims=True) if reduction == "mean" else valid
+    return valid / np.maximum(valid.sum(-1, keepdims=True), 1) if reduction == "mean" else valid
 
 
 def _cross_entropy_grad(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:

@@ -7,6 +7,7 @@ and axes = the others: there the weight is a part of the scale. Layer norm has a
 from math import prod
 from typing import Any
 
+from expkit.tensor import blas
 from expkit.tensor.devices import xp_of
 
 Axes = tuple[int, ...]
@@ -28,15 +29,17 @@ def _sum(a: Any, axes: Axes, b: Any = None) -> Any:
     if tail and prod(a.shape[n - tail :]) >= 8:
         lead, size = a.shape[: n - tail], prod(a.shape[n - tail :])
         a = a.reshape(-1, 1, size)
-        other = xp.ones((1, size, 1), a.dtype) if b is None else b.reshape(-1, size, 1)
-        partial = xp.matmul(a, other) if b is not None else xp.matmul(a.reshape(-1, size), other[0])
+        if b is None:
+            partial = blas.matmul(a.reshape(-1, size), xp.ones((size, 1), a.dtype))
+        else:
+            partial = blas.matmul(a, b.reshape(-1, size, 1))
         return partial.reshape(lead).sum(tuple(i for i in axes if i < n - tail))
     if b is not None:
         a = a * b
     if axes == tuple(range(len(axes))) and len(axes) < n:
         rest = a.shape[len(axes) :]
         flat = a.reshape(prod(a.shape[: len(axes)]), prod(rest))
-        return xp.matmul(xp.ones(flat.shape[0], a.dtype), flat).reshape(rest)
+        return blas.matmul(xp.ones((1, flat.shape[0]), a.dtype), flat).reshape(rest)
     return a.sum(axes)
 
 
