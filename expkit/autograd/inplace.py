@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
-from expkit.autograd.mode import MODE, tick
+from expkit.autograd.mode import MODE, open_trace, tick
 from expkit.autograd.node import Leaf, Node, Pick, record
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.views import origin_of, rebind, refresh, root_of
@@ -30,6 +30,9 @@ def write(x: Handle, value: Handle, overwrite: Primitive, *, fresh: bool = False
         _refuse(x, value, origin)
     _mark(x.node)
     _mark(root.node)
+    trace = open_trace() if MODE.special else None
+    if trace is not None and trace.is_outside(x) and not isinstance(value.raw, Value):
+        value = wrap(trace.const(value.raw), value.node)  # the write belongs to the graph, not to the tracing
     interpreted = isinstance(x.raw, Value) or isinstance(value.raw, Value)
     before = _chain_before(x) if recording or interpreted else []
     if interpreted:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from expkit.autograd.handle import Handle, Value
-from expkit.autograd.mode import MODE
+from expkit.autograd.mode import MODE, open_trace
 
 PRIMITIVES: dict[str, "Primitive"] = {}
 
@@ -114,6 +114,9 @@ class Primitive:
         """
         level = max((r.level for r in raws if isinstance(r, Value)), default=None)
         if level is None:
+            trace = open_trace()
+            if trace is not None and any(trace.is_outside(a) for a in args):
+                return trace.record(self, tuple(raws), kw)
             return self.impl(*raws, **kw)
         top = next(r for r in raws if isinstance(r, Value) and r.level == level)
         seen = tuple(

@@ -20,7 +20,7 @@ def apply1(prim: Primitive, x: Any, **kw: Any) -> Any:
         refresh(x)
     raw = x.raw
     try:
-        r = prim.bind(raw, **kw) if mode.special else prim.impl(raw, **kw)
+        r = prim.interpret((x,), (raw,), kw) if mode.special else prim.impl(raw, **kw)
     except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, (x,), kw, error)
     if r.__class__ not in ARRAYS.raw_types:
