@@ -16,7 +16,7 @@ import yaml
 import expkit
 from expkit.errors import CheckpointError, ConfigError, ExpkitError, NonFiniteError, ShapeError
 from expkit.nn.module import Module
-from expkit.registry import register
+from expkit.registry import store
 from expkit.tensor import log, zeros
 from expkit.trainer import Callback, Interrupted, checkpoint, console, experiment
 
@@ -26,7 +26,6 @@ SMALL = [*QUIET, "data=iris", "model.hidden=[8]", "trainer.max_epochs=3"]
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
-@register("callback", "test_interrupt")
 class Interrupt(Callback):
     """Sends a signal, raises, or dies at a step."""
 
@@ -46,7 +45,6 @@ class Died(BaseException):
     """Stands for a SIGKILL; nothing is finalized by it in a real process."""
 
 
-@register("model", "test_blows")
 class Blows(Module):
     """Gives NaN."""
 
@@ -56,6 +54,13 @@ class Blows(Module):
 
     def forward(self, x):
         return self.inner(x) + log(zeros(1)) * 0
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """What these tests register is gone afterwards: other tests look at all that there is."""
+    monkeypatch.setitem(store._factories["callback"], "test_interrupt", Interrupt)
+    monkeypatch.setitem(store._factories["model"], "test_blows", Blows)
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +175,11 @@ def test_training_data_are_not_touched_without_training():
 
 FAILURES = {
     "bad argument": (["optim.lr=-1"], ConfigError, "override 'optim.lr=-1'"),
-    "shapes": (["+model.input_shape=[5]"], ShapeError, r"model\.layers\.0 \(Linear\(5 -> 8\)\)[\s\S]*model\.input_shape \(override"),
+    "shapes": (
+        ["+model.input_shape=[5]"],
+        ShapeError,
+        r"model\.layers\.0 \(Linear\(5 -> 8\)\)[\s\S]*model\.input_shape \(override",
+    ),
     "classes": (["+model.output_size=2"], ExpkitError, r"class index 2[\s\S]*model\.output_size \(override"),
     "monitor": (["callbacks.early_stopping.monitor=val/lss"], ConfigError, "override .*Did you mean 'val/loss'"),
     "ranking": (["optimized_metric=test/acuracy"], ConfigError, "optimized_metric=test/acuracy"),
@@ -271,7 +280,9 @@ def test_train_refuses_several_values():
 
 
 def test_the_length_of_training_can_be_referred_to():
-    result = expkit.train([*SMALL, "scheduler=cosine", "scheduler.T_max=${derived:total_steps}", "scheduler.interval=step"])
+    result = expkit.train(
+        [*SMALL, "scheduler=cosine", "scheduler.T_max=${derived:total_steps}", "scheduler.interval=step"]
+    )
     steps = max(logged(result.run_dir)["train/loss"])
     lr = logged(result.run_dir)["lr-Adam"]
     assert lr[0] == 1e-3
@@ -285,7 +296,11 @@ def test_the_command_survives_signals(tmp_path, number, code):
     """A real process; after SIGKILL nothing of it could say good-bye, and the run still resumes to the same result."""
     arguments = [*QUIET, "data=iris", "model.hidden=[8]", "trainer.max_epochs=60", "~callbacks.early_stopping"]
     command = [sys.executable, "-m", "expkit.cli.main", "train", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path(expkit.__file__).parents[1]), "EXPKIT_OUTPUTS": str(tmp_path / "out")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(expkit.__file__).parents[1]),
+        "EXPKIT_OUTPUTS": str(tmp_path / "out"),
+    }
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out/*/runs/*/checkpoints/last.json")) and time.monotonic() < deadline:
