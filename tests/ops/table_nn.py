@@ -123,10 +123,10 @@ FUSED = [
     row("silu", lambda g: [S(g(2, 3)), S(g()), S(g(0)), S(g(5, lo=-100, hi=100)), Bad(g.ints(3, 2))]),
     Row("nll_from_logits", lambda g: [
         S(g(4, 3), g.ints(3, 4)), S(g(3), np.asarray(1)), S(g(2, 3, 2), g.ints(3, 2, 2)), S(g(4, 5, lo=-50, hi=50), g.ints(5, 4), reduction="sum"),
-        S(g(4, 3), g.ints(3, 4), reduction="none"), S(g(4, 3), np.array([0, -100, 2, 1])), S(g(4, 3), np.array([0, 1, 2, 1]), 1),
+        S(g(4, 3), g.ints(3, 4), reduction="none"), S(g(4, 3), np.array([0, -100, 2, 1])), S(g(4, 3), np.array([0, 1, 2, 1]), 1), S(g(4, 3), np.array([0, 1, 2, 1]), 1, "sum"),
         S(g(2, 3, 2), g.ints(3, 2, 2), reduction="none"), S(g(3), np.asarray(1), reduction="none"),
         Bad(g(4, 3), g.ints(3, 3)), Bad(g(4, 3), np.array([0, 1, 3, 0])), Bad(g(4, 3), np.array([0, 1, -1, 0])), Bad(g(4, 3), g.ints(3, 4), reduction="max"),
-    ], torch=_torch_nll, dtypes=SINGLE),
+    ], torch=_torch_nll),
     row("mse_loss", lambda g: [
         S(g(2, 3), g(2, 3)), S(g(2, 3), g(2, 3), reduction="sum"), S(g(2, 3), g(2, 3), reduction="none"), S(g(), g()), S(g(0), g(0), reduction="sum"),
         Bad(g(2, 3), g(2, 3), reduction="max"),

@@ -135,7 +135,7 @@ def test_no_row_is_for_something_that_is_gone():
 # Primitives that rows cannot reach, and what tests them.
 UNREACHED = {
     "one_hot": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
-    "cross_scale": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
+    "loss_factors": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
     "to_device": "tests/structure/test_fake_device.py (there is no second device here)",
 }
 
