@@ -24,10 +24,11 @@ def write(x: Handle, value: Handle, overwrite: Primitive, *, fresh: bool = False
     Raises AutogradError for a leaf that requires a gradient, and for a view made under no_grad, while recording.
     """
     refresh(x)
+    refresh(value)
     root, origin = root_of(x), origin_of(x)
     recording = MODE.grad and (value.node is not None or x.node is not None)
-    if recording:
-        _refuse(x, value, origin)
+    if MODE.grad:
+        _refuse(x, origin, recording, root)
     _mark(x.node)
     _mark(root.node)
     trace = open_trace() if MODE.special else None
@@ -54,14 +55,14 @@ def touch(x: Handle) -> None:
     root.written = tick()
 
 
-def _refuse(x: Handle, value: Handle, origin: Handle) -> None:
-    if origin.node.__class__ is Leaf or x.node.__class__ is Leaf:
+def _refuse(x: Handle, origin: Handle, recording: bool, root: Handle) -> None:
+    if recording and (origin.node.__class__ is Leaf or x.node.__class__ is Leaf):
         which = "a leaf" if x is origin or x.node.__class__ is Leaf else "a view of a leaf"
         raise AutogradError(
             f"{which} tensor that requires grad is being used in an in-place operation. "
             "Do it under expkit.no_grad(), or on x.detach() / x.clone()."
         )
-    if origin.chain is not None and origin.chain.tracked is None and (value.node is not None or x.node is not None):
+    if origin.chain is not None and origin.chain.tracked is None and (recording or root.node is not None):
         raise AutogradError(
             "a view that was made under no_grad is modified in place while gradients are recorded, which its base "
             "would not notice. Make the view where gradients are recorded, or clone() it."

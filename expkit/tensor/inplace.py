@@ -81,6 +81,8 @@ def _direct(x: Any, other: Any, ufunc: Any) -> bool:
     mode, raw = MODE, x.raw
     if mode.special or (mode.grad and x.requires_grad) or raw.dtype.kind != "f":
         return False
+    if mode.grad and x.chain is not None and not x.chain.tracked:
+        return False
     if isinstance(other, Handle):
         if other.raw.dtype is not raw.dtype or (mode.grad and other.requires_grad):
             return False
