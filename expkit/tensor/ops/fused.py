@@ -14,7 +14,7 @@ from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import floating, promote
 from expkit.tensor.ops.elementwise import exp_p, mul, sigmoid_p, square, sub, tanh_p
 from expkit.tensor.ops.kinds import keep, materialize, reduced, shifted, sum_p, unary
-from expkit.tensor.ops.special import erf, in_blocks, widened
+from expkit.tensor.ops.special import erf, erfc, in_blocks, widened
 
 # ---- activations -----------------------------------------------------------------------------------------------------
 
@@ -33,6 +33,8 @@ _ROOT, _CUBIC = math.sqrt(2 / math.pi), 0.044715  # of the tanh form
 
 def _normal_cdf(x: Any) -> Any:
     kind = x.dtype.type
+    if x.dtype == np.float64:  # erfc keeps the digits of the left tail
+        return erfc(x * -math.sqrt(0.5)) * 0.5
     out = erf(x * kind(math.sqrt(0.5)))
     out += kind(1)
     out *= kind(0.5)
