@@ -242,7 +242,7 @@ class MLFlowLogger(JournalLogger):
         before = RunInfo.read(self.run_dir)
         info = RunInfo(
             experiment=self.experiment_name,
-            run_name=self.run_name or self.run_dir.name,
+            run_name=self.run_name or self._default_name(),
             tracking_uri=self.tracking_uri,
             artifact_location=self.artifact_location or self._default_artifacts(),
             parent=os.path.relpath(Path(self.parent).absolute(), self.run_dir) if self.parent else None,
@@ -252,6 +252,10 @@ class MLFlowLogger(JournalLogger):
             info.uuid, info.created, info.parent = before.uuid, before.created, info.parent or before.parent
             info.run_name = self.run_name or before.run_name
         return info
+
+    def _default_name(self) -> str:
+        """The run directory's name; below a sweep with that of the sweep, since "0" alone says little."""
+        return f"{Path(self.parent).name}/{self.run_dir.name}" if self.parent else self.run_dir.name
 
     def _default_artifacts(self) -> str | None:
         database = database_path(self.tracking_uri)

@@ -171,6 +171,7 @@ def test_a_run_that_goes_on_keeps_what_it_is(tmp_path):
     first.finalize("KILLED")
     before = RunInfo.read(first.run_dir)
     assert before.parent == ".."
+    assert MLFlowLogger(run_dir=str(parent / "1"), parent=str(parent))._info().run_name == "sweep/1"
     second = MLFlowLogger("digits", run_dir=str(parent / "0"))
     second.log_metrics({"a": 2})
     second.finalize()
