@@ -37,7 +37,9 @@ def _all_count(index: Any, classes: int, ignore: int) -> bool:
         return not 0 <= ignore < classes
     bad = index[((index < 0) | (index >= classes)) & (index != ignore)]
     if bad.size:
-        raise IndexError(f"Target {bad[0]} is out of bounds: class indices must lie in [0, {classes - 1}]")
+        raise IndexError(
+            f"class index {bad[0]} is out of range for {classes} classes: targets must lie in [0, {classes - 1}]"
+        )
     return False
 
 
