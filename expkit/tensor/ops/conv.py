@@ -128,8 +128,8 @@ def _check(name: str, x: Any, w: Any, b: Any, groups: int, ins: int, outs: int) 
         raise ShapeError(f"{name}: groups={groups} does not divide the first size of the weight {tuple(w.shape)}")
     if x.shape[1] != ins:
         raise ShapeError(
-            f"{name}: the input {tuple(x.shape)} has {x.shape[1]} channels, expects {ins} "
-            f"(weight {tuple(w.shape)}, groups={groups})"
+            f"{name}: with groups={groups}, a weight of shape {tuple(w.shape)} expects {ins} input channels, "
+            f"but the input {tuple(x.shape)} has {x.shape[1]}"
         )
     if b is not None and tuple(b.shape) != (outs,):
         raise ShapeError(

@@ -163,7 +163,7 @@ def nll_from_logits(input: Any, target: Any, ignore_index: int = -100, reduction
             f"got {tuple(target.shape)}"
         )
     if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        raise ValueError(f"{reduction} is not a valid value for reduction: expected one of 'mean', 'sum', 'none'")
     if x.ndim == 1:
         x, flat = reshape(x, (1, x.shape[0])), reshape(target, (1,))
     elif x.ndim > 2:

@@ -151,7 +151,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     if reduction == "none":
         return square(sub(x, y))
     if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        raise ValueError(f"{reduction} is not a valid value for reduction: expected one of 'mean', 'sum', 'none'")
     count = math.prod(x.shape)
     if not count:
         return mul(sub(x, y).sum(), math.nan if reduction == "mean" else 1.0)

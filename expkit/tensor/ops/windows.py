@@ -126,4 +126,7 @@ def check_rank(name: str, x: Any, spatial: int) -> bool:
     if x.ndim in (spatial + 1, spatial + 2):
         return bool(x.ndim == spatial + 2)
     axes = ", ".join(("C", *("L" if spatial == 1 else "DHW"[-spatial:])))
-    raise ShapeError(f"{name}: expected an input of shape (N, {axes}) or ({axes}), but got {tuple(x.shape)}")
+    raise ShapeError(
+        f"{name}: expected {spatial + 2} dimensions (N, {axes}) or {spatial + 1} ({axes}), "
+        f"but got an input of shape {tuple(x.shape)}"
+    )
