@@ -82,7 +82,9 @@ def max_place(x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: 
     xp, sizes = xp_of(x), x.shape[x.ndim - len(kernel) :]
     out = out_sizes(sizes, kernel, stride, padding, dilation)
     wide, inside = padded(x, padding, lowest(x.dtype)), _inside(x, padding)
-    best = place = seen = None
+    best: Any = None
+    place: Any = None
+    seen: Any = None
     for number, (_, key) in enumerate(taps(kernel, stride, dilation, out)):
         v = wide[key]
         if best is None:
