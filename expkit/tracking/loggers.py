@@ -206,6 +206,7 @@ class MLFlowLogger(JournalLogger):
         self.parent = parent
         self._next_check = 0.0
         self._warned = False
+        self._goes_on = False
 
     @property
     def name(self) -> str:
@@ -232,10 +233,15 @@ class MLFlowLogger(JournalLogger):
         database = database_path(self.tracking_uri)
         if database is not None:
             database.parent.mkdir(parents=True, exist_ok=True)
+        self._goes_on = RunInfo.read(self.run_dir) is not None
         self._info().write(self.run_dir)
 
     def _started(self, collected: dict[str, Any]) -> None:
-        self.journal.set_tags({**metadata.tags(collected, self.run_dir), **self.tags})
+        known = metadata.tags(collected, self.run_dir)
+        if self._goes_on:  # what the run was begun with stays, and so do notes that were written in MLflow since
+            known["expkit.resume_command"] = known.pop("expkit.command")
+            del known["mlflow.note.content"]
+        self.journal.set_tags({**known, **self.tags})
 
     def _info(self) -> RunInfo:
         """The tracking information of this run; a run that goes on keeps its identity and its name."""

@@ -189,6 +189,17 @@ def test_the_tags_of_a_run_come_on_top_of_gits_and_the_commands(tmp_path):
     logger.finalize()
 
 
+def test_going_on_keeps_the_notes_and_the_first_command(tmp_path):
+    for _ in range(2):
+        logger = MLFlowLogger(run_dir=str(tmp_path))
+        logger.start()
+        logger.finalize("KILLED")
+    first, second = (record["tags"] for _, record in lines(tmp_path / NAME) if "tags" in record)
+    assert {"mlflow.note.content", "expkit.command"} <= set(first)
+    assert not {"mlflow.note.content", "expkit.command"} & set(second)
+    assert second["expkit.resume_command"] == first["expkit.command"]
+
+
 def test_a_password_in_the_address_is_for_the_user_alone(tmp_path):
     logger = MLFlowLogger(run_dir=str(tmp_path), tracking_uri="http://me:secret@127.0.0.1:9")
     logger.start()

@@ -88,11 +88,11 @@ def test_one_process_ships_a_sweep(outputs, database):
     command = [sys.executable, "-c", SWEEP, str(sweep)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout == "True 1\n", done.stderr
-    names = ("job0", "job1", "job2")
+    names = ("sweep/job0", "sweep/job1", "sweep/job2")
     assert [database.status(name) for name in names] == ["FINISHED", "FAILED", "FINISHED"]
     assert {database.tags(name)["mlflow.parentRunId"] for name in names} == {database.run_id("sweep")}
     for name in names:
-        assert database.metrics(name) == journalled(sweep / name)
+        assert database.metrics(name) == journalled(outputs / name)
     assert eventually(lambda: not shipper_alive(sweep))
     assert list((sweep / FOLDER).iterdir()) == []
 
