@@ -71,9 +71,9 @@ def _refuse(x: Handle, origin: Handle, recording: bool, root: Handle) -> None:
 
 def _mark(node: Any) -> None:
     if node.__class__ is Node:
-        node.dirty = True
+        node.dirty = 1
     elif node.__class__ is Pick:
-        node.node.dirty = True
+        node.node.dirty |= 1 << node.index
 
 
 def _chain_before(x: Handle) -> list[Handle]:
