@@ -196,7 +196,9 @@ class _Experiment:
 
     def _metrics(self, trainer: Trainer) -> dict[str, float]:
         """What is known after training, val/... as it was at the best checkpoint, which is the one that is tested."""
-        metrics = {name: value for name, value in trainer.epoch_metrics.items() if not name.endswith(("_epoch", "_step"))}
+        metrics = {
+            name: value for name, value in trainer.epoch_metrics.items() if not name.endswith(("_epoch", "_step"))
+        }
         callback = trainer.checkpoint_callback
         if callback is not None and callback.best_model_path:
             best = checkpoint.read_manifest(callback.best_model_path).get("metrics") or {}
@@ -267,7 +269,7 @@ class _Begin(Callback):
     def _begin(self, trainer: Any, task: Any) -> None:
         if not self.logger.journal.is_open:
             primary = record.primary_metric(self.config, trainer.checkpoint_callback)
-            record.begin(self.logger, self.config, task, self.run_dir, primary)
+            record.begin(self.logger, self.config, task, self.data, self.run_dir, primary)
 
 
 def _note(error: Exception) -> None:

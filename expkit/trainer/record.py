@@ -1,21 +1,25 @@
 """What a run directory says about its run: the config, the overrides, and what the logger is told."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from expkit.config import Composed
+from expkit.data import DataModule
 from expkit.errors import ConfigError
-from expkit.tracking import JournalLogger
+from expkit.tracking import JournalLogger, metadata
 from expkit.trainer.callbacks import ModelCheckpoint
 from expkit.trainer.callbacks.summary import counts
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 LOG = "run.log"
+DIGESTED = 2**24  # bytes at each end of a large array that its digest covers
 # Not parameters of the experiment: where things are.
 NO_PARAMS = ("paths", "callbacks", "logger", "plugins", "tags")
 
@@ -54,8 +58,26 @@ def params(config: Mapping[str, Any], task: Any) -> dict[str, Any]:
     return {**chosen, "num_params": {"total": total, "trainable": trainable}}
 
 
+def log_dataset(logger: JournalLogger, config: Mapping[str, Any], part: Any, context: str) -> None:
+    """Notes which samples were used for what; the digest tells contents apart (of its ends, where it is large)."""
+    digest = hashlib.sha256(repr((len(part), dict(config))).encode())
+    schema = {}
+    for number, tensor in enumerate(getattr(part, "tensors", ())):
+        data = memoryview(np.ascontiguousarray(tensor.detach().cpu().numpy())).cast("B")
+        schema["xy"[number] if number < 2 else str(number)] = f"{tensor.dtype} {list(tensor.shape[1:])}"
+        for piece in (data[:DIGESTED], data[max(DIGESTED, len(data) - DIGESTED) :]):
+            digest.update(piece)
+    details = {"source": str(config.get("path") or config["name"]), "profile": {"num_samples": len(part)}}
+    logger.log_dataset(config["name"], digest.hexdigest()[:16], schema=schema, context=context, **details)
+
+
 def begin(
-    logger: JournalLogger, config: Mapping[str, Any], task: Any, run_dir: Path, primary: tuple[str, bool] | None
+    logger: JournalLogger,
+    config: Mapping[str, Any],
+    task: Any,
+    data: DataModule,
+    run_dir: Path,
+    primary: tuple[str, bool] | None,
 ) -> None:
     """Tells the logger what this run is."""
     logger.start()
@@ -66,8 +88,12 @@ def begin(
         "seed": config.get("seed"),
     }
     logger.set_tags({name: value for name, value in tags.items() if value not in (None, "")})
-    for name in (CONFIG, OVERRIDES):
-        logger.log_artifact(run_dir / name, "config")
+    for name in (CONFIG, OVERRIDES, metadata.NAME):
+        if (run_dir / name).is_file():
+            logger.log_artifact(run_dir / name, "config")
+    for context, part in (("training", data.train), ("validation", data.val), ("test", data.test)):
+        if part is not None:
+            log_dataset(logger, config["data"], part, context)
     if primary is not None:
         logger.set_primary_metric(*primary)
 

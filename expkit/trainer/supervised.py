@@ -61,9 +61,10 @@ class SupervisedTask(Task):
         training = stage == "train"
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=True, batch_size=size)
         scores = prediction.detach() - 0.5 if isinstance(self.loss, BCELoss) else prediction.detach()
-        for name, metric in self.metrics[stage].items():
+        for place, (name, metric) in enumerate(self.metrics[stage].items()):
             metric.update(scores, y)
-            self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=not training, batch_size=size)
+            shown = place == 0 and not training
+            self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=shown, batch_size=size)
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -67,7 +67,8 @@ class RichProgressBar(Callback):
     def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
         self._end("train")
         if self.refresh_rate:
-            say(f"{_epoch(trainer)}  step {trainer.global_step}  {shown(trainer.progress_bar_metrics)}")
+            values = {n: value for n, value in trainer.progress_bar_metrics.items() if not n.endswith("_step")}
+            say(f"{_epoch(trainer)}  step {trainer.global_step}  {shown(values)}")
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
         self._begin(trainer, "validation", "val")
