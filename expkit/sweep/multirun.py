@@ -97,7 +97,15 @@ def _jobs(whole: Composed, overrides: Sequence[str], config_name: str, config_di
         composed = config.compose([*combination, "hydra.mode=RUN"], config_name, config_dir)
         config.validate(composed)
         jobs.append(Job(number, list(combination), differs, composed))
+        _name(jobs[-1])
     return jobs
+
+
+def _name(job: Job) -> None:
+    """Shows the run in the dashboard under what is special about it, unless the config names it."""
+    logger = job.composed.config.get("logger")
+    if logger and "run_name" in logger and logger.run_name is None:
+        logger.run_name = job.label
 
 
 def _run(job: Job, total: int, sweep_dir: Path, tracked: bool, metric: str | None) -> None:
