@@ -116,16 +116,22 @@ def lerp_(x: Any, end: Any, weight: Any) -> Any:
 
 def uniform_(x: Any, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> Any:
     """Fills with uniform random numbers on [a, b)."""
+    if a > b:
+        raise ValueError(f"uniform_ expects to draw from [from, to) with from <= to, got [{a}, {b})")
     return assign(x, random.rand(*x.shape, generator=generator, dtype=x.dtype, device=x.device) * (b - a) + a)
 
 
 def normal_(x: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
     """Fills with normal random numbers."""
+    if std < 0:
+        raise ValueError(f"normal_ expects std >= 0.0, but found std {std}")
     return assign(x, random.randn(*x.shape, generator=generator, dtype=x.dtype, device=x.device) * std + mean)
 
 
 def bernoulli_(x: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fills with ones with probability p, else zeros."""
+    if not isinstance(p, Handle) and not 0 <= p <= 1:
+        raise ValueError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
     u = random.rand(*x.shape, generator=generator, dtype=dtypes.float32, device=x.device)
     return assign(x, (u < p).to(x.dtype))
 

@@ -1,6 +1,7 @@
 """Making tensors: from data, filled, in ranges."""
 
 import builtins
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.mode import MODE, tick
 from expkit.errors import ShapeError
 from expkit.tensor import devices, dtypes
-from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.convert import as_dtype, require_tensor
 from expkit.tensor.ops.movement import sizes
 
 
@@ -21,24 +22,41 @@ def _finish(raw: Any, device: Any, requires_grad: bool) -> Any:
     return out.requires_grad_() if requires_grad else out
 
 
+def _holds_arrays(data: Any) -> bool:
+    """Whether the data's dtype was chosen by an array (or NumPy number), and not by Python's numbers."""
+    if isinstance(data, np.generic):
+        return True
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    return hasattr(data, "__array_interface__") and not isinstance(data, np.generic)
+
+
+def _fitting(raw: Any, d: dtypes.dtype) -> Any:
+    """Python's integers in dtype d. OverflowError where one does not fit."""
+    if dtypes.category(d) == 1 and raw.size:
+        limits = dtypes.iinfo(d)
+        if int(raw.min()) < limits.min or int(raw.max()) > limits.max:
+            raise OverflowError(f"tensor(): a number does not fit into {d}: [{limits.min}, {limits.max}]")
+    return raw.astype(d.dtype)
+
+
 def _from_python(data: Any, dtype: Any) -> Any:
     """A raw NumPy array of nested sequences, numbers or an array; Python floats take the default dtype."""
     if isinstance(data, list | tuple) and any(isinstance(x, Handle) for x in data):
         data = [x.tolist() if isinstance(x, Handle) else x for x in data]
-    is_array = isinstance(data, np.ndarray | np.generic) or (hasattr(data, "__array_interface__"))
     try:
         raw = np.array(data)
     except ValueError as error:
         raise ValueError(f"tensor(): the data is not rectangular: {error}") from None
     if raw.dtype == object or raw.dtype.kind in "USMm":
         raise TypeError(f"tensor(): cannot make a tensor from data of type {type(data).__name__} ({raw.dtype})")
+    if not _holds_arrays(data):
+        if raw.dtype.kind in "iu":
+            return _fitting(raw, dtypes.int64 if dtype is None else dtypes.get(dtype))
+        if dtype is None and raw.dtype.kind in "fc":
+            dtype = dtypes.get_default_dtype() if raw.dtype.kind == "f" else dtypes.default_complex()
     if dtype is not None:
         return raw.astype(dtypes.get(dtype).dtype)
-    if not is_array:
-        if raw.dtype.kind == "f" or (raw.size == 0 and raw.dtype == np.float64):
-            return raw.astype(dtypes.get_default_dtype().dtype)
-        if raw.dtype.kind == "c":
-            return raw.astype(dtypes.default_complex().dtype)
     dtypes.of(raw)
     return raw
 
@@ -113,6 +131,7 @@ def _filled(name: str, value: Any, doc: str) -> Any:
         return full(sizes(size), value, dtype=d, device=device, requires_grad=requires_grad)
 
     def like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+        require_tensor(input, like.__name__)
         return fn(*input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
     fn.__name__ = fn.__qualname__ = name
@@ -130,6 +149,7 @@ def full_like(
     input: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Any:
     """A tensor of one value with the shape, dtype and device of `input`."""
+    require_tensor(input, "full_like")
     return full(
         tuple(input.shape),
         fill_value,
@@ -145,11 +165,13 @@ def arange(
     """start, start + step, ... below end. int64 for ints, else the default dtype."""
     if end is None:
         start, end = 0, start
-    if step == 0 or (end - start) * step < 0:
+    if not math.isfinite(end - start) or step == 0 or (end - start) * step < 0:
         raise RuntimeError(f"arange: step must be nonzero and lead from {start} to {end}, got {step}")
     whole = builtins.all(isinstance(x, int | np.integer) for x in (start, end, step))
     d = dtypes.get(dtype) if dtype is not None else dtypes.int64 if whole else dtypes.get_default_dtype()
-    count = len(range(start, end, step)) if whole else int(np.ceil((end - start) / step))
+    count = len(range(start, end, step)) if whole else math.ceil((end - start) / step)
+    if dtypes.category(d) == 1:  # counted in whole steps then, as in PyTorch
+        start, step, whole = int(start), int(step), True
     raw = (np.arange(count, dtype=np.int64 if whole else np.float64) * step + start).astype(d.dtype)
     return _finish(raw, device, requires_grad)
 

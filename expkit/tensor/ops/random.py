@@ -5,16 +5,17 @@ the offset plus the logical index of the element, so the result depends on nothi
 (seed, offset); a draw of n 32-bit words moves the offset by ceil(n / 4).
 """
 
+import builtins
 from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval, wrap
+from expkit.autograd.handle import Aval, Handle, wrap
 from expkit.autograd.levels import Batched
 from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
-from expkit.errors import AutogradError
+from expkit.errors import AutogradError, ShapeError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import as_dtype
@@ -26,19 +27,24 @@ W0, W1 = 0x9E3779B9, 0xBB67AE85
 WORD = np.dtype(np.uint32)
 
 
+def rounds(c: tuple[Any, Any, Any, Any], seed: int, xp: Any = np) -> tuple[Any, Any, Any, Any]:
+    """Philox 4x32-10 of counters: four arrays of 32-bit words, held as uint64; the key is the seed's two halves."""
+    mask, shift = xp.uint64(0xFFFFFFFF), xp.uint64(32)
+    k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    for _ in range(10):
+        p0, p1 = c[0] * xp.uint64(M0), c[2] * xp.uint64(M1)
+        c = ((p1 >> shift) ^ c[1] ^ xp.uint64(k0), p1 & mask, (p0 >> shift) ^ c[3] ^ xp.uint64(k1), p0 & mask)
+        k0, k1 = (k0 + W0) & 0xFFFFFFFF, (k1 + W1) & 0xFFFFFFFF
+    return c
+
+
 def philox(seed: int, offset: int, words: int, xp: Any = np) -> Any:
     """`words` random 32-bit words: 4 for each counter from `offset` on."""
     blocks = -(-words // 4)
     counter = xp.arange(blocks, dtype=np.uint64) + xp.uint64(offset % 2**64)
-    mask, shift = xp.uint64(0xFFFFFFFF), xp.uint64(32)
-    c0, c1 = counter & mask, counter >> shift
-    c2 = c3 = xp.zeros(blocks, np.uint64)
-    k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
-    for _ in range(10):
-        p0, p1 = c0 * xp.uint64(M0), c2 * xp.uint64(M1)
-        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ xp.uint64(k0), p1 & mask, (p0 >> shift) ^ c3 ^ xp.uint64(k1), p0 & mask
-        k0, k1 = (k0 + W0) & 0xFFFFFFFF, (k1 + W1) & 0xFFFFFFFF
-    return xp.stack([c0, c1, c2, c3], 1).reshape(-1)[:words].astype(np.uint32)
+    rest = xp.zeros(blocks, np.uint64)
+    c = rounds((counter & xp.uint64(0xFFFFFFFF), counter >> xp.uint64(32), rest, rest), seed, xp)
+    return xp.stack(c, 1).reshape(-1)[:words].astype(np.uint32)
 
 
 class Generator:
@@ -174,7 +180,11 @@ def draw(
     different = [level for level in opened if level.randomness == "different"]
     full = (*(level.size for level in different), *shape)
     count = _numel(full)
+    if builtins.any(n < 0 for n in shape):
+        raise ShapeError(f"trying to create a tensor with a negative dimension: {list(shape)}")
     gen = default_generator if generator is None else generator
+    if not isinstance(gen, Generator):
+        raise TypeError(f"generator must be an expkit.Generator, not {type(gen).__name__}")
     words = (count + count % 2) * words_each  # an even number of results: normals come in pairs
     state = wrap(np.asarray(gen.take(words), np.uint64))
     if any(i.kind == "trace" for i in MODE.stack):
@@ -185,6 +195,12 @@ def draw(
     for level in different:
         out = wrap(Batched(level.level, out, level.size))
     return out
+
+
+def require_values(x: Any, fits: Any, message: str) -> None:
+    """RuntimeError where a value of x does not fit. Not looked at on a GPU or under an interpreter."""
+    if x.raw.__class__ is np.ndarray and not fits(x.raw).all():
+        raise RuntimeError(message)
 
 
 def _options(dtype: Any, device: Any) -> tuple[dtypes.dtype, devices.device]:
@@ -292,6 +308,9 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.
 
 def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
     """1 with the probability given by each element of `input`, else 0."""
+    if not input.is_floating_point():
+        raise TypeError(f"bernoulli: the probabilities must be floating-point, not {input.dtype}")
+    require_values(input, lambda p: (p >= 0) & (p <= 1), "bernoulli: each probability must lie in [0, 1]")
     u = rand(*input.shape, generator=generator, device=input.device, dtype=dtypes.float32)
     return (u < input).to(input.dtype)
 
@@ -306,12 +325,16 @@ def normal(
     device: Any = None,
 ) -> Any:
     """Normal with the given mean and standard deviation: tensors (their shape), or numbers with a size."""
-    like = next((x for x in (mean, std) if hasattr(x, "raw")), None)
+    if isinstance(std, Handle):
+        require_values(std, lambda v: v >= 0, "normal: std must not be negative")
+    elif std < 0:
+        raise ValueError(f"normal: std must not be negative, got {std}")
+    like = next((x for x in (mean, std) if isinstance(x, Handle)), None)
     if like is None:
         if size is None:
             raise TypeError("normal: with numbers for mean and std a size is needed")
         return randn(*sizes((size,)), generator=generator, dtype=dtype, device=device) * std + mean
-    shape = (mean + std * 0).shape if hasattr(mean, "raw") else std.shape
+    shape = (mean + std * 0).shape if isinstance(mean, Handle) else std.shape
     return randn(*shape, generator=generator, dtype=like.dtype, device=like.device) * std + mean
 
 
@@ -320,17 +343,25 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
 
     Without replacement the keys log(u) / weight are ranked (Efraimidis and Spirakis, 2006).
     """
+    if input.ndim not in (1, 2) or not input.is_floating_point() or num_samples < 1:
+        raise RuntimeError(
+            f"multinomial: expected floating-point weights of 1 or 2 dimensions and num_samples >= 1, "
+            f"got {input.dtype}{list(input.shape)} and {num_samples}"
+        )
     weights = input if input.ndim == 2 else input.reshape(1, -1)
     rows, n = weights.shape
+    require_values(weights, lambda w: np.isfinite(w) & (w >= 0), "multinomial: a weight is negative or not finite")
+    if num_samples > n and not replacement:
+        raise RuntimeError(
+            f"cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {n})"
+        )
+    least = 1 if replacement else num_samples
+    require_values(weights, lambda w: (w > 0).sum(-1) >= least, f"multinomial: fewer than {least} weights above 0")
     if replacement:
         edges = weights.cumsum(-1)
         u = rand(rows, num_samples, generator=generator, device=input.device, dtype=input.dtype) * edges[:, -1:]
         out = (u.unsqueeze(-1) >= edges.unsqueeze(1)).sum(-1).clamp(max=n - 1)
     else:
-        if num_samples > n:
-            raise RuntimeError(
-                f"cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {n})"
-            )
         u = rand(rows, n, generator=generator, device=input.device, dtype=input.dtype)
         out = ((1 - u).log() / weights).topk(num_samples, -1).indices
     return out if input.ndim == 2 else out.reshape(num_samples)
