@@ -184,7 +184,8 @@ class Trainer(Runtime):
         self.shapes = rehearse(self)
         path = self._checkpoint_path(ckpt_path)
         if path is not None:
-            state.restore(self, _loaded(path), path)
+            with _naming(path):
+                state.restore(self, checkpoint.load(path), path)
             for logger in self.loggers:
                 if hasattr(logger, "rewind"):
                     logger.rewind(self.progress.global_step)
@@ -221,7 +222,8 @@ class Trainer(Runtime):
         task = self.task if model is None else self._as_task(model, loaders[0])
         path = self._checkpoint_path(ckpt_path)
         if path is not None:
-            task.load_checkpoint_weights(checkpoint.load_weights(path))
+            with _naming(path):
+                task.load_checkpoint_weights(checkpoint.load_weights(path))
         self._connect_limits(limit, loaders)
         with self._session(stage, task):
             values = loop.evaluate(self, stage, loaders, self.limits[limit])
@@ -296,9 +298,15 @@ def _from_datamodule(source: Any, train: Any, val: Any) -> tuple[Any, Any]:
     return source.train_dataloader(), source.val_dataloader() if hasattr(source, "val_dataloader") else None
 
 
-def _loaded(path: Path) -> dict[str, Any]:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What goes wrong with a checkpoint within it is a CheckpointError that names it."""
     try:
-        return checkpoint.load(path)
+        yield
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path} does not fit: {error}") from error
     except (KeyError, TypeError) as error:  # whole and undamaged, but not written by this code
         raise CheckpointError(f"{path} has an unknown structure ({error!r}). Use another checkpoint.") from error
 

@@ -184,8 +184,9 @@ MISFITS = {
 @pytest.mark.parametrize(("make", "said"), MISFITS.values(), ids=MISFITS.keys())
 def test_a_checkpoint_that_does_not_fit_says_so(trainer, tmp_path, make, said):
     trainer(default_root_dir=str(tmp_path / "first")).fit(other(), loader())
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=said) as caught:
         trainer(default_root_dir=str(tmp_path / "second")).fit(make(), loader(), ckpt_path=tmp_path / "first")
+    assert str(tmp_path / "first" / "checkpoints") in str(caught.value)
 
 
 def test_another_data_set_says_so(trainer, tmp_path):
