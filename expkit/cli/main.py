@@ -65,9 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `expkit ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, OSError) as error:  # a full disk, a folder that may not be written: nothing to debug here
+        report(error)
+        return 1
 
 
-def report(error: ExpkitError) -> None:
+def report(error: Exception) -> None:
     """Prints an error to stderr; the traceback too when EXPKIT_DEBUG is set."""
     if os.environ.get("EXPKIT_DEBUG") not in (None, "", "0"):
         traceback.print_exception(error)

@@ -36,10 +36,15 @@ def parse_problem(error: OverrideParseException) -> ConfigError:
     problem = next((line for line in error.message.splitlines() if line and not line.startswith("See http")), "")
     problem = re.sub(r"^(Error parsing override.*|LexerNoViableAltException: .*)$", "", problem).strip()
     key, _, value = text.partition("=")
-    hint = f" Quote it: {key}='\"{value}\"'." if any(sign in value for sign in " ()[]{}:=%&#") else ""
+    hint = f" Quote it: {key}='\"{value}\"'." if _needs_quotes(value) else ""
     if any(value.count(left) != value.count(right) for left, right in ("[]", "{}", "()")):
         hint = " A bracket is not closed."
     return ConfigError(f"override {text!r}: the value cannot be read{f': {problem}' if problem else ''}.{hint}")
+
+
+def _needs_quotes(value: str) -> bool:
+    """Hydra reads some signs as its own, and letters of other alphabets only in quotes."""
+    return not value.isascii() or any(sign in value for sign in " ()[]{}:=%&#")
 
 
 def sweep_problem(override: Override) -> ConfigError:

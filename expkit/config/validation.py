@@ -132,6 +132,8 @@ def _check_root(config: dict[str, Any], origin: Callable[[str], str]) -> None:
                 f"  Keys: {', '.join(ROOT_KEYS)}. Values of your own go under vars, e.g. vars.width."
             )
     bind("the config", root, symbolic(config), where=origin)
+    if not config["task_name"].strip():
+        raise ConfigError(f"{origin('task_name')}: task_name is empty: it names the folder of the runs. Write a word.")
 
 
 def _refuse_arguments(group: str, entry: Mapping[str, Any], origin: Callable[[str], str]) -> None:

@@ -15,6 +15,8 @@ from expkit.tensor import Generator
 class DataLoader:
     """Batches of `dataset`; arguments as PyTorch's, and `seed` for the order (default: that of `manual_seed`).
 
+    Batches are made in-process, so num_workers must be 0; pin_memory and worker_init_fn then make no difference.
+
     Each pass is an epoch with a permutation of its own where `shuffle`; `set_epoch` says which one comes next.
     `state_dict` holds the position: after `load_state_dict` the next pass goes on with the first batch not yet given.
     """
@@ -28,7 +30,9 @@ class DataLoader:
         batch_sampler: Iterable[list[int]] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
         drop_last: bool = False,
+        worker_init_fn: Callable[[int], None] | None = None,
         generator: Generator | None = None,
         seed: int | None = None,
     ) -> None:

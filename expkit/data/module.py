@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from expkit.data.loader import DataLoader
+from expkit.data.sampler import BatchSampler
 from expkit.data.transforms import Standardize
 from expkit.errors import ConfigError, DataError
 
@@ -40,6 +41,7 @@ class DataModule:
             raise ConfigError(f"task={task!r} cannot be: it is 'classification' or 'regression'.")
         if len(train) == 0:
             raise DataError("there are no training samples.")
+        BatchSampler(range(len(train)), batch_size, drop_last)  # refuses a wrong batch size now, not at the first batch
         self.train, self.val, self.test = train, val, test
         self.task, self.class_names = task, class_names
         self.batch_size, self.drop_last = batch_size, drop_last

@@ -51,7 +51,8 @@ def lookup(group: str, name: str) -> Factory:
         if name not in table:
             raise RegistryError(
                 f"there is no {group} {name!r}.{did_you_mean(str(name), known)}\n"
-                f"  {group}: {', '.join(known) or 'nothing is registered'}."
+                f"  {group}: {', '.join(known) or 'nothing is registered'}. "
+                "One of your own is known once its module is loaded: plugins=[my_package.my_module]."
             )
     return table[name]
 

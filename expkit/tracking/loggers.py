@@ -293,7 +293,7 @@ class MLFlowLogger(JournalLogger):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait (bounded, default EXPKIT_SYNC_TIMEOUT) until MLflow has everything; False when it has not."""
-        return self._journal is None or wait_for(self.run_dir, timeout)
+        return self._journal is None or self.status is None or wait_for(self.run_dir, timeout)  # None: never begun
 
     def problem(self) -> str | None:
         return None if self._journal is None else sync_hint(self.run_dir)

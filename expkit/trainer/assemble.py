@@ -1,12 +1,14 @@
 """From a composed config to the objects of an experiment: data, then what follows from it, then everything else."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from expkit import tree
 from expkit.config import Composed, named_entries, split_schedule
 from expkit.data import DataModule
-from expkit.errors import ConfigError, ExpkitError, ShapeError
+from expkit.errors import ConfigError, DataError, ExpkitError, ShapeError
 from expkit.optim import Optimizer
 from expkit.registry import build, lookup
 from expkit.tensor import Tensor
@@ -32,12 +34,25 @@ def make(
     origin = composed.origins.within(key)
     try:
         return build(group, entry, *args, where=origin, **how)
-    except (ConfigError, ShapeError) as error:
+    except MemoryError as error:
+        raise ConfigError(f"{origin(_largest(entry))}: {group} {entry.get('name')!r} is too big: {error}") from None
+    except (ConfigError, DataError, ShapeError) as error:
+        if isinstance(error, DataError) and not re.match(rf"({'|'.join(map(re.escape, entry))})=", str(error)):
+            raise  # about a file, which it names
         named = [name for name in entry if name != "name" and name in str(error)]
         where = origin(named[0] if named else "name")
         if str(error).startswith(where):
             raise
         raise type(error)(f"{where}: {error}") from None
+
+
+def _largest(entry: Mapping[str, Any]) -> str:
+    """The key with the largest number in it, which is the likely culprit where memory does not suffice."""
+    sizes = {
+        name: max((leaf for _, leaf in tree.items(value) if isinstance(leaf, int | float)), default=0)
+        for name, value in entry.items()
+    }
+    return max(sizes, key=sizes.__getitem__, default="name")
 
 
 def make_data(composed: Composed, config: Mapping[str, Any]) -> DataModule:
@@ -73,7 +88,7 @@ def make_task(
     composed: Composed, config: Mapping[str, Any], data: DataModule, derived: Mapping[str, Any]
 ) -> SupervisedTask:
     """Model, loss, optimizer and schedule as one task."""
-    model = make(composed, "model", config["model"], given=derived)
+    model = make(composed, "model", config["model"], given={**derived, **_outputs(config.get("loss"), data)})
     loss = _make_loss(composed, config.get("loss"), data.task, derived)
 
     def optimizer(params: Iterable[Tensor]) -> Optimizer:
@@ -90,6 +105,12 @@ def make_task(
             return Schedule(made, **{"interval": made.interval, "monitor": made.monitor, **timing})
 
     return SupervisedTask(model, loss, optimizer, scheduler, task=data.task)
+
+
+def _outputs(loss: Mapping[str, Any] | None, data: DataModule) -> dict[str, int]:
+    """Binary losses take one score for two classes."""
+    binary = loss is not None and loss.get("name") in ("bce", "bce_with_logits") and data.num_classes == 2
+    return {"output_size": 1} if binary else {}
 
 
 def _make_loss(composed: Composed, entry: Mapping[str, Any] | None, task: str, derived: Mapping[str, Any]) -> Any:

@@ -119,6 +119,7 @@ RUN = {
     "unknown monitor": Row(["callbacks.early_stopping.monitor=val/los"], ["val/los", "Did you mean 'val/loss'"]),
     "unknown checkpoint monitor": Row(["callbacks.model_checkpoint.monitor=val/accuracy"], ["val/accuracy", "val/acc"]),
     "shapes that do not fit": Row(["model=cnn", "data=wine"], ["cnn", "13"]),
+    "a binary loss for three classes": Row(["data=wine", "loss=bce_with_logits"], ["loss/bce_with_", "output_size 3"]),
     "loss and task that do not fit": Row(["data=diabetes", "loss=cross_entropy"], ["cross_entropy", "regression"]),
     "no such checkpoint": Row(["ckpt_path=none.ckpt"], ["none.ckpt"]),
     "foreign checkpoint": Row(["ckpt_path=weights.pt"], ["weights.pt"], {"weights.pt": b"\x80\x02}q\x00."}),
@@ -127,7 +128,8 @@ RUN = {
     "unknown metric to rank by": Row(
         ["optimized_metric=val/accuracy"], ["optimized_metric", "val/accuracy", "val/acc"]
     ),
-    "zero batch size": Row(["data.batch_size=0"], ["batch_size", "0"]),
+    "zero batch size": Row(["data.batch_size=0"], ["override 'data.batch_size=0'"]),
+    "no memory for it": Row(["model.hidden=[8, 100000000000]"], ["override 'model.hidden=", "too big", "100000000000"]),
 }
 
 SMALL = [

@@ -72,6 +72,8 @@ def failing(monkeypatch):
     ("error", "code", "shown"),
     [
         (ConfigError("no"), 2, "ConfigError: no\n"),
+        (OSError(28, "No space left", "a.json"), 1, "OSError: [Errno 28] No space left: 'a.json'\n"),
+        (MemoryError("8 TiB"), 1, "MemoryError: 8 TiB\n"),
         (CheckpointError("torn"), 2, "CheckpointError: torn\n"),
         (NonFiniteError("nan"), 1, "NonFiniteError: nan\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),

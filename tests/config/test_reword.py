@@ -16,6 +16,7 @@ OVERRIDES = {
     "model": ["'model' is not an override: write key=value"],
     "=3": ["has no key"],
     "seed=[64": ["override 'seed=[64'", "A bracket is not closed."],
+    "task_name=größe": ["the value cannot be read", "Quote it: task_name='\"größe\"'"],
     "a=b=c": ["override 'a=b=c': the value cannot be read", "Quote it: a='\"b=c\"'"],
     "+model=cnn": ["override '+model=cnn': a model is chosen already (cnn)", "leave out the '+'"],
     "+seed=3": ["override '+seed=3': the key exists already"],

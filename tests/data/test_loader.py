@@ -205,6 +205,11 @@ def test_samplers_of_ones_own():
     assert {str(passed(loader)) for _ in range(8)} != {str(first)}  # new orders as the epochs go on
 
 
+def test_arguments_for_workers_make_no_difference():
+    ours = DataLoader(tensors(), batch_size=4, num_workers=0, pin_memory=True, worker_init_fn=print)
+    assert passed(ours) == passed(DataLoader(tensors(), batch_size=4))
+
+
 WRONG = [
     ({"num_workers": 2}, "num_workers=2"),
     ({"shuffle": True, "sampler": [1]}, "leave out shuffle"),

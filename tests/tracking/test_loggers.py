@@ -54,6 +54,13 @@ def test_a_run_with_each_logger(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", LOGGERS)
+def test_nothing_is_waited_for_before_a_run_begins(tmp_path, name):
+    logger = build("logger", {"name": name}, given={"run_dir": str(tmp_path / "run")})
+    assert not logger.journal.is_open
+    assert logger.wait()
+
+
+@pytest.mark.parametrize("name", LOGGERS)
 def test_ending_a_run_that_never_began_or_has_ended_does_nothing(tmp_path, name):
     logger = build("logger", {"name": name}, given={"run_dir": str(tmp_path / "run")})
     logger.finalize("FAILED")

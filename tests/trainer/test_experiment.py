@@ -138,6 +138,7 @@ VARIANTS = {
     "regression": ["data=diabetes", "model=linear"],
     "a schedule": ["scheduler=cosine"],
     "a schedule of a metric": ["scheduler=plateau"],
+    "one score for two classes": ["data=breast_cancer", "loss=bce_with_logits"],
     "another loss": ["data=breast_cancer", "+model.output_size=1", "loss=bce_with_logits"],
     "no callbacks": ["callbacks=none"],
     "callbacks removed": ["callbacks=null"],

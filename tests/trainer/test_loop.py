@@ -127,6 +127,37 @@ def test_what_is_logged_and_when(trainer):
     assert journal(ours, "val/loss")[-1][2] == ours.callback_metrics["val/loss"]
 
 
+def test_hooks_at_the_end_of_an_epoch_know_its_metrics(trainer):
+    seen = []
+
+    def note(name):
+        return lambda trainer, task: seen.append((trainer.sanity_checking, trainer.callback_metrics.get(name)))
+
+    look = LambdaCallback(on_train_epoch_end=note("train/loss_epoch"), on_validation_epoch_end=note("val/loss"))
+    ours = trainer(max_epochs=2, callbacks=look, num_sanity_val_steps=1)
+    ours.fit(net(), loader(), loader(16))
+    assert [sanity for sanity, _ in seen] == [True, False, False, False, False]
+    values = [value for _, value in seen[1:]]
+    assert values == [journal(ours, name)[i][2] for i in range(2) for name in ("val/loss", "train/loss")]
+
+
+def test_what_a_sanity_check_logs_is_forgotten(trainer):
+    known = []
+    look = LambdaCallback(on_train_start=lambda trainer, task: known.append(dict(trainer.callback_metrics)))
+    trainer(callbacks=look, num_sanity_val_steps=1).fit(net(), loader(), loader(16))
+    assert known == [{}]
+
+
+def test_arguments_for_several_processes_make_no_difference(trainer):
+    class Mine(SupervisedTask):
+        def validation_step(self, batch, batch_idx):
+            self.log("a", 1.0, sync_dist=True, rank_zero_only=True)
+
+    ours = trainer()
+    ours.fit(Mine(net(), nn.CrossEntropyLoss()), loader(), loader(16))
+    assert ours.callback_metrics["a"] == 1.0
+
+
 def test_several_validation_loaders_keep_apart(trainer):
     ours = trainer()
     ours.fit(net(), loader(), [loader(8), loader(16)])

@@ -99,6 +99,27 @@ def test_what_hooks_log_is_not_refused(trainer):
     assert ours.callback_metrics["late"] == 1.0
 
 
+@pytest.mark.parametrize("validate", [True, False])
+def test_the_monitor_of_a_schedule_is_checked_after_an_epoch_where_hooks_log(trainer, validate):
+    class Late(Own):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_mine", 1.0)
+
+        def on_train_epoch_end(self):
+            self.log("late", 1.0, on_epoch=True)
+
+        def configure_optimizers(self):
+            optimizer = SGD(self.parameters(), lr=0.1)
+            return {"optimizer": optimizer, "lr_scheduler": ReduceLROnPlateau(optimizer), "monitor": self.watched}
+
+    task = Late()
+    for task.watched in ("late", *(["val_mine"] if validate else [])):
+        trainer(max_epochs=2, check_val_every_n_epoch=2).fit(task, loader(), loader(16) if validate else None)
+    task.watched = "lat"
+    with pytest.raises(ConfigError, match=r"scheduler\.monitor=lat: .* Did you mean 'late'"):
+        trainer(max_epochs=2).fit(task, loader(), loader(16) if validate else None)
+
+
 def test_it_leaves_no_trace(trainer):
     model = nn.Sequential(net(dropout=0.5), nn.BatchNorm1d(3))
     manual_seed(3)
