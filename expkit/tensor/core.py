@@ -307,6 +307,9 @@ class Tensor(Handle):
 
     # ---- Python ----
 
+    def __pos__(self) -> "Tensor":
+        return self
+
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a 0-d tensor")
