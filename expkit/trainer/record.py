@@ -63,10 +63,10 @@ def log_dataset(logger: JournalLogger, config: Mapping[str, Any], part: Any, con
     digest = hashlib.sha256(repr((len(part), dict(config))).encode())
     schema = {}
     for number, tensor in enumerate(getattr(part, "tensors", ())):
-        data = memoryview(np.ascontiguousarray(tensor.detach().cpu().numpy())).cast("B")
+        data = np.ascontiguousarray(tensor.detach().cpu().numpy()).reshape(-1).view(np.uint8)
         schema["xy"[number] if number < 2 else str(number)] = f"{tensor.dtype} {list(tensor.shape[1:])}"
         for piece in (data[:DIGESTED], data[max(DIGESTED, len(data) - DIGESTED) :]):
-            digest.update(piece)
+            digest.update(piece.tobytes())
     details = {"source": str(config.get("path") or config["name"]), "profile": {"num_samples": len(part)}}
     logger.log_dataset(config["name"], digest.hexdigest()[:16], schema=schema, context=context, **details)
 

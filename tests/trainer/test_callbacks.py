@@ -268,9 +268,9 @@ def test_without_a_terminal_each_epoch_is_one_line(trainer, caplog):
 
 def test_in_a_terminal_there_are_a_bar_and_a_table(trainer, monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(console.console, "file", screen)
+    monkeypatch.setattr(console.console, "_file", screen)  # the property would stay set afterwards
     monkeypatch.setattr(console.console, "_force_terminal", True)
-    monkeypatch.setattr(console.console, "width", 140)
+    monkeypatch.setattr(console.console, "_width", 140)
     ours = trainer(
         callbacks=[RichProgressBar(leave=True), RichModelSummary()], enable_progress_bar=True, enable_model_summary=True
     )
