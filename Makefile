@@ -25,7 +25,7 @@ test: $(STAMP)-test  ## run the whole test suite: make test ARGS="tests/nn -k li
 	@$(BIN)/python -m pytest $(ARGS)
 
 quick: $(STAMP)-test  ## the inner loop: the tests that are not slow, under two minutes
-	@$(BIN)/python -m pytest -q -x -m "not slow and not soak" $(ARGS)
+	@$(BIN)/python -m pytest -q -x -n auto -m "not slow and not soak" $(ARGS)
 
 soak: $(STAMP)-test  ## the long-running tests
 	@$(BIN)/python -m pytest -m soak $(ARGS)

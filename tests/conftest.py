@@ -17,6 +17,8 @@ import pytest
 
 HAVE_TORCH = importlib.util.find_spec("torch") is not None
 LEFT_OUT = pytest.StashKey[int]()
+# Files that start processes and databases in every test: slow as a whole.
+SLOW_FILES = ("tracking/test_shipping.py", "tracking/test_syncing.py", "tracking/test_dashboard.py")
 # Settings of whoever runs the suite that would change what the tests see.
 FOREIGN_ENVIRONMENT = ("EXPKIT_", "MLFLOW_", "HYDRA_")
 
@@ -50,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker("torch")
+        if item.path.as_posix().endswith(SLOW_FILES):
+            item.add_marker("slow")
     soak_wanted = "soak" in config.getoption("markexpr")
     left_out = [item for item in items if not HAVE_TORCH and item.get_closest_marker("torch")]
     too_long = [item for item in items if not soak_wanted and item.get_closest_marker("soak")]
