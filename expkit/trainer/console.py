@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 console = Console(highlight=False)
 log = logging.getLogger("expkit")
@@ -28,6 +28,12 @@ def warn(message: str) -> None:
     """Tells the user that something may be wrong."""
     _ensure_handler()
     log.warning(message)
+
+
+def show(table: RenderableType) -> None:
+    """Prints a table; outside of a terminal its lines are not broken, so that paths and commands can be copied."""
+    target = console if console.is_terminal else Console(file=console.file, width=1000, highlight=False)
+    target.print(table)
 
 
 def _ensure_handler() -> None:

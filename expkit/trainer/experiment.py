@@ -22,7 +22,7 @@ from expkit.tensor import devices
 from expkit.tracking import JournalLogger
 from expkit.trainer import assemble, checkpoint, record
 from expkit.trainer.callbacks import Callback
-from expkit.trainer.console import close_log_file, console, log, log_file, say, warn
+from expkit.trainer.console import close_log_file, log, log_file, say, show, warn
 from expkit.trainer.report import results_table
 from expkit.trainer.signals import Interrupted, signals
 from expkit.trainer.state import seed_everything
@@ -128,7 +128,7 @@ class _Experiment:
             status = "KILLED"
             result.signal = getattr(interrupt, "signum", int(signal.SIGINT))
             result.checkpoint = getattr(interrupt, "saved", None)
-            result.metrics = dict(self.trainer.epoch_metrics) if self.trainer else {}
+            result.metrics = _final(self.trainer.epoch_metrics) if self.trainer else {}
         except Exception as error:
             _note(error)
             raise
@@ -196,9 +196,7 @@ class _Experiment:
 
     def _metrics(self, trainer: Trainer) -> dict[str, float]:
         """What is known after training, val/... as it was at the best checkpoint, which is the one that is tested."""
-        metrics = {
-            name: value for name, value in trainer.epoch_metrics.items() if not name.endswith(("_epoch", "_step"))
-        }
+        metrics = _final(trainer.epoch_metrics)
         callback = trainer.checkpoint_callback
         if callback is not None and callback.best_model_path:
             best = checkpoint.read_manifest(callback.best_model_path).get("metrics") or {}
@@ -236,7 +234,7 @@ class _Experiment:
             facts["checkpoint"] = str(path.relative_to(self.run_dir) if path.is_relative_to(self.run_dir) else path)
         if result.signal is not None:
             facts["go on"] = f"expkit resume {self.run_dir}"
-        console.print(results_table(result.metrics, f"\n{result.status}", facts), soft_wrap=True)
+        show(results_table(result.metrics, f"\n{result.status}", facts))
         if self.logger is not None:
             if self.parent is None:  # a sweep goes on at once and waits for all its runs at the end
                 wait_for(self.logger)
@@ -270,6 +268,11 @@ class _Begin(Callback):
         if not self.logger.journal.is_open:
             primary = record.primary_metric(self.config, trainer.checkpoint_callback)
             record.begin(self.logger, self.config, task, self.data, self.run_dir, primary)
+
+
+def _final(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The values of epochs under their plain names alone."""
+    return {name: value for name, value in metrics.items() if not name.endswith(("_epoch", "_step"))}
 
 
 def _note(error: Exception) -> None:

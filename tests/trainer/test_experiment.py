@@ -230,10 +230,11 @@ def test_a_signal_ends_the_run_as_killed_and_it_can_be_resumed(how):
     assert journal(run_dir)[-1]["end"] == "FINISHED"
 
 
-def test_run_reports_a_signal_instead_of_raising():
-    composed = expkit.config.compose([*SMALL, *interrupting(2, "SIGTERM")])
+def test_run_reports_a_signal_instead_of_raising(capsys):
+    composed = expkit.config.compose([*SMALL, *interrupting(2, "SIGTERM"), f"task_name={'long_' * 20}"])
     result = experiment.run(composed, expkit.config.make_run_dir(composed))
     assert (result.status, result.signal, result.run_dir.name in result.checkpoint) == ("KILLED", 15, True)
+    assert f"expkit resume {result.run_dir}" in capsys.readouterr().out  # on one line, as it is to be copied
 
 
 def test_killed_before_a_checkpoint_starts_anew_with_the_same_result():
