@@ -1,7 +1,7 @@
 """The Tensor, its dtypes and devices, and every function on tensors. `expkit.tensor(...)` makes one."""
 
 import sys
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from expkit.autograd.mode import (
@@ -40,6 +40,7 @@ from expkit.tensor.dtypes import (
     uint32,
     uint64,
 )  # fmt: skip
+from expkit.tensor.guard import refusing
 from expkit.tensor.ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from expkit.tensor.ops.create import (
     arange,
@@ -230,5 +231,11 @@ class _CallableModule(ModuleType):
 
 sys.modules[__name__].__class__ = _CallableModule
 
-_INTERNAL = {"sys", "Any", "ModuleType", "methods", "tensor"}  # `tensor`: the package itself stands for it
+_QUICK = {"add", "sub", "mul", "div", "matmul", "linear", "relu"}  # the hottest functions check their arguments themselves
+for _name, _fn in list(globals().items()):
+    if isinstance(_fn, FunctionType) and not _name.startswith("_") and _name not in _QUICK:
+        globals()[_name] = refusing(_fn)
+
+_INTERNAL = {"sys", "Any", "FunctionType", "ModuleType", "methods", "refusing"}
+_INTERNAL.add("tensor")  # the package itself stands for it
 __all__ = [name for name in dir() if not name.startswith("_") and name not in _INTERNAL]

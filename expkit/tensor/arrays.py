@@ -96,7 +96,7 @@ def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Excepti
     """A result after all (0-d CPU tensors mix with GPU tensors), or an error that says what does not fit."""
     if isinstance(error, ExpkitError):
         raise error
-    raws = [a.raw if isinstance(a, Handle) else a for a in args]
+    raws: list[Any] = [a.raw if isinstance(a, Handle) else a for a in args]
     arrays: list[Any] = [r for r in raws if r.__class__ in ARRAY_LIBRARIES]
     places = {device_of(r) for r in arrays}
     if len(places) > 1:

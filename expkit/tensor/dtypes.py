@@ -82,11 +82,13 @@ def get(spec: Any) -> dtype:
     """The expkit dtype for a dtype, a NumPy dtype, a name, or a Python type. TypeError where there is none."""
     if isinstance(spec, dtype):
         return spec
-    if spec in _PYTHON:
+    if isinstance(spec, type) and spec in _PYTHON:
         return _PYTHON[spec] or (default_complex() if spec is complex else _default[0])
     if isinstance(spec, str) and spec.removeprefix("expkit.").removeprefix("torch.") in BY_NAME:
         return BY_NAME[spec.removeprefix("expkit.").removeprefix("torch.")]
     try:
+        if spec is None or isinstance(spec, str):
+            raise KeyError
         return BY_NUMPY[np.dtype(spec)]
     except (KeyError, TypeError):
         raise TypeError(f"{spec!r} is no dtype of expkit; there are {', '.join(d.name for d in ALL)}") from None

@@ -11,6 +11,7 @@ from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import elementwise as ew
 from expkit.tensor.ops import index, join, matmul, movement, order, random, reduce, softmax, subscript
+from expkit.tensor.ops import pointwise as pw
 from expkit.tensor.ops.convert import as_dtype, cast_p
 
 METHODS = {
@@ -116,7 +117,7 @@ def _cast(d: dtypes.dtype) -> Any:
 
 def _rsub(self: Any, other: Any) -> Any:
     if other.__class__ is float and (self.raw.dtype is ew.F32 or self.raw.dtype is ew.F64):
-        return apply2(ew.sub_p, other, self)
+        return apply2(pw.sub_p, other, self)
     return ew.sub(other, self) if isinstance(other, _NUMBERS) else _foreign(ew.sub, self, other, swap=True)
 
 
@@ -147,7 +148,7 @@ def attach() -> None:
         "lerp_",
     ):
         setattr(Tensor, name, getattr(ip, name))
-    for name, prim, slow in (("add", ew.add_p, ew.add), ("sub", ew.sub_p, ew.sub), ("mul", ew.mul_p, ew.mul)):
+    for name, prim, slow in (("add", pw.add_p, ew.add), ("sub", pw.sub_p, ew.sub), ("mul", pw.mul_p, ew.mul)):
         setattr(Tensor, f"__{name}__", _fast(prim, slow))
     for name, fn in COMPARE.items():
         setattr(Tensor, name, _plain(fn))
@@ -167,10 +168,10 @@ def attach() -> None:
 
 # Between raw values of an interpreter the same operators mean the primitives.
 VALUE_OPERATORS = {
-    "add": ew.add_p, "sub": ew.sub_p, "mul": ew.mul_p, "truediv": ew.div_p, "pow": ew.pow_p,
-    "floordiv": ew.floor_divide_p,
+    "add": pw.add_p, "sub": pw.sub_p, "mul": pw.mul_p, "truediv": pw.div_p, "pow": pw.pow_p,
+    "floordiv": pw.floor_divide_p,
 }  # fmt: skip
-VALUE_COMPARE = {"__lt__": ew.lt_p, "__le__": ew.le_p, "__gt__": ew.gt_p, "__ge__": ew.ge_p}
+VALUE_COMPARE = {"__lt__": pw.lt_p, "__le__": pw.le_p, "__gt__": pw.gt_p, "__ge__": pw.ge_p}
 
 
 def attach_values() -> None:
@@ -180,7 +181,7 @@ def attach_values() -> None:
         setattr(Value, f"__r{name}__", lambda self, other, prim=prim: _bind(prim, other, self))
     for name, prim in VALUE_COMPARE.items():
         setattr(Value, name, lambda self, other, prim=prim: prim.bind(self, other))
-    setattr(Value, "__neg__", lambda self: ew.neg_p.bind(self))  # noqa: B010, PLW0108
+    setattr(Value, "__neg__", lambda self: pw.neg_p.bind(self))  # noqa: B010, PLW0108
 
 
 def _bind(prim: Any, a: Any, b: Any) -> Any:

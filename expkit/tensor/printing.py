@@ -15,7 +15,7 @@ from expkit.autograd.node import Leaf
 from expkit.tensor import devices, dtypes
 
 _DEFAULTS: dict[str, Any] = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80, "sci_mode": None}
-_PROFILES = {
+_PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "short": {"precision": 2, "edgeitems": 2},
     "full": {"threshold": math.inf},

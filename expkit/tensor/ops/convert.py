@@ -59,17 +59,31 @@ def constant(value: Any, d: dtypes.dtype, like: Any) -> Any:
     return wrap(np.asarray(value, d.dtype) if xp is np else xp.full((), value, d.dtype))  # on a GPU: no transfer
 
 
+def number(x: Any) -> Any:
+    """A Python number: x itself, or a NumPy number's value. TypeError for anything else."""
+    if isinstance(x, bool | int | float | complex):
+        return x
+    if isinstance(x, np.generic) and x.dtype.kind in "biufc":
+        return x.item()
+    raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
+
+
 def promote(*operands: Any) -> list[Any]:
     """All operands as tensors of their common dtype. At least one must be a Tensor."""
     like = next((x for x in operands if isinstance(x, Handle)), None)
     if like is None:
         raise TypeError(f"expected a Tensor, got {', '.join(type(x).__name__ for x in operands)}")
+    operands = tuple(x if isinstance(x, Handle) else number(x) for x in operands)
     d = dtypes.result_type(*operands)
     return [as_dtype(x, d) if isinstance(x, Handle) else constant(x, d, like) for x in operands]
 
 
 def promote2(x: Any, y: Any, floats: bool = False) -> tuple[Any, Any]:
     """Two operands in their common dtype (floats: a floating-point one); a Python number may stay one."""
+    x = x if isinstance(x, Handle) else number(x)
+    y = y if isinstance(y, Handle) else number(y)
+    if not isinstance(x, Handle) and not isinstance(y, Handle):
+        raise TypeError(f"expected a Tensor, got {type(x).__name__} and {type(y).__name__}")
     d = dtypes.result_type(x, y)
     if floats and not (d.is_floating_point or d.is_complex):
         d = dtypes.get_default_dtype()

@@ -12,8 +12,9 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import floating, promote
-from expkit.tensor.ops.elementwise import exp_p, mul, sigmoid_p, square, sub, tanh_p
+from expkit.tensor.ops.elementwise import mul, square, sub
 from expkit.tensor.ops.kinds import keep, materialize, reduced, shifted, sum_p, unary
+from expkit.tensor.ops.pointwise import exp_p, sigmoid_p, tanh_p
 from expkit.tensor.ops.special import erf, erfc, in_blocks, widened
 
 # ---- activations -----------------------------------------------------------------------------------------------------

@@ -218,6 +218,7 @@ def _added(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """x Wᵀ + b.   input: (..., in), weight: (out, in) or (in,), bias: (out,) -> (..., out)"""
+    operands = _same("linear", input, weight) if bias is None else _same("linear", input, weight, bias)
     if input.ndim == 0 or weight.ndim not in (1, 2) or input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             f"linear: the input's last dimension is {input.shape[-1] if input.ndim else 'missing'} "
@@ -226,11 +227,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     if weight.ndim == 1:
         out = matmul(input, weight)
         return out if bias is None else add(out, bias)
-    if bias is None:
-        return apply(linear_p, *_same("linear", input, weight))
-    if tuple(bias.shape) != (weight.shape[0],):
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise ShapeError(f"linear: the bias has shape {tuple(bias.shape)}, expected ({weight.shape[0]},)")
-    return apply(linear_p, *_same("linear", input, weight, bias))
+    return apply(linear_p, *operands)
 
 
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:

@@ -11,9 +11,10 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops import norm_arrays
 from expkit.tensor.ops.convert import as_dtype
-from expkit.tensor.ops.elementwise import add, mul, rsqrt, rsqrt_p, sub
+from expkit.tensor.ops.elementwise import add, mul, rsqrt, sub
 from expkit.tensor.ops.kinds import keep, materialize, reduced, reshape_p, shifted, spread, sum_p
 from expkit.tensor.ops.movement import reshape
+from expkit.tensor.ops.pointwise import rsqrt_p
 from expkit.tensor.ops.windows import all_raw
 
 Axes = tuple[int, ...]

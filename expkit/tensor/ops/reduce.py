@@ -14,25 +14,12 @@ from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import special
 from expkit.tensor.ops.convert import as_dtype, cast_p, floating
-from expkit.tensor.ops.elementwise import (
-    add,
-    choose,
-    div,
-    eq_p,
-    exp,
-    isnan_p,
-    log,
-    logical_or_p,
-    maximum,
-    minimum,
-    sqrt,
-    square,
-    sub,
-)  # fmt: skip
+from expkit.tensor.ops.elementwise import add, choose, div, exp, log, maximum, minimum, sqrt, square, sub
 from expkit.tensor.ops.index import gather_p
 from expkit.tensor.ops.join import pad_p
 from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p
 from expkit.tensor.ops.movement import dim_of, dims_of, flatten, flip_p, slice_p, squeeze
+from expkit.tensor.ops.pointwise import eq_p, isnan_p, logical_or_p
 
 INT = np.dtype(np.int64)
 

@@ -8,9 +8,10 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.tensor import dtypes
 from expkit.tensor.ops.convert import as_dtype, floating
-from expkit.tensor.ops.elementwise import exp, exp_p, sub
+from expkit.tensor.ops.elementwise import exp, sub
 from expkit.tensor.ops.kinds import keep, sum_p
 from expkit.tensor.ops.movement import dim_of
+from expkit.tensor.ops.pointwise import exp_p
 from expkit.tensor.ops.special import widened
 
 
