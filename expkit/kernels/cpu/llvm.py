@@ -1,0 +1,148 @@
+"""LLVM: from the text of a module to addresses of machine code for the CPU at hand, with a cache on disk.
+
+The cache holds object code under a key of everything that decides it: the text, LLVM's version, the CPU and its
+features. An entry is one file, written under a temporary name and renamed; it carries a digest, so that a damaged or
+foreign one is rebuilt. Several processes may use one cache.
+"""
+
+import hashlib
+import os
+import tempfile
+import threading
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from expkit import flags
+
+LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
+_lock = threading.Lock()
+_loaded: dict[str, "Code"] = {}
+
+
+class Code:
+    """Compiled functions that stay in memory as long as the program runs."""
+
+    def __init__(self, engine: llvm.ExecutionEngine) -> None:
+        self._engine = engine
+
+    def address(self, name: str) -> int:
+        """The address of a function of the module."""
+        found = self._engine.get_function_address(name)
+        if not found:
+            raise KeyError(f"the compiled module has no function {name!r}")
+        return found
+
+
+@cache
+def machine() -> llvm.TargetMachine:
+    """The CPU at hand, with all its features."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    features = llvm.get_host_cpu_features().flatten()
+    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True, reloc="pic")
+
+
+@cache
+def has(feature: str) -> bool:
+    """Whether the CPU has a feature by LLVM's name, e.g. "avx512f", "avx2", "fma"."""
+    return bool(llvm.get_host_cpu_features().get(feature))
+
+
+def compile_ir(text: str) -> Code:
+    """The module `text` (LLVM IR), optimised and loaded; the same text is compiled once."""
+    key = _key(text)
+    found = _loaded.get(key)
+    if found is not None:
+        return found
+    with _lock:
+        if key not in _loaded:
+            if flags.DEBUG >= 4:
+                print(text)
+            image = _read(key)
+            if image is None:
+                image = _build(text)
+                _write(key, image)
+            _loaded[key] = _load(image)
+        return _loaded[key]
+
+
+def _build(text: str) -> bytes:
+    module = llvm.parse_assembly(text)
+    module.triple = machine().triple
+    module.data_layout = str(machine().target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+    builder = llvm.create_pass_builder(machine(), options)
+    builder.getModulePassManager().run(module, builder)
+    return machine().emit_object(module)
+
+
+def _load(image: bytes) -> Code:
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(image))
+    engine.finalize_object()
+    return Code(engine)
+
+
+def _key(text: str) -> str:
+    version = ".".join(map(str, llvm.llvm_version_info))
+    parts = (text, version, llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+# ---- the cache on disk -----------------------------------------------------------------------------------------------
+
+
+def folder() -> Path | None:
+    """Where compiled code is kept; None where it is not (EXPKIT_KERNEL_CACHE=off, or no place can be written)."""
+    named = str(flags.read("KERNEL_CACHE"))
+    if named == "off":
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(named) if named else Path(base) / "expkit" / "kernels"
+
+
+def _read(key: str) -> bytes | None:
+    """The object code of a sound entry."""
+    place = folder()
+    if place is None:
+        return None
+    path = place / f"{key}.o"
+    try:
+        data = path.read_bytes()
+        os.utime(path)
+    except OSError:
+        return None
+    digest, image = data[:32], data[32:]
+    return image if hashlib.sha256(image).digest() == digest else None
+
+
+def _write(key: str, image: bytes) -> None:
+    place = folder()
+    if place is None:
+        return
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.sha256(image).digest() + image)
+        os.replace(temporary, place / f"{key}.o")
+        _trim(place)
+    except OSError:
+        return  # a cache that cannot be written is none; the code is in memory
+
+
+def _trim(place: Path) -> None:
+    """Deletes the entries used least recently, down to the limit."""
+    entries = sorted(((e.stat().st_mtime, e.stat().st_size, e) for e in place.glob("*.o")), key=lambda entry: entry[0])
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in entries:
+        if total <= LIMIT:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
