@@ -175,10 +175,12 @@ class Pool:
         self.state = self._memory[aligned:]
         self.address = self.state.ctypes.data
         call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-        self._parallel = call(self.code.address("parallel_for"))
+        self.parallel = self.code.address("parallel_for")
+        self._parallel = call(self.parallel)
         self._serial = call(self.code.address("serial_for"))
         self._worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.code.address("worker"))
         self._busy = threading.Lock()
+        self.release = self._busy.release
         for n in range(threads - 1):
             threading.Thread(target=self._worker, args=(self.address, SPIN), name=f"expkit-{n}", daemon=True).start()
 
@@ -191,6 +193,10 @@ class Pool:
                 self._busy.release()
         else:
             self._serial(self.address, task, argument, count)
+
+    def take(self) -> bool:
+        """Whether the caller may now call `parallel_for` itself; it must `release` the pool afterwards."""
+        return self.threads > 1 and self._busy.acquire(blocking=False)
 
     def stop(self) -> None:
         """Lets the workers end."""
