@@ -17,7 +17,7 @@ import numpy as np
 from expkit.kernels.cpu import llvm
 from expkit.kernels.cpu.ir import SIZES
 from expkit.kernels.cpu.pool import pool
-from expkit.kernels.cpu.rows import DENSE, SCALAR, STRIDED, Layout, Rows
+from expkit.kernels.cpu.rows import DENSE, HEAD, SCALAR, STRIDED, Columns, Layout, Rows
 
 OBJECT = object.__basicsize__  # the data pointer's place in an array
 TILE = 1 << 14  # elements of one task
@@ -113,6 +113,10 @@ def write_rows(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
     return Rows(program, layout, moves).text()
 
 
+def write_columns(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
+    return Columns(program, layout, moves).text()
+
+
 class Plan:
     """One kernel with its table."""
 
@@ -126,8 +130,8 @@ class Plan:
         moves = tuple(movement(s[2], kind) for s, kind in zip(space.strides, kinds, strict=True))
         self._call = compiled(write, program, layout, moves)
         words = [0] * layout.operands
-        full = {"middle": 1, **head}
-        words += [full[name] for name in ("tasks", "rows", "block", "n", "tile", "chunks", "middle")]
+        full = {"middle": 1, "part": 1, "parts": 1, **head}
+        words += [full[name] for name in HEAD]
         words += [*space.outer, *space.reduced]
         for k, (outer, reduced, inner) in enumerate(space.strides):
             step = inner * full["tile"] if chunk is None else chunk[k]
@@ -149,10 +153,13 @@ class Plan:
         self._call(self._at, None, None, *map(id, arrays))
 
 
-def tiles(rows: int, n: int, *, whole: bool) -> dict[str, int]:
-    """How rows of n elements are cut into tasks: whole rows, or chunks of long ones; by the extents alone."""
-    tile = n if whole or n <= TILE else TILE
-    block = max(1, TILE // max(1, tile))
+def tiles(rows: int, n: int, *, whole: bool, tile: int = TILE, work: int = 1) -> dict[str, int]:
+    """How rows of n elements are cut into tasks: whole rows, or chunks of long ones; by the extents alone.
+
+    `work`: how often each element of a row is gone through (the places that are reduced).
+    """
+    tile = n if whole else min(n, tile)
+    block = max(1, TILE // max(1, tile * work))
     chunks = max(1, -(-n // tile))
     return {
         "tasks": -(-rows // block) * chunks, "rows": rows, "block": block, "n": n, "tile": tile, "chunks": chunks,

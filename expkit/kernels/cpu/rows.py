@@ -8,6 +8,7 @@ value that a later phase needs again waits in the output's memory.
 
 The table, in 64-bit words: a pointer for each operand (inputs, then outputs), the HEAD, the sizes of the outer axes and
 of the reduced ones but the innermost, then for each operand the strides in bytes: per chunk, innermost, outer, reduced.
+Where the reduced axes are cut in parts, the last outer axis counts them, `part` of `middle` places in each.
 Kernels know ranks and whether a stride is 0, one element or another; no extent.
 """
 
@@ -19,7 +20,8 @@ from expkit.kernels.cpu.elementwise import HEAVY, emit
 from expkit.kernels.cpu.ir import SIZES, TYPES, Block, Value
 from expkit.kernels.cpu.program import REDUCTIONS, Facts, Program, facts
 
-HEAD = ("tasks", "rows", "block", "n", "tile", "chunks", "middle")
+HEAD = ("tasks", "rows", "block", "n", "tile", "chunks", "middle", "part", "parts")
+UNROLL = 4  # reduced places that one look at the accumulator takes in, where columns are reduced
 SCALAR, DENSE, STRIDED = 0, 1, 2  # how an operand moves along the innermost axis
 
 
@@ -68,12 +70,7 @@ class Rows:
 
     def text(self) -> str:
         """The module: the row function and the task."""
-        self.stash = self._stash()
-        for phase in range(self.last + 1):
-            self._phase(phase)
-        for slot, value in enumerate(self.program.outputs):
-            if self.facts.row[value]:
-                self._store(slot, self._row_value(value), self._pointer(self._slot(slot), None))
+        self._body()
         count = self.layout.operands
         pointers = "".join(f", ptr noalias %p{k}, i64 %s{k}" for k in range(count))
         middles = "".join(f", ptr %m{k}" for k in range(count)) if self.layout.reduced else ""
@@ -81,6 +78,15 @@ class Rows:
         head = f"define internal void @row(i64 %n, i64 %middle, ptr %sizes{pointers}{middles}) noinline {{"
         declarations = "\n".join(sorted(self.block.calls.values()))
         return f"{declarations}\n{head}\n{body}\n  ret void\n}}\n{self._task()}"
+
+    def _body(self) -> None:
+        """The row function's instructions."""
+        self.stash = self._stash()
+        for phase in range(self.last + 1):
+            self._phase(phase)
+        for slot, value in enumerate(self.program.outputs):
+            if self.facts.row[value]:
+                self._store(slot, self._row_value(value), self._pointer(self._slot(slot), None))
 
     def _slot(self, output: int) -> int:
         return len(self.program.inputs) + output
@@ -244,7 +250,7 @@ class Rows:
         lay, b = self.layout, Block("t")
         word = _reader(b)
         pointers = [b.put("i8", f"load ptr, ptr {_at(b, k)}").name for k in range(lay.operands)]
-        rows, size, n, tile, chunks, middle = (word(lay.head(name)) for name in HEAD[1:])
+        rows, size, n, tile, chunks, middle, part, parts = (word(lay.head(name)) for name in HEAD[1:])
         high, chunk = b.put("i8", f"udiv i64 %i, {chunks}").name, b.put("i8", f"urem i64 %i, {chunks}").name
         first = b.put("i8", f"mul i64 {high}, {size}").name
         end = b.put("i8", f"add i64 {first}, {size}").name
@@ -252,8 +258,8 @@ class Rows:
         end = b.put("i8", f"select i1 {short}, i64 {end}, i64 {rows}").name
         start = b.put("i8", f"mul i64 {chunk}, {tile}").name
         left = b.put("i8", f"sub i64 {n}, {start}").name
-        part = b.put("b1", f"icmp slt i64 {left}, {tile}").name
-        length = b.put("i8", f"select i1 {part}, i64 {left}, i64 {tile}").name
+        ends = b.put("b1", f"icmp slt i64 {left}, {tile}").name
+        length = b.put("i8", f"select i1 {ends}, i64 {left}, i64 {tile}").name
         strides = [word(lay.strides(k) + 1) for k in range(lay.operands)]
         for k in range(lay.operands):
             shift = b.put("i8", f"mul i64 {chunk}, {word(lay.strides(k))}").name
@@ -263,7 +269,11 @@ class Rows:
             b, "%r", lay.outer, lay.operands, lambda axis: f"getelementptr i64, ptr %table, i64 {lay.sizes + axis}",
             lambda k, axis: f"getelementptr i64, ptr %table, i64 {lay.strides(k) + 2 + axis}",
         )  # fmt: skip
-        args = f"i64 {length}, i64 {middle}, ptr {_at(b, lay.sizes + lay.outer)}"
+        done = b.put("i8", f"mul i64 {b.put('i8', f'urem i64 %r, {parts}').name}, {part}").name
+        rest = b.put("i8", f"sub i64 {middle}, {done}").name
+        little = b.put("b1", f"icmp slt i64 {rest}, {part}").name
+        places = b.put("i8", f"select i1 {little}, i64 {rest}, i64 {part}").name
+        args = f"i64 {length}, i64 {places}, ptr {_at(b, lay.sizes + lay.outer)}"
         for k in range(lay.operands):
             at = b.put("i8", f"getelementptr i8, ptr {pointers[k]}, i64 {offsets[k]}").name
             args += f", ptr {at}, i64 {strides[k]}"
@@ -275,6 +285,54 @@ class Rows:
             f"  %r.next = add i64 %r, 1\n  %r.c = icmp slt i64 %r.next, {end}\n"
             "  br i1 %r.c, label %rows, label %out\nout:\n  ret void\n}\n"
         )
+
+
+class Columns(Rows):
+    """One reduction over axes that are not innermost: a tile of the output is the accumulator, in the nearest cache."""
+
+    def _body(self) -> None:
+        (output,) = self.program.outputs
+        step, kind, slot = self._step(output), self._kind(output), self._slot(0)
+
+        def fill(i: str) -> None:
+            self._store(0, identity(self.block, step.name, kind), self._pointer(slot, i))
+
+        def add(i: str, places: list[dict[int, str]]) -> None:
+            pointer = self._pointer(slot, i)
+            total = self.block.put(kind, f"load {TYPES[kind]}, ptr {pointer}, align 1")
+            for offsets in places:
+                total = combine(step.name, total, self._full(step.refs[0], i, offsets, {}))
+            self._store(0, total, pointer)
+
+        self._along("fill", fill)
+        before = "fill.done"
+        for name, count in (("many", UNROLL), ("one", 1)):
+            start = "0" if name == "many" else "%many.m"
+            before = self._over(name, before, start, count, add)
+
+    def _over(self, name: str, before: str, start: str, count: int, add) -> str:  # type: ignore[no-untyped-def]
+        """`count` reduced places at once, as long as there are as many; the label where control goes on."""
+        b = self.block
+        b.write(f"  br label %{name}\n{name}:")
+        b.write(f"  %{name}.m = phi i64 [ {start}, %{before} ], [ %{name}.m.next, %{name}.add.done ]")
+        b.write(f"  %{name}.m.next = add nuw nsw i64 %{name}.m, {count}")
+        b.write(f"  %{name}.go = icmp sle i64 %{name}.m.next, %middle")
+        b.write(f"  br i1 %{name}.go, label %{name}.body, label %{name}.out\n{name}.body:")
+        indices = [b.put("i8", f"add i64 %{name}.m, {k}").name for k in range(count)]
+        places = [self._middle_offsets(m) for m in indices]
+        self._along(f"{name}.add", lambda i: add(i, places))
+        b.write(f"  br label %{name}\n{name}.out:")
+        return f"{name}.out"
+
+    def _along(self, name: str, body) -> None:  # type: ignore[no-untyped-def]
+        """A loop along the columns."""
+        b = self.block
+        b.write(f"  br label %{name}.start\n{name}.start:\n  br label %{name}.loop\n{name}.loop:")
+        b.write(f"  %{name}.i = phi i64 [ 0, %{name}.start ], [ %{name}.next, %{name}.loop ]")
+        body(f"%{name}.i")
+        b.write(f"  %{name}.next = add nuw nsw i64 %{name}.i, 1")
+        b.write(f"  %{name}.c = icmp slt i64 %{name}.next, %n")
+        b.write(f"  br i1 %{name}.c, label %{name}.loop, label %{name}.done\n{name}.done:")
 
 
 def identity(block: Block, name: str, kind: str) -> Value:
