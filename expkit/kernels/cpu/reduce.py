@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.elementwise import DTYPES, Gap
+from expkit.kernels.cpu.elementwise import DTYPES
 from expkit.kernels.cpu.ir import SIZES
 from expkit.kernels.cpu.plan import PARALLEL, TILE, Plan, Space, broadcast, collapse, tiles, write_columns, write_rows
 from expkit.kernels.cpu.program import Program, Ref, Step, facts
@@ -32,8 +32,6 @@ class Reduction:
         self.program = program
         layout = Layout(len(program.inputs) + 1, 0, 0)
         self.kind = Rows(program, layout, ())._kind(program.outputs[0])
-        if self.kind == "b1":
-            raise Gap("reductions of bools")
         self.dtype = DTYPES[self.kind]
         self.name = program.steps[-1].name
         self._plans: dict[Any, list[tuple[Plan, Shape]]] = {}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from expkit.kernels.cpu.elementwise import HEAVY, emit
+from expkit.kernels.cpu.elementwise import HEAVY, Gap, emit
 from expkit.kernels.cpu.ir import SIZES, TYPES, Block, Value
 from expkit.kernels.cpu.program import REDUCTIONS, Facts, Program, facts
 
@@ -143,6 +143,8 @@ class Rows:
         if value not in self.kinds:
             step, scratch = self._step(value), Block()
             args = [Value(scratch, self._kind(a.index), "%x") if hasattr(a, "index") else a for a in step.args]
+            if step.name in REDUCTIONS and args[0].kind == "b1":
+                raise Gap("a reduction of bools")
             self.kinds[value] = args[0].kind if step.name in REDUCTIONS else emit(step.name, args, dict(step.kw)).kind
         return self.kinds[value]
 
@@ -347,8 +349,6 @@ def identity(block: Block, name: str, kind: str) -> Value:
 
 def combine(name: str, old: Value, x: Value) -> Value:
     if name == "sum":
-        if x.kind == "b1":
-            raise TypeError("sum of bools")
         return old.binary("fadd reassoc contract" if x.is_float else "add", x)
     return emit("maximum" if name == "amax" else "minimum", [old, x], {})
 
