@@ -166,7 +166,7 @@ class _Reader:
 
     def kernel(self) -> Callable[..., list[Any]]:
         outputs = self.graph.outputs
-        indices = tuple(self.refs[id(v)].index for v in outputs)
+        indices = tuple(self.refs[id(v)].number for v in outputs)
         if any(i < len(self.vars) for i in indices) or not indices:
             raise Gap("an output that is an input")
         program = Program(tuple(kind_of(v.dtype) for v in self.vars), tuple(self.steps), indices)

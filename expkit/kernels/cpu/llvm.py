@@ -7,13 +7,12 @@ foreign one is rebuilt. Several processes may use one cache.
 
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 from functools import cache
 from pathlib import Path
-
-import llvmlite
-import llvmlite.binding as llvm
+from typing import Any
 
 from expkit import flags
 
@@ -25,7 +24,7 @@ _loaded: dict[str, "Code"] = {}
 class Code:
     """Compiled functions that stay in memory as long as the program runs."""
 
-    def __init__(self, engine: llvm.ExecutionEngine) -> None:
+    def __init__(self, engine: Any) -> None:
         self._engine = engine
 
     def address(self, name: str) -> int:
@@ -37,19 +36,29 @@ class Code:
 
 
 @cache
-def machine() -> llvm.TargetMachine:
+def binding() -> Any:
+    """llvmlite's binding, loaded with the first kernel. ImportError where llvmlite is not installed."""
+    import llvmlite.binding  # noqa: PLC0415
+
+    return llvmlite.binding
+
+
+@cache
+def machine() -> Any:
     """The CPU at hand, with all its features."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    features = llvm.get_host_cpu_features().flatten()
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True, reloc="pic")
+    binding().initialize_native_target()
+    binding().initialize_native_asmprinter()
+    target = binding().Target.from_default_triple()
+    features = binding().get_host_cpu_features().flatten()
+    return target.create_target_machine(
+        cpu=binding().get_host_cpu_name(), features=features, opt=3, jit=True, reloc="pic"
+    )  # fmt: skip
 
 
 @cache
 def has(feature: str) -> bool:
     """Whether the CPU has a feature by LLVM's name, e.g. "avx512f", "avx2", "fma"."""
-    return bool(llvm.get_host_cpu_features().get(feature))
+    return bool(binding().get_host_cpu_features().get(feature))
 
 
 def compile_ir(text: str) -> Code:
@@ -60,7 +69,7 @@ def compile_ir(text: str) -> Code:
         return found
     with _lock:
         if key not in _loaded:
-            if flags.DEBUG >= 4:
+            if int(str(flags.read("DEBUG"))) >= 4:
                 print(text)
             image = _read(key)
             if image is None:
@@ -71,27 +80,28 @@ def compile_ir(text: str) -> Code:
 
 
 def _build(text: str) -> bytes:
-    module = llvm.parse_assembly(text)
+    module = binding().parse_assembly(text)
     module.triple = machine().triple
     module.data_layout = str(machine().target_data)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options = binding().create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
-    builder = llvm.create_pass_builder(machine(), options)
+    builder = binding().create_pass_builder(machine(), options)
     builder.getModulePassManager().run(module, builder)
     return machine().emit_object(module)
 
 
 def _load(image: bytes) -> Code:
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
-    engine.add_object_file(llvm.ObjectFileRef.from_data(image))
+    engine = binding().create_mcjit_compiler(binding().parse_assembly(""), machine())
+    engine.add_object_file(binding().ObjectFileRef.from_data(image))
     engine.finalize_object()
     return Code(engine)
 
 
 def _key(text: str) -> str:
-    version = ".".join(map(str, llvm.llvm_version_info))
-    parts = (text, version, llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    version = ".".join(map(str, binding().llvm_version_info))
+    cpu = (binding().get_host_cpu_name(), binding().get_host_cpu_features().flatten())
+    parts = (text, version, sys.modules["llvmlite"].__version__, *cpu)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

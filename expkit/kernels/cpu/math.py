@@ -200,16 +200,16 @@ def _log_base(x: Value, per_two: tuple[float, float], per_e: tuple[float, float]
 
 
 def log2(x: Value) -> Value:
-    per_e = (1.4428710938, -1.7605285393e-4) if x.kind == "f4" else (1.44269504072144627571e00, 1.67517131648865118353e-10)
-    return _log_base(x, (1.0, 0.0), per_e)
+    if x.kind == "f4":
+        return _log_base(x, (1.0, 0.0), (1.4428710938, -1.7605285393e-4))
+    return _log_base(x, (1.0, 0.0), (1.44269504072144627571e00, 1.67517131648865118353e-10))
 
 
 def log10(x: Value) -> Value:
     if x.kind == "f4":
         return _log_base(x, (3.0102920532e-01, 7.9034151668e-07), (4.3432617188e-01, -3.1689971365e-05))
-    return _log_base(
-        x, (3.01029995663611771306e-01, 3.69423907715893078616e-13), (4.34294481878168880939e-01, 2.50829467116452752298e-11)
-    )  # fmt: skip
+    per_two = (3.01029995663611771306e-01, 3.69423907715893078616e-13)
+    return _log_base(x, per_two, (4.34294481878168880939e-01, 2.50829467116452752298e-11))
 
 
 def tanh(x: Value) -> Value:

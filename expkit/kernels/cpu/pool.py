@@ -1,12 +1,12 @@
 """One pool of threads for all kernels: Python daemon threads that wait inside generated code, without the GIL.
 
-`parallel_for(task, argument, count)` lets the caller and the workers run task(argument, i) for every i below count. The
-parts are claimed one by one, so that a core that is busy elsewhere delays one part and not its share of all; what a part
-computes depends on i alone, so results do not depend on the number of threads.
+`parallel_for(task, argument, count)` lets the caller and the workers run task(argument, i) for every i below count.
+The parts are claimed one by one, so that a core that is busy elsewhere delays one part and not its share of all; what
+a part computes depends on i alone, so results do not depend on the number of threads.
 
-The pool is one array of 64-bit words. A job is published in `TICKET` as (generation, next part): a part is claimed by a
-compare-and-swap of the whole word, which fails where the job has changed. Workers spin for a while, then sleep in futex;
-the caller wakes them only where some sleep. After a fork the child starts threads of its own.
+The pool is one array of 64-bit words. Its first word is the job, as (generation, next part): a part is claimed by a
+compare-and-swap of the whole word, which fails where the job has changed. Workers spin for a while, then sleep in
+futex; the caller wakes them only where some sleep. After a fork the child starts threads of its own.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from expkit.kernels.cpu import llvm
 SPIN = 20_000  # looks at the ticket before a worker sleeps: some tens of microseconds
 _CALLS = {"x86_64": (202, 24), "aarch64": (98, 124)}  # system calls: futex, sched_yield
 _FUTEX, _YIELD = _CALLS.get(platform.machine(), (0, 0)) if sys.platform == "linux" else (0, 0)
-_WORDS = 128  # the words used lie on cache lines of their own: ticket 0, done 16, task.. 32, wake 48, sleepers 64, stop 80
+_WORDS = 128  # used, on cache lines of their own: ticket 0, done 16, task.. 32, wake 48, sleepers 64, stop 80
 
 _IR = """
 declare i64 @syscall(i64, ...)
@@ -205,6 +205,7 @@ class Pool:
 
 
 _pool: list[Pool] = []
+_wanted: list[int] = []  # what set_num_threads was told
 _start = threading.Lock()
 
 
@@ -213,7 +214,7 @@ def pool() -> Pool:
     if not _pool:
         with _start:
             if not _pool:
-                _pool.append(Pool(default_threads()))
+                _pool.append(Pool(_wanted[0] if _wanted else default_threads()))
     return _pool[0]
 
 
@@ -232,13 +233,13 @@ def set_num_threads(n: int) -> None:
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise RuntimeError(f"set_num_threads expects a positive integer, got {n!r}")
     with _start:
+        _wanted[:] = [n if _FUTEX else 1]
         _drop()
-        _pool.append(Pool(n if _FUTEX else 1))
 
 
 def get_num_threads() -> int:
     """How many threads kernels use, the caller's included."""
-    return pool().threads
+    return _wanted[0] if _wanted else default_threads()
 
 
 def _drop(*, forked: bool = False) -> None:

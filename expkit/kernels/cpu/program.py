@@ -16,7 +16,7 @@ REDUCTIONS = {"sum": 0.0, "amax": float("-inf"), "amin": float("inf")}  # and wh
 class Ref(NamedTuple):
     """An operand: the value of that number."""
 
-    index: int
+    number: int
 
 
 class Step(NamedTuple):
@@ -26,7 +26,7 @@ class Step(NamedTuple):
 
     @property
     def refs(self) -> list[int]:
-        return [a.index for a in self.args if isinstance(a, Ref)]
+        return [a.number for a in self.args if isinstance(a, Ref)]
 
 
 class Program(NamedTuple):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from expkit.kernels.cpu.elementwise import HEAVY, Gap, emit
 from expkit.kernels.cpu.ir import SIZES, TYPES, Block, Value
-from expkit.kernels.cpu.program import REDUCTIONS, Facts, Program, facts
+from expkit.kernels.cpu.program import REDUCTIONS, Facts, Program, Ref, Step, facts
 
 HEAD = ("tasks", "rows", "block", "n", "tile", "chunks", "middle", "part", "parts")
 UNROLL = 4  # reduced places that one look at the accumulator takes in, where columns are reduced
@@ -98,7 +98,16 @@ class Rows:
             return None
         first = len(program.inputs)
         costly = [i for i in range(first, len(f.row)) if program.steps[i - first].name in HEAVY and not f.row[i]]
-        return costly[0] if len(costly) == 1 and f.depth[costly[0]] < self.last else None
+        if len(costly) != 1 or f.depth[costly[0]] >= self.last:
+            return None
+        (value,) = costly
+        reductions = [first + k for k, s in enumerate(program.steps) if s.name in REDUCTIONS]
+        reduced = any(self._rests_on(r, value) for r in reductions if f.depth[r] == f.depth[value] + 1)
+        return value if reduced else None
+
+    def _rests_on(self, value: int, below: int) -> bool:
+        step = self.program.step(value)
+        return value == below or (step is not None and any(self._rests_on(i, below) for i in step.refs))
 
     def _label(self, name: str) -> str:
         self.labels += 1
@@ -132,7 +141,7 @@ class Rows:
             self.rows[value] = self.block.put(kind, f"load {TYPES[kind]}, ptr {cell}")
             self.kinds[value] = kind
 
-    def _step(self, value: int):  # type: ignore[no-untyped-def]
+    def _step(self, value: int) -> Step:
         step = self.program.step(value)
         if step is None:
             raise LookupError(value)
@@ -142,13 +151,13 @@ class Rows:
         """The kind of a value: found by writing its code into a block that is thrown away."""
         if value not in self.kinds:
             step, scratch = self._step(value), Block()
-            args = [Value(scratch, self._kind(a.index), "%x") if hasattr(a, "index") else a for a in step.args]
+            args = [Value(scratch, self._kind(a.number), "%x") if isinstance(a, Ref) else a for a in step.args]
             if step.name in REDUCTIONS and args[0].kind == "b1":
                 raise Gap("a reduction of bools")
             self.kinds[value] = args[0].kind if step.name in REDUCTIONS else emit(step.name, args, dict(step.kw)).kind
         return self.kinds[value]
 
-    def _loops(self, cells, writing, phase: int) -> None:  # type: ignore[no-untyped-def]
+    def _loops(self, cells, writing, phase: int) -> None:
         block = self.block
         before, loop, done = self._label("before"), self._label("loop"), self._label("done")
         offsets: dict[int, str] | None = None
@@ -177,7 +186,7 @@ class Rows:
             lambda k, axis: f"getelementptr i64, ptr %m{k}, i64 {axis}",
         )  # fmt: skip
 
-    def _element(self, i: str, offsets, cells, writing, phase: int) -> None:  # type: ignore[no-untyped-def]
+    def _element(self, i: str, offsets, cells, writing, phase: int) -> None:
         cache: dict[int, Value] = {}
         if self.stash is not None and phase > self.facts.depth[self.stash]:
             kind = self._kind(self.stash)
@@ -194,7 +203,7 @@ class Rows:
         if self.stash is not None and self.stash in cache and phase == self.facts.depth[self.stash]:
             self._store(0, cache[self.stash], self._pointer(self._slot(0), i, offsets))
 
-    def _full(self, value: int, i: str, offsets, cache: dict[int, Value]) -> Value:  # type: ignore[no-untyped-def]
+    def _full(self, value: int, i: str, offsets, cache: dict[int, Value]) -> Value:
         if self.facts.row[value]:
             return self._row_value(value)
         if value not in cache:
@@ -202,7 +211,7 @@ class Rows:
             if step is None:
                 cache[value] = self._load(value, i, offsets)
             else:
-                args = [self._full(a.index, i, offsets, cache) if hasattr(a, "index") else a for a in step.args]
+                args = [self._full(a.number, i, offsets, cache) if isinstance(a, Ref) else a for a in step.args]
                 cache[value] = emit(step.name, args, dict(step.kw))
                 self.kinds[value] = cache[value].kind
         return cache[value]
@@ -214,7 +223,7 @@ class Rows:
     def _row_value(self, value: int) -> Value:
         if value not in self.rows:
             step = self._step(value)
-            args = [self._row_value(a.index) if hasattr(a, "index") else a for a in step.args]
+            args = [self._row_value(a.number) if isinstance(a, Ref) else a for a in step.args]
             self.rows[value] = emit(step.name, args, dict(step.kw))
             self.kinds[value] = self.rows[value].kind
         return self.rows[value]
@@ -312,7 +321,7 @@ class Columns(Rows):
             start = "0" if name == "many" else "%many.m"
             before = self._over(name, before, start, count, add)
 
-    def _over(self, name: str, before: str, start: str, count: int, add) -> str:  # type: ignore[no-untyped-def]
+    def _over(self, name: str, before: str, start: str, count: int, add) -> str:
         """`count` reduced places at once, as long as there are as many; the label where control goes on."""
         b = self.block
         b.write(f"  br label %{name}\n{name}:")
@@ -326,7 +335,7 @@ class Columns(Rows):
         b.write(f"  br label %{name}\n{name}.out:")
         return f"{name}.out"
 
-    def _along(self, name: str, body) -> None:  # type: ignore[no-untyped-def]
+    def _along(self, name: str, body) -> None:
         """A loop along the columns."""
         b = self.block
         b.write(f"  br label %{name}.start\n{name}.start:\n  br label %{name}.loop\n{name}.loop:")
@@ -357,11 +366,11 @@ def _at(b: Block, word: int) -> str:
     return b.put("i8", f"getelementptr i64, ptr %table, i64 {word}").name
 
 
-def _reader(b: Block):  # type: ignore[no-untyped-def]
+def _reader(b: Block):
     return lambda word: b.put("i8", f"load i64, ptr {_at(b, word)}").name
 
 
-def _offsets(b: Block, index: str, axes: int, operands: int, size_at, stride_at) -> dict[int, str]:  # type: ignore[no-untyped-def]
+def _offsets(b: Block, index: str, axes: int, operands: int, size_at, stride_at) -> dict[int, str]:
     """Each operand's offset in bytes at the place `index` of the axes (the last one runs fastest)."""
     totals = dict.fromkeys(range(operands), "0")
     for axis in reversed(range(axes)):

@@ -10,7 +10,7 @@ from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
-from expkit.tensor import dtypes
+from expkit.tensor import dtypes, generated
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import as_dtype, floating, promote
 from expkit.tensor.ops.elementwise import exp_p, mul, sigmoid_p, square, sub, tanh_p
@@ -27,8 +27,8 @@ def _smooth(
     name: str, value: Callable[[Any], Any], slope: Callable[[Any], Any], curve: Callable[[Any], Any]
 ) -> Primitive:
     """An activation by its value and slope on arrays, and its second derivative in primitives."""
-    slope_p = unary(f"{name}_slope", in_blocks(widened(slope)), lambda g, _out, x: g * curve(x))
-    return unary(name, in_blocks(widened(value)), lambda g, _out, x: g * slope_p(x))
+    slope_p = unary(f"{name}_slope", generated.elementwise(f"{name}_slope", in_blocks(widened(slope))), lambda g, _out, x: g * curve(x))
+    return unary(name, generated.elementwise(name, in_blocks(widened(value))), lambda g, _out, x: g * slope_p(x))
 
 
 _DENSITY = 1 / math.sqrt(2 * math.pi)  # of the normal distribution at 0
