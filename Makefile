@@ -31,7 +31,7 @@ soak: $(STAMP)-test  ## the long-running tests
 	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 lint: $(STAMP)-lint  ## check the style (ruff)
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --output-format concise .
 
 types: $(STAMP)-lint  ## check the types (mypy)
 	@$(BIN)/mypy

@@ -1,8 +1,84 @@
-"""Function transforms by torch.func's names."""
+"""Function transforms by torch.func's names, and `functional_call`, which makes a module a function of its tensors."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from expkit.autograd.functional import func_grad as grad
 from expkit.autograd.functional import grad_and_value, hessian, jacfwd, jacrev, jvp, vjp
 from expkit.autograd.trace import trace
 from expkit.autograd.vmap import vmap
+from expkit.errors import did_you_mean
 
-__all__ = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "trace", "vjp", "vmap"]
+
+def functional_call(
+    module: Any,
+    parameter_and_buffer_dicts: Mapping[str, Any] | tuple[Mapping[str, Any], ...],
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    tie_weights: bool = True,
+    strict: bool = False,
+) -> Any:
+    """module(*args, **kwargs) with the given tensors in place of its own, as torch.func.functional_call.
+
+    Names are those of named_parameters() and named_buffers(). Tensors that the module shares are replaced together
+    (tie_weights). KeyError for an unknown name; with strict=True also for one that is left out.
+    """
+    given_as = parameter_and_buffer_dicts
+    dicts = (given_as,) if isinstance(given_as, Mapping) else given_as
+    given = {name: tensor for part in dicts for name, tensor in part.items()}
+    args = args if isinstance(args, tuple) else (args,)
+    with _replaced(module, given, tie_weights, strict):
+        return module(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _replaced(module: Any, given: Mapping[str, Any], tie_weights: bool, strict: bool) -> Iterator[None]:
+    """The module's tensors exchanged for those given, and put back at the end."""
+    slots = dict(_slots(module))
+    _check_names(module, slots, given, strict)
+    wanted = {name: given[name] for name in slots if name in given}
+    if tie_weights:
+        shared = {id(_held(slots[name], name)): tensor for name, tensor in wanted.items()}
+        wanted = {
+            name: wanted.get(name, shared[id(_held(slot, name))])
+            for name, slot in slots.items()
+            if name in wanted or id(_held(slot, name)) in shared
+        }
+    before = {name: _held(slots[name], name) for name in wanted}
+    try:
+        for name, tensor in wanted.items():
+            slots[name][name.rpartition(".")[2]] = tensor
+        yield
+    finally:
+        for name, tensor in before.items():
+            slots[name][name.rpartition(".")[2]] = tensor
+
+
+def _slots(module: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(dotted name, the dictionary that holds the tensor) of every parameter and buffer, shared ones each time."""
+    for prefix, part in module.named_modules(remove_duplicate=False):
+        for held in (part._parameters, part._buffers):
+            for name, tensor in held.items():
+                if tensor is not None:
+                    yield (f"{prefix}.{name}" if prefix else name), held
+
+
+def _held(slot: dict[str, Any], name: str) -> Any:
+    return slot[name.rpartition(".")[2]]
+
+
+def _check_names(module: Any, slots: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
+    for name in given:
+        if name not in slots:
+            kind = type(module).__name__
+            raise KeyError(f"functional_call: {kind} has no parameter or buffer {name!r}.{did_you_mean(name, slots)}")
+    missing = [name for name in slots if name not in given]
+    if strict and missing:
+        raise KeyError(f"functional_call: strict=True, and nothing is given for {', '.join(missing)}")
+
+
+__all__ = [
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "trace", "vjp", "vmap",
+]  # fmt: skip

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from expkit.autograd.handle import ARRAYS, Handle, wrap
+from expkit.autograd.handle import ARRAYS, Aval, Handle, wrap
 from expkit.autograd.node import Leaf, Node, Pick
 from expkit.autograd.views import root_of
 from expkit.errors import AutogradError, InplaceError
@@ -107,7 +107,9 @@ def _pull(node: Node, g: Any, work: _Run) -> None:
     like = g if prim.nout == 1 else g[0]
     args = [like if s is None else get(s) if isinstance(s, Handle) else s for s in saved]
     out = node.out
-    if out is not None and get is not raw_of:
+    if out is not None and node.dirty and any(node.dirty >> i & 1 for i in prim.saves):
+        out = _again(node, args)
+    elif out is not None and get is not raw_of:
         out = _reopen(node, get)
     if prim.joint is not None:
         results = prim.joint(g, out, *args, **kw)
@@ -133,12 +135,17 @@ def _reopen(node: Node, get: Get) -> Any:
     """The saved output(s) as Tensors on the tape again."""
     if node.prim.nout == 1:
         return get(wrap(node.out, node))
-    return tuple(get(wrap(r, Pick(node, i))) for i, r in enumerate(node.out))
+    return tuple(None if r is None else get(wrap(r, Pick(node, i))) for i, r in enumerate(node.out))
+
+
+def _again(node: Node, args: list[Any]) -> Any:
+    """The result(s) of a node that were overwritten: computed again where all arguments are at hand."""
+    if any(s is None or isinstance(s, Aval) for s in node.saved or ()):
+        raise _overwritten(node, "its result")
+    return node.prim(*args, **node.kw)
 
 
 def _check_versions(node: Node) -> None:
-    if node.dirty and node.out is not None:
-        raise _overwritten(node, "its result")
     for i, x in enumerate(node.saved or ()):
         if isinstance(x, Handle) and root_of(x).written > node.t:
             raise _overwritten(node, f"its argument {i + 1}, of shape {tuple(x.raw.shape)},")

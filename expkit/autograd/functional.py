@@ -148,7 +148,7 @@ def _dual(x: Any, level: Level) -> tuple[Any, Any]:
     raw = fresh(x).raw
     if raw.__class__ is Dual and raw.level == level.level:
         t = raw.tangent
-        return raw.primal, wrap(ARRAYS.zeros(aval_of(raw.primal.raw))) if t is None else t
+        return raw.value, wrap(ARRAYS.zeros(aval_of(raw.value.raw))) if t is None else t
     return x, wrap(ARRAYS.zeros(aval_of(raw)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
-from expkit.autograd.mode import MODE, tick
+from expkit.autograd.mode import MODE, open_trace, tick
 from expkit.autograd.node import Leaf, Node, Pick, record
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.views import origin_of, rebind, refresh, root_of
@@ -24,12 +24,16 @@ def write(x: Handle, value: Handle, overwrite: Primitive, *, fresh: bool = False
     Raises AutogradError for a leaf that requires a gradient, and for a view made under no_grad, while recording.
     """
     refresh(x)
+    refresh(value)
     root, origin = root_of(x), origin_of(x)
     recording = MODE.grad and (value.node is not None or x.node is not None)
-    if recording:
-        _refuse(x, value, origin)
+    if MODE.grad:
+        _refuse(x, origin, recording, root)
     _mark(x.node)
     _mark(root.node)
+    trace = open_trace() if MODE.special else None
+    if trace is not None and trace.is_outside(x) and not isinstance(value.raw, Value):
+        value = wrap(trace.const(value.raw), value.node)  # the write belongs to the graph, not to the tracing
     interpreted = isinstance(x.raw, Value) or isinstance(value.raw, Value)
     before = _chain_before(x) if recording or interpreted else []
     if interpreted:
@@ -51,14 +55,14 @@ def touch(x: Handle) -> None:
     root.written = tick()
 
 
-def _refuse(x: Handle, value: Handle, origin: Handle) -> None:
-    if origin.node.__class__ is Leaf or x.node.__class__ is Leaf:
+def _refuse(x: Handle, origin: Handle, recording: bool, root: Handle) -> None:
+    if recording and (origin.node.__class__ is Leaf or x.node.__class__ is Leaf):
         which = "a leaf" if x is origin or x.node.__class__ is Leaf else "a view of a leaf"
         raise AutogradError(
             f"{which} tensor that requires grad is being used in an in-place operation. "
             "Do it under expkit.no_grad(), or on x.detach() / x.clone()."
         )
-    if origin.chain is not None and origin.chain.tracked is None and (value.node is not None or x.node is not None):
+    if origin.chain is not None and origin.chain.tracked is None and (recording or root.node is not None):
         raise AutogradError(
             "a view that was made under no_grad is modified in place while gradients are recorded, which its base "
             "would not notice. Make the view where gradients are recorded, or clone() it."
@@ -67,9 +71,9 @@ def _refuse(x: Handle, value: Handle, origin: Handle) -> None:
 
 def _mark(node: Any) -> None:
     if node.__class__ is Node:
-        node.dirty = True
+        node.dirty = 1
     elif node.__class__ is Pick:
-        node.node.dirty = True
+        node.node.dirty |= 1 << node.index
 
 
 def _chain_before(x: Handle) -> list[Handle]:

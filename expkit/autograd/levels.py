@@ -20,8 +20,8 @@ class Level:
         self.kind, self.size, self.randomness = kind, size, randomness
 
 
-class Lift(Value):
-    """A Tensor seen from one gradient level above."""
+class Wrapped(Value):
+    """A Tensor of the levels below, seen from a level above."""
 
     __slots__ = ("level", "value")
 
@@ -39,6 +39,12 @@ class Lift(Value):
     @property
     def device(self) -> Any:
         return getattr(self.value.raw, "device", None)
+
+
+class Lift(Wrapped):
+    """A Tensor seen from one gradient level above."""
+
+    __slots__ = ()
 
     def process(self, prim: Any, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         level = self.level
@@ -60,25 +66,14 @@ def lower(raw: Any) -> Any:
     return wrap(raw) if isinstance(raw, Value) or raw.__class__ in ARRAYS.raw_types else raw
 
 
-class Dual(Value):
-    """A primal with its tangent (None: zero)."""
+class Dual(Wrapped):
+    """A primal value with its tangent (None: zero)."""
 
-    __slots__ = ("level", "primal", "tangent")
+    __slots__ = ("tangent",)
 
-    def __init__(self, level: int, primal: Handle, tangent: Handle | None) -> None:
-        self.level, self.primal, self.tangent = level, primal, tangent
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.primal.raw.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.primal.raw.dtype
-
-    @property
-    def device(self) -> Any:
-        return getattr(self.primal.raw, "device", None)
+    def __init__(self, level: int, value: Handle, tangent: Handle | None) -> None:
+        super().__init__(level, value)
+        self.tangent = tangent
 
     def process(self, prim: Any, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         level = self.level
@@ -86,7 +81,7 @@ class Dual(Value):
         tangents: list[Any] = []
         for r in raws:
             mine = r.__class__ is Dual and r.level == level
-            primals.append(r.primal if mine else lower(r))
+            primals.append(r.value if mine else lower(r))
             tangents.append(r.tangent if mine else None)
         out = apply(prim, *primals, **kw)
         t: Any = None
@@ -97,7 +92,7 @@ class Dual(Value):
         return tuple(Dual(level, o, ti) for o, ti in zip(out, t or (None,) * prim.nout, strict=True))
 
     def stopped(self) -> Any:
-        return Dual(self.level, stop(self.primal), None)
+        return Dual(self.level, stop(self.value), None)
 
 
 def push(prim: Any, tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
@@ -107,25 +102,18 @@ def push(prim: Any, tangents: list[Any], out: Any, primals: list[Any], kw: dict[
     return prim.jvp(tangents, out, primals, kw)
 
 
-class Batched(Value):
+class Batched(Wrapped):
     """A Tensor whose axis 0 is the batch of one vmap; its own shape is that of one element."""
 
-    __slots__ = ("level", "size", "value")
+    __slots__ = ("size",)
 
     def __init__(self, level: int, value: Handle, size: int) -> None:
-        self.level, self.value, self.size = level, value, size
+        super().__init__(level, value)
+        self.size = size
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.value.raw.shape[1:]
-
-    @property
-    def dtype(self) -> Any:
-        return self.value.raw.dtype
-
-    @property
-    def device(self) -> Any:
-        return getattr(self.value.raw, "device", None)
 
     def process(self, prim: Any, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         level = self.level

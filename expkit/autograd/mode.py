@@ -1,9 +1,10 @@
 """What the current thread is doing: recording, interpreting, drawing random numbers under vmap."""
 
+import inspect
 import itertools
 import threading
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,10 +27,36 @@ class _Context:
     """A context manager that is a decorator as well, as PyTorch's grad modes are."""
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isgeneratorfunction(fn):
+            return self._around_generator(fn)
+
         @wraps(fn)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with self._again():
                 return fn(*args, **kwargs)
+
+        return wrapped
+
+    def _around_generator(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """The mode holds while the generator runs, not between its values."""
+
+        @wraps(fn)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            running = fn(*args, **kwargs)
+            step: Callable[[], Any] = partial(next, running)
+            while True:
+                try:
+                    with self._again():
+                        value = step()
+                except StopIteration as stop:
+                    return stop.value
+                try:
+                    step = partial(running.send, (yield value))
+                except GeneratorExit:
+                    running.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001  (thrown in by the caller: the generator's to handle)
+                    step = partial(running.throw, error)
 
         return wrapped
 
@@ -112,6 +139,11 @@ def is_grad_enabled() -> bool:
 def is_inference_mode_enabled() -> bool:
     """Whether this thread is inside inference_mode."""
     return MODE.inference
+
+
+def open_trace() -> Any:
+    """The innermost trace that is open in this thread, or None."""
+    return next((i for i in reversed(MODE.stack) if i.kind == "trace"), None)
 
 
 class interpreting:

@@ -37,7 +37,7 @@ class Node:
     out: Any  # raw result(s), where a rule needs them
     avals: Any  # a tuple of the Avals of the outputs, where there are several
     t: int
-    dirty: bool  # `out` was overwritten in place
+    dirty: int  # which outputs were overwritten in place, as bits
     hooks: dict[int, Callable[..., Any]] | None
 
     def __repr__(self) -> str:
@@ -65,10 +65,12 @@ def record(prim: Primitive, args: Sequence[Any], kw: dict[str, Any], edges: tupl
     """A node for `raws = prim(*args, **kw)`."""
     keep_out, keep = prim.mask(tuple(edge is not None for edge in edges))
     node = Node()
-    node.prim, node.kw, node.edges, node.hooks, node.dirty = prim, kw, edges, None, False
+    node.prim, node.kw, node.edges, node.hooks, node.dirty = prim, kw, edges, None, 0
     many = prim.nout != 1
     node.avals = tuple(aval(r) for r in raws) if many else None
-    node.out = (raws if many else raws[0]) if keep_out else None
+    node.out = None
+    if keep_out:
+        node.out = tuple(r if i in prim.saves else None for i, r in enumerate(raws)) if many else raws[0]
     node.saved = tuple(
         (x if k else aval(x.raw)) if isinstance(x, Handle) else x for x, k in zip(args, keep, strict=True)
     )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from expkit.autograd.handle import Handle, Value
-from expkit.autograd.mode import MODE
+from expkit.autograd.mode import MODE, open_trace
 
 PRIMITIVES: dict[str, "Primitive"] = {}
 
@@ -46,7 +46,9 @@ def _needs(rule: Rule) -> tuple[bool, Callable[[int], bool]]:
 class Primitive:
     """One operation and all its rules. Calling it takes Tensors (recorded) or raw values (not recorded)."""
 
-    __slots__ = ("_masks", "aliases", "batch", "dynamic", "impl", "joint", "jvp", "name", "nout", "put", "shape", "vjp")
+    __slots__ = (
+        "_masks", "aliases", "batch", "dynamic", "impl", "joint", "jvp", "name", "nout", "put", "saves", "shape", "vjp",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Primitive:
         nout: int = 1,
         aliases: bool = False,
         dynamic: bool = False,
+        saves: Sequence[int] | None = None,
     ) -> None:
         if name in PRIMITIVES:
             raise ValueError(f"primitive {name!r} is defined twice")
@@ -69,6 +72,7 @@ class Primitive:
         self.jvp, self.batch, self.nout = jvp, batch, nout
         self.aliases = aliases  # the result may look into the first argument's memory (a view)
         self.dynamic = dynamic  # the result's shape depends on values
+        self.saves = range(nout) if saves is None else tuple(saves)  # which outputs the rules need, if any
         self.put: Any = None  # for views: put(base, value, **kw) = base with the viewed part replaced
         self._masks: dict[tuple[bool, ...], tuple[bool, tuple[bool, ...]]] = {}
         PRIMITIVES[name] = self
@@ -114,6 +118,9 @@ class Primitive:
         """
         level = max((r.level for r in raws if isinstance(r, Value)), default=None)
         if level is None:
+            trace = open_trace()
+            if trace is not None and any(trace.is_outside(a) for a in args):
+                return trace.record(self, tuple(raws), kw)
             return self.impl(*raws, **kw)
         top = next(r for r in raws if isinstance(r, Value) and r.level == level)
         seen = tuple(

@@ -20,7 +20,7 @@ def apply1(prim: Primitive, x: Any, **kw: Any) -> Any:
         refresh(x)
     raw = x.raw
     try:
-        r = prim.bind(raw, **kw) if mode.special else prim.impl(raw, **kw)
+        r = prim.interpret((x,), (raw,), kw) if mode.special else prim.impl(raw, **kw)
     except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, (x,), kw, error)
     if r.__class__ not in ARRAYS.raw_types:
@@ -32,7 +32,7 @@ def apply1(prim: Primitive, x: Any, **kw: Any) -> Any:
     if edge is not None and mode.grad and prim.vjp is not None:
         keep_out, (keep,) = prim.mask((True,))
         out.node = node = Node()
-        node.prim, node.kw, node.edges, node.hooks, node.dirty, node.avals = prim, kw, (edge,), None, False, None
+        node.prim, node.kw, node.edges, node.hooks, node.dirty, node.avals = prim, kw, (edge,), None, 0, None
         node.out = r if keep_out else None
         node.saved = (x if keep else None if raw.shape == r.shape and raw.dtype == r.dtype else aval(raw),)
         node.t = tick()
@@ -79,7 +79,7 @@ def apply2(prim: Primitive, x: Any, y: Any) -> Any:
         node.kw = NO_KW
         node.edges = (ex, ey)
         node.hooks = node.avals = None
-        node.dirty = False
+        node.dirty = 0
         node.out = r if keep_out else None
         shape = r.shape
         node.saved = (

@@ -57,6 +57,10 @@ class Trace:
         self.equations.append(Equation(prim, args, kw, outs))
         return outs if prim.nout != 1 else outs[0]
 
+    def is_outside(self, x: Any) -> bool:
+        """Whether x is a tensor from before the trace: its value may be another one when the graph runs."""
+        return isinstance(x, Handle) and not isinstance(x.raw, Value) and getattr(x, "born", 0) < self.level
+
     def remember(self, handle: Handle) -> None:
         """Called before a tensor from outside is bound to a Var."""
         self.touched.setdefault(id(handle), (handle, handle.raw))

@@ -9,6 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from expkit.cli.arguments import Parser
 from expkit.cli.ls import folder_of, group_of
 from expkit.cli.output import table
+from expkit.config.filled import DERIVED, POSITIONAL
 from expkit.config.listing import Option, groups, options
 from expkit.config.paths import conf_folders, label
 from expkit.errors import ConfigError, did_you_mean
@@ -62,8 +63,15 @@ def _entry(group: str | None, name: str, option: Option | None) -> Entry | None:
     """The registered thing behind a YAML file (its `name`), or of that very name."""
     if group is None:
         return None
-    built = _content(option.path).get("name") if option is not None else name
-    return describe(group, built) if isinstance(built, str) and built in names(group) else None
+    built = name if option is None else _name_in(_content(option.path))
+    return describe(group, built) if built in names(group) else None
+
+
+def _name_in(content: dict[str, Any]) -> str:
+    """The registered name in a file: its `name`, or that of its only entry (callbacks and loggers are named dicts)."""
+    entries = [content, *(value for value in content.values() if isinstance(value, dict))]
+    found = [entry["name"] for entry in entries if isinstance(entry.get("name"), str)]
+    return found[0] if len(found) == 1 else ""
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -88,16 +96,23 @@ def _print_entry(entry: Entry) -> None:
             print(f"    {line}".rstrip())
         print()
     if entry.arguments:
-        table(("argument", "type", "default"), _rows(entry.arguments))
+        table(("argument", "type", "default"), _rows(entry.arguments, POSITIONAL.get(entry.group, 0)))
     else:
         print("It takes no arguments.")
 
 
-def _rows(arguments: list[Argument]) -> list[tuple[str, str, str]]:
-    return [(a.name, a.type, "filled in or required" if a.required else _default(a.default)) for a in arguments]
+def _rows(arguments: list[Argument], passed: int = 0) -> list[tuple[str, str, str]]:
+    """A line per argument; the first `passed` are expkit's business."""
+    return [(a.name, a.type, "filled in by expkit" if i < passed else _default_of(a)) for i, a in enumerate(arguments)]
 
 
-def _default(value: Any) -> str:
+def _default_of(argument: Argument) -> str:
+    if not argument.required:
+        return _yaml(argument.default)
+    return "from the data" if argument.name in DERIVED else "required"
+
+
+def _yaml(value: Any) -> str:
     """A default as one would write it in YAML."""
     if value is None or isinstance(value, bool | int | float | str | list | tuple | dict):
         plain = list(value) if isinstance(value, tuple) else value

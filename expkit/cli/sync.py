@@ -1,8 +1,10 @@
 """`expkit sync [RUNS]`: sends MLflow what it has missed of the runs at or below the given paths."""
 
 import importlib
+from pathlib import Path
 
 from expkit.cli.arguments import Parser
+from expkit.errors import ConfigError
 
 USAGE = """\
 Usage: expkit sync [RUN ...]
@@ -22,6 +24,9 @@ def run(argv: list[str]) -> int:
     parser = Parser("sync")
     parser.add_argument("runs", nargs="*")
     arguments = parser.parse_intermixed_args(argv)
+    for path in arguments.runs:
+        if not Path(path).is_dir():
+            raise ConfigError(f"sync {path}: there is no such folder; name a run directory or a folder of runs.")
     reports = importlib.import_module("expkit.tracking").sync(arguments.runs or None)
     for report in reports:
         print(report)

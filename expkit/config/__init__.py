@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expkit.config.composition import Composed, compose, load, parse_overrides
-    from expkit.config.derived import DERIVED, derived_values, is_derived
+    from expkit.config.derived import derived_values, is_derived
+    from expkit.config.filled import DERIVED
     from expkit.config.listing import Option, groups, options
     from expkit.config.origins import Origins
     from expkit.config.paths import ConfFolder, builtin_conf, conf_folders
@@ -25,7 +26,7 @@ _MODULES = {
     "compose": "composition",
     "load": "composition",
     "parse_overrides": "composition",
-    "DERIVED": "derived",
+    "DERIVED": "filled",
     "derived_values": "derived",
     "is_derived": "derived",
     "Option": "listing",

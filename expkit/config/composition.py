@@ -1,6 +1,5 @@
 """`compose`: from overrides to a checked-for-form config, with the origin of every value."""
 
-import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -206,9 +205,8 @@ def _composed(full: DictConfig, loader: Loader, parsed: list[Override], config_n
         raise reword.sweep_problem(sweeps[0])
     origins = _origins(loader, parsed)
     HydraConfig.instance().set_config(full)  # hydra.run.dir may refer to ${hydra:...}
-    config = copy.deepcopy(full)
-    with open_dict(config):
-        del config["hydra"]
+    config = OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])
+    OmegaConf.set_struct(config, True)
     with read_write(full.hydra), open_dict(full.hydra):
         full.hydra.runtime.output_dir = str(Path(_run_dir(full, origins)).absolute())
     choices = {str(group): str(option) for group, option in full.hydra.runtime.choices.items() if option is not None}

@@ -13,22 +13,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from expkit import flags
+from expkit.config.filled import DERIVED
 from expkit.errors import ConfigError, did_you_mean
-
-DERIVED = {
-    "input_shape": "shape of one sample, e.g. [1, 8, 8]",
-    "output_size": "what a model puts out: the number of classes, or of regression targets",
-    "num_classes": "the number of classes (null for regression)",
-    "class_names": "names of the classes, where the data set has them",
-    "task": "classification or regression",
-    "num_train": "samples in the training part",
-    "num_val": "samples in the validation part",
-    "num_test": "samples in the test part",
-    "batch_size": "samples in a training batch",
-    "steps_per_epoch": "optimizer steps in an epoch",
-    "max_epochs": "epochs that the trainer will run",
-    "total_steps": "optimizer steps of the whole training",
-}
 
 _values: ContextVar[Mapping[str, Any] | None] = ContextVar("derived", default=None)
 

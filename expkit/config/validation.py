@@ -9,13 +9,12 @@ from typing import Any, Literal
 from omegaconf import open_dict
 
 from expkit.config.composition import Composed
-from expkit.config.derived import DERIVED, is_derived
+from expkit.config.derived import is_derived
 from expkit.config.device import settle_device, trainer_arguments
+from expkit.config.filled import DERIVED, POSITIONAL
 from expkit.errors import ConfigError, did_you_mean
 from expkit.registry import LATER, bind, check
 
-# Group -> number of arguments that the trainer passes itself (parameters, optimizer).
-SINGLE_GROUPS = {"data": 0, "model": 0, "loss": 0, "optim": 1, "scheduler": 1}
 NAMED_GROUPS = {"callbacks": "callback", "logger": "logger"}
 # Trainer arguments that are objects in Python and groups in configs.
 NOT_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir")
@@ -63,7 +62,7 @@ def validate(composed: Composed) -> dict[str, Any]:
     _settle(composed)
     config = composed.resolved()
     config["trainer"] = _check_trainer(config, origin)
-    for group, positional in SINGLE_GROUPS.items():
+    for group, positional in POSITIONAL.items():
         entry = config.get(group)
         if entry is None and group in ("scheduler", "loss"):
             continue

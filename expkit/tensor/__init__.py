@@ -59,6 +59,7 @@ from expkit.tensor.ops.create import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from expkit.tensor.ops.cross_entropy import nll_from_logits
 from expkit.tensor.ops.elementwise import (
     abs,
     acos,
@@ -128,7 +129,7 @@ from expkit.tensor.ops.elementwise import (
     tanh,
     trunc,
 )  # fmt: skip
-from expkit.tensor.ops.fused import gelu, mse_loss, nll_from_logits, silu
+from expkit.tensor.ops.fused import gelu, mse_loss, silu
 from expkit.tensor.ops.index import (
     diag,
     diag_embed,

@@ -52,6 +52,8 @@ def add_into(a: Any, b: Any) -> None:
 
 def write(target: Any, value: Any) -> None:
     """Copies into the target's memory, converting the dtype and broadcasting."""
+    if not target.size:
+        return
     if value.__class__ is not target.__class__:
         value = transfer(value, device_of(target)) if value.ndim == 0 else _refuse(target, value)
     if target.__class__ is np.ndarray and not target.flags.writeable:

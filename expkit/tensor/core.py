@@ -190,6 +190,9 @@ class Tensor(Handle):
         return Tensor.alias(self)
 
     def detach_(self) -> "Tensor":
+        """Cuts this tensor itself off from its history. AutogradError for a view."""
+        if self.chain is not None and self.chain.tracked is not False:
+            raise AutogradError("can't detach views in-place; use detach() instead")
         self.node = None
         return self
 

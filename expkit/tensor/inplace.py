@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from expkit.autograd.handle import Handle
 from expkit.autograd.inplace import before_write, touch, write
 from expkit.autograd.mode import MODE
@@ -79,15 +81,17 @@ def _direct(x: Any, other: Any, ufunc: Any) -> bool:
     mode, raw = MODE, x.raw
     if mode.special or (mode.grad and x.requires_grad) or raw.dtype.kind != "f":
         return False
+    if mode.grad and x.chain is not None and not x.chain.tracked:
+        return False
     if isinstance(other, Handle):
         if other.raw.dtype is not raw.dtype or (mode.grad and other.requires_grad):
             return False
         other = other.raw
-        if other.shape != raw.shape and (other.ndim or other.__class__ is not raw.__class__):
+        if other.__class__ is not raw.__class__ or (other.shape != raw.shape and other.ndim):
             return False
     elif other.__class__ is not float:
         return False
-    if not raw.flags.writeable:
+    if raw.__class__ is np.ndarray and not raw.flags.writeable:
         return False
     touch(x)
     ufunc(raw, other, raw)

@@ -206,6 +206,7 @@ class MLFlowLogger(JournalLogger):
         self.parent = parent
         self._next_check = 0.0
         self._warned = False
+        self._goes_on = False
 
     @property
     def name(self) -> str:
@@ -232,17 +233,22 @@ class MLFlowLogger(JournalLogger):
         database = database_path(self.tracking_uri)
         if database is not None:
             database.parent.mkdir(parents=True, exist_ok=True)
+        self._goes_on = RunInfo.read(self.run_dir) is not None
         self._info().write(self.run_dir)
 
     def _started(self, collected: dict[str, Any]) -> None:
-        self.journal.set_tags({**metadata.tags(collected, self.run_dir), **self.tags})
+        known = metadata.tags(collected, self.run_dir)
+        if self._goes_on:  # what the run was begun with stays, and so do notes that were written in MLflow since
+            known["expkit.resume_command"] = known.pop("expkit.command")
+            del known["mlflow.note.content"]
+        self.journal.set_tags({**known, **self.tags})
 
     def _info(self) -> RunInfo:
         """The tracking information of this run; a run that goes on keeps its identity and its name."""
         before = RunInfo.read(self.run_dir)
         info = RunInfo(
             experiment=self.experiment_name,
-            run_name=self.run_name or self.run_dir.name,
+            run_name=self.run_name or self._default_name(),
             tracking_uri=self.tracking_uri,
             artifact_location=self.artifact_location or self._default_artifacts(),
             parent=os.path.relpath(Path(self.parent).absolute(), self.run_dir) if self.parent else None,
@@ -252,6 +258,10 @@ class MLFlowLogger(JournalLogger):
             info.uuid, info.created, info.parent = before.uuid, before.created, info.parent or before.parent
             info.run_name = self.run_name or before.run_name
         return info
+
+    def _default_name(self) -> str:
+        """The run directory's name; below a sweep with that of the sweep, since "0" alone says little."""
+        return f"{Path(self.parent).name}/{self.run_dir.name}" if self.parent else self.run_dir.name
 
     def _default_artifacts(self) -> str | None:
         database = database_path(self.tracking_uri)

@@ -115,7 +115,7 @@ class Shipper:
         for name, value in record["metrics"].items():
             self._metrics.append((names.key(name), float(value), t, step))
         known = self._read.get("epoch", self.state.epoch)
-        if epoch is not None and known != [step, epoch]:
+        if epoch is not None and (known is None or known[0] != step):
             self._metrics.append(("epoch", float(epoch), t, step))
             known = [step, epoch]
         self._read = {"offset": offset, "last_t": t, "epoch": known}

@@ -21,6 +21,8 @@ from expkit.tracking.files import locked
 from expkit.tracking.runinfo import database_path
 
 UUID_TAG = "expkit.uuid"
+# Without it the dashboard opens our experiments as if they were about language-model applications.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 
@@ -91,7 +93,7 @@ class Store:
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 try:
-                    return str(self.client.create_experiment(name, artifact_location=artifact_location))
+                    return str(self.client.create_experiment(name, artifact_location, EXPERIMENT_TAGS))
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise

@@ -1,6 +1,6 @@
 """Training: the loop, tasks, callbacks, metrics, checkpoints, and whole experiments from configs.
 
-    Trainer(max_epochs=3).fit(model, train_loader, val_loader)
+Trainer(max_epochs=3).fit(model, train_loader, val_loader)
 """
 
 from expkit.trainer.callbacks import (

@@ -30,7 +30,14 @@ DEFAULTS = {
     "gradient_clip_algorithm": "norm",
     "deterministic": False,
 }
-PRECISIONS = {"32-true": "float32", "32": "float32", 32: "float32", "64-true": "float64", "64": "float64", 64: "float64"}
+PRECISIONS = {
+    "32-true": "float32",
+    "32": "float32",
+    32: "float32",
+    "64-true": "float64",
+    "64": "float64",
+    64: "float64",
+}
 MAX_EPOCHS = 1000  # where neither epochs, steps nor time are limited
 
 
@@ -115,7 +122,10 @@ _SHARE: Rule = (_is_share, "a share of the batches from 0.0 to 1.0, or a whole n
 
 RULES: dict[str, Rule] = {
     "num_nodes": (lambda value: value == 1, "1 (training on several machines does not exist)"),
-    "devices": (lambda value: value in ("auto", 1, "1", -1) or _is_one_index(value), "auto, 1, or the index of one GPU"),
+    "devices": (
+        lambda value: value in ("auto", 1, "1", -1) or _is_one_index(value),
+        "auto, 1, or the index of one GPU",
+    ),
     "fast_dev_run": _at_least(0),
     "max_epochs": _at_least(0, -1, None),
     "min_epochs": _at_least(0, None),
@@ -144,8 +154,8 @@ def _check_together(given: Arguments) -> None:
     if given.check_val_every_n_epoch is None and not isinstance(given.val_check_interval, int):
         raise ArgumentError(
             "val_check_interval",
-            f"val_check_interval={given.val_check_interval} of the trainer: with check_val_every_n_epoch=None it counts "
-            "batches over all epochs, so give a whole number.",
+            f"val_check_interval={given.val_check_interval} of the trainer: with check_val_every_n_epoch=None it "
+            "counts batches over all epochs, so give a whole number.",
         )
     if given.max_epochs is None and given.max_steps == -1 and given.max_time is None and not given.fast_dev_run:
         given.max_epochs = MAX_EPOCHS

@@ -24,7 +24,9 @@ LOSS_TASK = {
 }
 
 
-def make(composed: Composed, group: str, entry: Mapping[str, Any], *args: Any, key: str | None = None, **how: Any) -> Any:
+def make(
+    composed: Composed, group: str, entry: Mapping[str, Any], *args: Any, key: str | None = None, **how: Any
+) -> Any:
     """`registry.build` for the config entry at `key`; what the factory itself refuses is told with its origin too."""
     key = key or group
     origin = composed.origins.within(key)
@@ -46,14 +48,16 @@ def make_data(composed: Composed, config: Mapping[str, Any]) -> DataModule:
 def derive(data: DataModule, trainer: Mapping[str, Any]) -> dict[str, Any]:
     """What configs may refer to as ${derived:...}: what the data says, and how long training will be."""
     arguments = Arguments(**{key: value for key, value in trainer.items() if not _is_symbolic(value)})
-    batches = 1 if arguments.fast_dev_run else feed.limits([data.train_dataloader()], _limit(arguments), "trainer")[0] or 0
+    batches = (
+        1 if arguments.fast_dev_run else feed.limits([data.train_dataloader()], _limit(arguments), "trainer")[0] or 0
+    )
     steps = -(-batches // arguments.accumulate_grad_batches)
     epochs = 1 if arguments.fast_dev_run else arguments.max_epochs
     limited = epochs not in (None, -1)
     total = steps * (epochs or 0) if limited else None
     if arguments.max_steps != -1:
         total = arguments.max_steps if total is None else min(total, arguments.max_steps)
-    found = {"steps_per_epoch": steps, "max_epochs": epochs if limited else None, "max_steps": total}
+    found = {"steps_per_epoch": steps, "max_epochs": epochs if limited else None, "total_steps": total}
     return data.derived | {key: value for key, value in found.items() if value is not None}
 
 
@@ -65,7 +69,9 @@ def _is_symbolic(value: Any) -> bool:
     return isinstance(value, str) and "${derived:" in value
 
 
-def make_task(composed: Composed, config: Mapping[str, Any], data: DataModule, derived: Mapping[str, Any]) -> SupervisedTask:
+def make_task(
+    composed: Composed, config: Mapping[str, Any], data: DataModule, derived: Mapping[str, Any]
+) -> SupervisedTask:
     """Model, loss, optimizer and schedule as one task."""
     model = make(composed, "model", config["model"], given=derived)
     loss = _make_loss(composed, config.get("loss"), data.task, derived)
@@ -106,18 +112,24 @@ def make_callbacks(composed: Composed, config: Mapping[str, Any]) -> list[Callba
     for key, entry in named_entries(config.get("callbacks"), "callbacks", composed.origins.of):
         callback = make(composed, "callback", entry, key=key)
         if not isinstance(callback, Callback):
-            raise ConfigError(f"{composed.origins.of(key)}: {key} is {lookup('callback', entry['name']).__name__}, no Callback.")
+            raise ConfigError(
+                f"{composed.origins.of(key)}: {key} is {lookup('callback', entry['name']).__name__}, no Callback."
+            )
         callback.config_key = key
         callbacks.append(callback)
     return callbacks
 
 
-def make_logger(composed: Composed, config: Mapping[str, Any], run_dir: Path, parent: Path | None = None) -> JournalLogger:
+def make_logger(
+    composed: Composed, config: Mapping[str, Any], run_dir: Path, parent: Path | None = None
+) -> JournalLogger:
     """The logger of a config; without one the journal alone. A run that goes on keeps the store that it began in."""
     entries = list(named_entries(config.get("logger"), "logger", composed.origins.of))
     if len(entries) > 1:
         names = ", ".join(key for key, _ in entries)
-        raise ConfigError(f"{composed.origins.of('logger')}: {names}: each keeps the journal, so choose one: logger=mlflow.")
+        raise ConfigError(
+            f"{composed.origins.of('logger')}: {names}: each keeps the journal, so choose one: logger=mlflow."
+        )
     if not entries:
         return JournalLogger(run_dir=str(run_dir))
     [(key, entry)] = entries
@@ -131,7 +143,10 @@ def make_logger(composed: Composed, config: Mapping[str, Any], run_dir: Path, pa
 
 def explain(error: ExpkitError, composed: Composed, derived: Mapping[str, Any]) -> ExpkitError:
     """An error that a first batch brought up, with the config keys that the shapes come from."""
-    lines = [str(error), f"The data has input_shape {derived.get('input_shape')}, output_size {derived.get('output_size')}."]
+    lines = [
+        str(error),
+        f"The data has input_shape {derived.get('input_shape')}, output_size {derived.get('output_size')}.",
+    ]
     model = composed.config.get("model") or {}
     asked = [f"model.{name}" for name in ("input_shape", "output_size") if name in model]
     keys = [*asked, "model", "loss", "data"]

@@ -96,7 +96,7 @@ def fsync_directory(path: Path) -> None:
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Renames `temporary` to `path`. An older checkpoint there is put aside first: `resolve` brings it back if we die."""
+    """Renames `temporary` to `path`. An older one there is put aside first: `resolve` brings it back if we die."""
     aside = _aside(path)
     if path.exists():
         shutil.rmtree(aside, ignore_errors=True)
@@ -157,7 +157,7 @@ def last(folder: Path) -> Path | None:
 
 
 def resolve(path: str | Path) -> Path:
-    """The checkpoint directory meant by `path`: itself, `last` in its folder, a checkpoints/ folder or a run directory."""
+    """The checkpoint directory meant by `path`: itself, `last` in its folder, checkpoints/ or a run directory."""
     path = Path(path)
     if not path.exists() and _aside(path).is_dir():
         _aside(path).rename(path)  # a replacement was killed between its two renames
@@ -206,7 +206,9 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         )
     files = manifest.get("files")
     if manifest.get("sha256") != _digest(manifest) or not isinstance(files, dict) or set(files) != set(FILES):
-        raise CheckpointError(f"{file} is damaged: its digest does not match. Use another checkpoint.{_others(file.parent.parent)}")
+        raise CheckpointError(
+            f"{file} is damaged: its digest does not match. Use another checkpoint.{_others(file.parent.parent)}"
+        )
     return manifest
 
 

@@ -3,7 +3,7 @@
 Plain data stays plain. What JSON lacks is an object with one key that starts with `__`:
 
     Tensor {"__tensor__": name}   ndarray {"__array__": name}   tuple {"__tuple__": [...]}   NaN {"__float__": "nan"}
-    dict with other keys than strings (or a key that looks like ours) {"__items__": [[key, value], ...]}   Path {"__path__": "..."}
+    Path {"__path__": "..."}   dict with other keys than strings, or one like these {"__items__": [[key, value], ...]}
 """
 
 import json

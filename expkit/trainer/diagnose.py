@@ -25,8 +25,9 @@ def check_loss(t: "Trainer", loss: Tensor, batch: Any, index: int, generator: An
     where = culprit(t, batch, index, generator)
     newest = t.newest_checkpoint()
     kept = f"The last good state is {newest}." if newest else "No checkpoint was saved before it."
+    step, epoch = t.progress.global_step + 1, t.progress.epoch
     raise NonFiniteError(
-        f"the loss became {value} at step {t.progress.global_step + 1} (epoch {t.progress.epoch}, batch {index}): {where}.\n"
+        f"the loss became {value} at step {step} (epoch {epoch}, batch {index}): {where}.\n"
         f"  {kept} Try a lower optim.lr, trainer.gradient_clip_val, or trainer.detect_anomaly=true."
     )
 
@@ -36,8 +37,8 @@ def check_gradients(t: "Trainer") -> None:
     for name, param in t.task.named_parameters():
         if param.grad is not None and not is_finite(param.grad):
             raise NonFiniteError(
-                f"the gradient of {name} {tuple(param.shape)} is not finite at step {t.progress.global_step + 1} (epoch "
-                f"{t.progress.epoch}, batch {t.progress.batch}), though the loss is: look at what uses {name}."
+                f"the gradient of {name} {tuple(param.shape)} is not finite at step {t.progress.global_step + 1} "
+                f"(epoch {t.progress.epoch}, batch {t.progress.batch}), though the loss is: look at what uses {name}."
             )
 
 
@@ -56,7 +57,7 @@ def culprit(t: "Trainer", batch: Any, index: int, generator: Any) -> str:
         t.steps["train"](batch, index)
     if found:
         return found[0]
-    return "every layer's output is finite, so it is the loss itself (a logarithm of zero, an overflow, a division by zero)"
+    return "every layer's output is finite, so it is the loss itself (log of zero, overflow, division by zero)"
 
 
 @contextmanager
@@ -71,8 +72,8 @@ def _watched(model: Module, found: list[str]) -> Iterator[None]:
                     if not is_finite(leaf):
                         ranges = ", ".join(_range(value) for _, value in _tensors(inputs, "input"))
                         found.append(
-                            f"the first layer that goes wrong is {name} ({module.brief()}), whose output {tuple(leaf.shape)} "
-                            f"holds {_kinds(leaf)} for finite inputs in {ranges or 'no tensor'}"
+                            f"the first layer that goes wrong is {name} ({module.brief()}), whose output "
+                            f"{tuple(leaf.shape)} holds {_kinds(leaf)} for finite inputs in {ranges or 'no tensor'}"
                         )
                         return
 

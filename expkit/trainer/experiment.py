@@ -1,7 +1,7 @@
 """Whole experiments: from overrides or a composed config to a trained, tested and recorded run.
 
-    result = expkit.train(["model=mlp", "optim.lr=0.01"])
-    result.metrics["test/acc"], result.run_dir
+result = expkit.train(["model=mlp", "optim.lr=0.01"])
+result.metrics["test/acc"], result.run_dir
 """
 
 import logging
@@ -47,9 +47,7 @@ class Result:
     checkpoint: str | None = None
 
 
-def train(
-    overrides: Sequence[str] = (), config_name: str = "config", config_dir: str | Path | None = None
-) -> Result:
+def train(overrides: Sequence[str] = (), config_name: str = "config", config_dir: str | Path | None = None) -> Result:
     """Composes an experiment from `overrides` and runs it, as `expkit train` does.
 
     Errors are raised, after the run was recorded as FAILED; Ctrl-C raises Interrupted, after a checkpoint.
@@ -177,7 +175,9 @@ class _Experiment:
         assert self.logger is not None
         begin = _Begin(self.logger, config, self.run_dir, data)
         arguments = {key: value for key, value in config["trainer"].items() if key not in ("callbacks", "logger")}
-        trainer = Trainer(**arguments, callbacks=[begin, *callbacks], logger=self.logger, default_root_dir=str(self.run_dir))
+        trainer = Trainer(
+            **arguments, callbacks=[begin, *callbacks], logger=self.logger, default_root_dir=str(self.run_dir)
+        )
         trainer.loggers = [self.logger]  # also in a fast_dev_run: the journal is the record of every run
         trainer.origin = self.composed.origins.of
         trainer.config = config
@@ -200,7 +200,9 @@ class _Experiment:
         callback = trainer.checkpoint_callback
         if callback is not None and callback.best_model_path:
             best = checkpoint.read_manifest(callback.best_model_path).get("metrics") or {}
-            metrics |= {name: value for name, value in best.items() if name.startswith("val/") and isinstance(value, float)}
+            metrics |= {
+                name: value for name, value in best.items() if name.startswith("val/") and isinstance(value, float)
+            }
         return metrics
 
     def _test(self, trainer: Trainer, task: SupervisedTask, loader: Any, ckpt_path: str | None) -> dict[str, float]:
@@ -276,4 +278,3 @@ def _note(error: Exception) -> None:
     for handler in files:
         text = f"{type(error).__name__}: {error}" if foreseen else "the run failed"
         handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), details))
-

@@ -1,4 +1,4 @@
-"""Every hook that callbacks and tasks may write: one table; a hook that is not in it, or takes other arguments, is refused.
+"""Every hook that callbacks and tasks may write; one that is not in this table, or takes other arguments, is refused.
 
 A callback's hook gets (trainer, task) before the arguments listed here; a task's hook gets the arguments alone.
 Names and order are Lightning's.
@@ -10,7 +10,7 @@ from typing import Any
 
 from expkit.errors import HookError, did_you_mean
 
-_EPOCH = {name: () for name in ("start", "end", "epoch_start", "epoch_end")}
+_EPOCH = dict.fromkeys(("start", "end", "epoch_start", "epoch_end"), ())
 _EVALUATION = {
     **_EPOCH,
     "batch_start": ("batch", "batch_idx", "dataloader_idx"),
@@ -76,6 +76,11 @@ def written(owner: Any, leading: tuple[str, ...]) -> dict[str, Callable[..., Any
     return hooks
 
 
+def taking(method: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """`method` that is called with more arguments than the first `count`, which it takes."""
+    return lambda *args: method(*args[:count])
+
+
 def _fitted(owner: Any, name: str, method: Callable[..., Any], leading: tuple[str, ...]) -> Callable[..., Any]:
     expected = (*leading, *HOOKS[name])
     required = tuple(argument for argument in expected if argument not in OPTIONAL)
@@ -85,7 +90,7 @@ def _fitted(owner: Any, name: str, method: Callable[..., Any], leading: tuple[st
             signature.bind(*expected[:count])
         except TypeError:
             continue
-        return method if count == len(expected) else (lambda *args: method(*args[:count]))
+        return method if count == len(expected) else taking(method, count)
     raise HookError(
         f"{type(owner).__name__}.{name}{signature} takes the wrong arguments: "
         f"it is called as {name}({', '.join(expected)})."

@@ -55,7 +55,7 @@ class Logged:
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
 
-    def log(self, name: str, value: Any, *, weight: float, reduce_fx: str = "mean", **how: bool) -> None:
+    def log(self, name: str, value: Any, *, weight: float, reduce_fx: str = "mean", **how: Any) -> None:
         """Takes in one value: a number, a 0-d tensor or a Metric. ConfigError for anything else."""
         if reduce_fx not in REDUCTIONS:
             raise ConfigError(

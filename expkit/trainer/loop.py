@@ -79,7 +79,7 @@ def update(t: "Trainer") -> None:
     t.call("on_before_optimizer_step", t.optimizer)
     if t.detect_anomaly:
         diagnose.check_gradients(t)
-    clip(t.optimizer, t.gradient_clip_val, t.gradient_clip_algorithm)
+    clip(t.optimizer, t.gradient_clip_val, t.gradient_clip_algorithm or "norm")
     t.optimizer.step()
     t.progress.global_step += 1
     t.step_schedules("step", t.progress.global_step)

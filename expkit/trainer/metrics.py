@@ -1,7 +1,7 @@
 """Metrics that are exact over any split into batches: they add up statistics and divide once, at the end.
 
-A metric writes `stats(preds, target) -> dict of float64 arrays` for one batch and `finish(stats) -> float`; where adding
-statistics of two batches is not enough, `merge` too. It is registered under the name it is logged by (val/acc).
+A metric writes `stats(preds, target) -> dict of float64 arrays` for one batch and `finish(stats) -> float`; where
+adding statistics of two batches is not enough, `merge` too. It is registered under the name it is logged by (val/acc).
 
     acc = Accuracy(); acc.update(logits, labels); acc.compute(); acc.reset()
 """
@@ -68,7 +68,7 @@ class Metric:
 class MeanMetric(Metric):
     """Weighted mean of values: update(value, weight). An array of values counts each element with the same weight."""
 
-    def update(self, value: Any, weight: Any = 1.0) -> Stats:  # type: ignore[override]
+    def update(self, value: Any, weight: Any = 1.0) -> Stats:
         return super().update(value, weight)
 
     def stats(self, preds: np.ndarray, target: np.ndarray) -> Stats:
@@ -98,7 +98,7 @@ class Accuracy(Metric):
 class F1(Metric):
     """F1 averaged over the classes that occur in targets or predictions (macro). Shapes as for acc.
 
-    F1 of a class is 2 tp / (2 tp + fp + fn), 0 where tp is 0: scikit-learn's f1_score(average="macro", zero_division=0).
+    F1 of a class is 2 tp / (2 tp + fp + fn), 0 where tp is 0: scikit-learn's f1_score(average="macro").
     """
 
     higher_is_better = True
@@ -108,7 +108,9 @@ class F1(Metric):
         if truth.size and min(guess.min(), truth.min()) < 0:
             raise ShapeError("f1: classes are counted from 0; a negative one came. Check the targets.")
         size = 1 + max(guess.max(initial=-1), truth.max(initial=-1))
-        counts = (np.bincount(values.astype(np.int64), minlength=size) for values in (truth[guess == truth], guess, truth))
+        counts = (
+            np.bincount(values.astype(np.int64), minlength=size) for values in (truth[guess == truth], guess, truth)
+        )
         return {name: value.astype(np.float64) for name, value in zip(("tp", "guessed", "true"), counts, strict=True)}
 
     def merge(self, a: Stats, b: Stats) -> Stats:

@@ -9,13 +9,13 @@ from expkit.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 
 LEGAL = (
     "configure_optimizers returns an optimizer, ([optimizer], [schedulers]), or "
-    '{"optimizer": ..., "lr_scheduler": scheduler or {"scheduler": ..., "interval": ..., "frequency": ..., "monitor": ...}}'
+    '{"optimizer": ..., "lr_scheduler": scheduler or {"scheduler", "interval", "frequency", "monitor"}}'
 )
 
 
 @dataclass
 class Schedule:
-    """A scheduler, and when it is stepped: each `frequency`-th epoch or step, with the value of `monitor` if there is one."""
+    """A scheduler, and when it is stepped: each `frequency`-th epoch or step, with the value of `monitor` if any."""
 
     scheduler: Any
     interval: str = "epoch"
@@ -30,7 +30,9 @@ class Schedule:
         if not isinstance(self.frequency, int) or self.frequency < 1:
             raise ConfigError(f"lr_scheduler: frequency={self.frequency!r}: expected an int of at least 1.")
         if not hasattr(self.scheduler, "step"):
-            raise ConfigError(f"lr_scheduler: {type(self.scheduler).__name__} is no scheduler: it has no step(). {LEGAL}.")
+            raise ConfigError(
+                f"lr_scheduler: {type(self.scheduler).__name__} is no scheduler: it has no step(). {LEGAL}."
+            )
 
     def step(self, count: int, metrics: Mapping[str, float]) -> None:
         """Steps the scheduler if the 1-based `count` of epochs or steps is one that it waits for.
@@ -60,7 +62,11 @@ def _parts(configured: Any) -> tuple[list[Any], list[Any]]:
         unknown = [key for key in configured if key not in ("optimizer", "lr_scheduler")]
         if unknown or "optimizer" not in configured:
             key = unknown[0] if unknown else "optimizer"
-            what = f"{key!r} is not legal.{did_you_mean(key, ['optimizer', 'lr_scheduler'])}" if unknown else f"no {key!r}."
+            what = (
+                f"{key!r} is not legal.{did_you_mean(key, ['optimizer', 'lr_scheduler'])}"
+                if unknown
+                else f"no {key!r}."
+            )
             raise ConfigError(f"configure_optimizers: {what} {LEGAL}.")
         schedulers = configured.get("lr_scheduler")
         return [configured["optimizer"]], _listed(schedulers)
@@ -84,14 +90,16 @@ def _schedule(entry: Any) -> Schedule:
     unknown = [key for key in entry if key not in known]
     if unknown or "scheduler" not in entry:
         hint = did_you_mean(unknown[0], known) if unknown else ""
-        raise ConfigError(f"lr_scheduler: {unknown or 'no scheduler'} in {dict(entry)!r:.80}.{hint} Keys: {', '.join(known)}.")
+        raise ConfigError(
+            f"lr_scheduler: {unknown or 'no scheduler'} in {dict(entry)!r:.80}.{hint} Keys: {', '.join(known)}."
+        )
     scheduler = entry["scheduler"]
     own = {"interval": getattr(scheduler, "interval", "epoch"), "monitor": getattr(scheduler, "monitor", None)}
     return Schedule(**{**own, **entry})
 
 
 def clip(optimizer: Optimizer, value: float | None, algorithm: str) -> None:
-    """Clips the gradients of all parameters of `optimizer`, by their common norm or each value; None and 0 = not at all."""
+    """Clips the gradients of all parameters of `optimizer`, by their common norm or each value; None, 0 = not."""
     if not value:
         return
     params = [param for group in optimizer.param_groups for param in group["params"]]

@@ -36,7 +36,9 @@ def config_of(run_dir: Path) -> Path:
     """The config that a run was started with. ConfigError where there is none."""
     path = run_dir / CONFIG
     if not path.is_file():
-        raise ConfigError(f"{run_dir} is no run directory: it has no {CONFIG}. Give the directory of an `expkit train`.")
+        raise ConfigError(
+            f"{run_dir} is no run directory: it has no {CONFIG}. Give the directory of an `expkit train`."
+        )
     return path
 
 
@@ -52,11 +54,17 @@ def params(config: Mapping[str, Any], task: Any) -> dict[str, Any]:
     return {**chosen, "num_params": {"total": total, "trainable": trainable}}
 
 
-def begin(logger: JournalLogger, config: Mapping[str, Any], task: Any, run_dir: Path, primary: tuple[str, bool] | None) -> None:
+def begin(
+    logger: JournalLogger, config: Mapping[str, Any], task: Any, run_dir: Path, primary: tuple[str, bool] | None
+) -> None:
     """Tells the logger what this run is."""
     logger.start()
     logger.log_params(params(config, task))
-    tags = {"task_name": config.get("task_name"), "tags": ", ".join(config.get("tags") or []), "seed": config.get("seed")}
+    tags = {
+        "task_name": config.get("task_name"),
+        "tags": ", ".join(config.get("tags") or []),
+        "seed": config.get("seed"),
+    }
     logger.set_tags({name: value for name, value in tags.items() if value not in (None, "")})
     for name in (CONFIG, OVERRIDES):
         logger.log_artifact(run_dir / name, "config")

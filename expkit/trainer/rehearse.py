@@ -82,7 +82,9 @@ def check_monitors(t: "Trainer", known: list[str]) -> None:
 def _unknown(t: "Trainer", key: str, name: str, known: list[str]) -> str:
     names = f"Metrics: {', '.join(sorted(set(known))) or 'none'}."
     if name.startswith("val/") and not any(other.startswith("val/") for other in known):
-        why = f"there is no validation, so {name!r} will never be known. Give validation data, or monitor something else."
+        why = (
+            f"there is no validation, so {name!r} will never be known. Give validation data, or monitor something else."
+        )
         return f"{t.where(key)}{key}={name}: {why}\n  {names}"
     return f"{t.where(key)}{key}={name}: no such metric will be logged.{did_you_mean(name, known)}\n  {names}"
 

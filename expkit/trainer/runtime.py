@@ -12,7 +12,6 @@ from expkit.data import DataLoader
 from expkit.tracking import new_run_dir
 from expkit.trainer import checkpoint, feed, hooks
 from expkit.trainer.arguments import Arguments
-from expkit.trainer.callbacks.base import Callback
 from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
 from expkit.trainer.logged import Logged
 from expkit.trainer.optimizers import Schedule
@@ -34,6 +33,9 @@ class Runtime(Arguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.device: Any = None
+        self.dtype: Any = None
+        self.config: Any = None  # what checkpoints say about how they were made
         self.progress = Progress()
         self.logged = {stage: Logged() for stage in STAGES}
         self.epoch_metrics: dict[str, float] = {}
@@ -231,7 +233,8 @@ class Runtime(Arguments):
             return False
         if interval == 1.0 and isinstance(interval, float):
             return last
-        every = interval if isinstance(interval, int) else max(1, int((self.num_training_batches or 1) * interval))
+        share = (self.num_training_batches or 1) * float(interval or 1.0)
+        every = interval if isinstance(interval, int) else max(1, int(share))
         return Every(every)(progress.batch)
 
     def step_schedules(self, interval: str, count: int) -> None:
@@ -262,4 +265,3 @@ class Runtime(Arguments):
         """The checkpoint that was saved last by this run."""
         saved = [callback.last_model_path for callback in self.checkpoint_callbacks if callback.last_model_path]
         return saved[0] if saved else None
-

@@ -1,7 +1,8 @@
 """SIGINT and SIGTERM: a training step is finished and saved before the program ends.
 
-While a Trainer fits, the first signal only sets a flag, which the loop reads at step boundaries; a second one interrupts
-at once. Outside of the loop the first one does. Handlers are installed in the main thread only, and put back.
+While a Trainer fits, the first signal only sets a flag, which the loop reads at step boundaries; a second one
+interrupts at once. Outside of the loop the first one does. Handlers are installed in the main thread only, and put
+back.
 """
 
 import signal

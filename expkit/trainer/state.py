@@ -97,7 +97,8 @@ def _logged_metrics(trainer: Any) -> dict[str, str]:
 
 
 NEEDED = (
-    "progress", "callbacks", "logged", "logged_metrics", "metrics", "callback_metrics", "rng", "optimizer", "schedulers",
+    "progress", "callbacks", "logged", "logged_metrics", "metrics", "callback_metrics", "rng", "optimizer",
+    "schedulers",
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Task: a model together with its loss, its optimizer and what it logs, as Lightning's LightningModule.
 
-    class Mine(Task):
-        def training_step(self, batch, batch_idx): ... return loss
-        def configure_optimizers(self): return ek.optim.Adam(self.parameters())
+class Mine(Task):
+    def training_step(self, batch, batch_idx): ... return loss
+    def configure_optimizers(self): return ek.optim.Adam(self.parameters())
 """
 
 import inspect
@@ -13,7 +13,7 @@ from expkit import tree
 from expkit.errors import ConfigError, HookError
 from expkit.nn.module import Module
 from expkit.tensor import Tensor
-from expkit.trainer.hooks import HOOKS, default
+from expkit.trainer.hooks import HOOKS, default, taking
 from expkit.trainer.metrics import Metric
 
 
@@ -32,7 +32,9 @@ class Task(Module):
     def trainer(self) -> Any:
         """The Trainer that runs this task. ConfigError where there is none."""
         if self.__dict__.get("_trainer") is None:
-            raise ConfigError(f"{type(self).__name__} is not attached to a Trainer: call Trainer(...).fit(task, ...) first.")
+            raise ConfigError(
+                f"{type(self).__name__} is not attached to a Trainer: call Trainer(...).fit(task, ...) first."
+            )
         return self.__dict__["_trainer"]
 
     @property
@@ -94,7 +96,7 @@ class Task(Module):
             self.log(name, value, **how)
 
     def named_metrics(self) -> Iterator[tuple[str, Metric]]:
-        """(path, metric) of the Metrics among the attributes, also inside of lists and dicts: a checkpoint keeps them."""
+        """(path, metric) of the Metrics among the attributes, also in lists and dicts: a checkpoint keeps them."""
         for name, value in list(vars(self).items()):
             if isinstance(value, Metric | dict | list | tuple) and not name.startswith("_"):
                 for path, leaf in tree.items(value, name):
@@ -106,7 +108,7 @@ class Task(Module):
         return self.state_dict()
 
     def load_checkpoint_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes over what `checkpoint_weights` gave. CheckpointError names what is missing, left over or of another size."""
+        """Takes over what `checkpoint_weights` gave. CheckpointError names what does not fit."""
         self.load_state_dict(weights)
 
 
@@ -115,14 +117,14 @@ for _name in HOOKS:
 
 
 def flexible(method: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
-    """`method` callable with all of `names`, of which it may take only the first few. HookError when it takes others."""
+    """`method` callable with all of `names`, of which it may take the first few. HookError when it takes others."""
     signature = inspect.signature(method)
     for count in range(len(names), 0, -1):
         try:
             signature.bind(*names[:count])
         except TypeError:
             continue
-        return method if count == len(names) else (lambda *args: method(*args[:count]))
+        return method if count == len(names) else taking(method, count)
     owner = type(getattr(method, "__self__", None)).__name__
     raise HookError(f"{owner}.{method.__name__}{signature} is called as {method.__name__}({', '.join(names)}).")
 

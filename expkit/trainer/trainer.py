@@ -15,8 +15,8 @@ from expkit.trainer import checkpoint, feed, hooks, loop, optimizers, state
 from expkit.trainer.arguments import PRECISIONS
 from expkit.trainer.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichModelSummary, RichProgressBar, Timer
 from expkit.trainer.console import console, say, warn
-from expkit.trainer.report import results_table
 from expkit.trainer.rehearse import Shapes, rehearse
+from expkit.trainer.report import results_table
 from expkit.trainer.runtime import STAGES, Runtime
 from expkit.trainer.signals import signals
 from expkit.trainer.supervised import SupervisedTask, wrap
@@ -36,7 +36,6 @@ class Trainer(Runtime):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.shapes: Shapes = {}
-        self.config: Any = None  # what checkpoints say about how they were made
         self.finalize_loggers = True  # whether the end of fit, test, ... ends the run as well
         self.device = devices.resolve(_device_name(self.accelerator, self.devices))
         devices.xp_for(self.device)  # DeviceError now and not after the data was loaded
@@ -68,7 +67,7 @@ class Trainer(Runtime):
             ckpt_path: str | Path | None = None) -> None:  # fmt: skip
         """Trains `model`. ckpt_path: a checkpoint or run directory to go on from exactly, or "last".
 
-        NonFiniteError when the loss is; Interrupted (a KeyboardInterrupt) after SIGINT or SIGTERM, with the state saved.
+        NonFiniteError when the loss is; Interrupted (a KeyboardInterrupt) after SIGINT or SIGTERM, the state saved.
         """
         train, val = _from_datamodule(datamodule or train_dataloaders, train_dataloaders, val_dataloaders)
         loaders = feed.as_loaders(train, "train_dataloaders")
@@ -159,8 +158,8 @@ class Trainer(Runtime):
         interval, total = self.val_check_interval, self.num_training_batches
         if isinstance(interval, int) and self.check_val_every_n_epoch and total and interval > total:
             raise ConfigError(
-                f"{self.where('trainer.val_check_interval')}val_check_interval={interval} batches is more than an epoch "
-                f"has ({total}). Give at most {total}, or set check_val_every_n_epoch to null."
+                f"{self.where('trainer.val_check_interval')}val_check_interval={interval} batches is more than an "
+                f"epoch has ({total}). Give at most {total}, or set check_val_every_n_epoch to null."
             )
 
     def _connect_limits(self, stage: str, loaders: list[Any]) -> None:
@@ -196,7 +195,9 @@ class Trainer(Runtime):
         count = self.num_sanity_val_steps
         if not count or resumed or not self.val_loaders or not any(self.limits["val"]):
             return
-        wanted = [limit if count == -1 or limit is not None and limit < count else count for limit in self.limits["val"]]
+        wanted = [
+            limit if count == -1 or (limit is not None and limit < count) else count for limit in self.limits["val"]
+        ]
         self.call("on_sanity_check_start")
         with state.same_rng_after():
             if loop.evaluate(self, "validate", self.val_loaders, wanted, sanity=True) is None:
@@ -210,7 +211,9 @@ class Trainer(Runtime):
         given = datamodule or dataloaders
         if hasattr(given, f"{limit}_dataloader"):
             given = getattr(given, f"{limit}_dataloader")()
-        loaders = feed.as_loaders(given if given is not None or stage != "validate" else self.val_loaders, "dataloaders")
+        loaders = feed.as_loaders(
+            given if given is not None or stage != "validate" else self.val_loaders, "dataloaders"
+        )
         if not loaders:
             raise ConfigError(f"{stage} needs data: {stage}(model, loader).")
         if model is None and self.task is None:
@@ -305,7 +308,7 @@ def _refuse_same_keys(callbacks: list[Callback]) -> None:
     for callback in callbacks:
         if keys.count(callback.state_key) > 1 and (callback.state_dict() or isinstance(callback, ModelCheckpoint)):
             raise ExpkitError(
-                f"two callbacks keep their state under the name {callback.state_key!r}: set config_key of one to another."
+                f"two callbacks keep their state under the name {callback.state_key!r}: set config_key of one."
             )
 
 

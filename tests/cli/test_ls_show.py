@@ -53,6 +53,22 @@ def test_what_is_found(expkit, argv, said):
     assert said in out
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "argument", "said"),
+    [
+        ("optim", "adam", "params", "filled in by expkit"),
+        ("scheduler", "cosine", "optimizer", "filled in by expkit"),
+        ("scheduler", "cosine", "T_max", "required"),
+        ("model", "mlp", "input_shape", "from the data"),
+        ("model", "mlp", "dropout", "0.0"),
+        ("callbacks", "early_stopping", "min_delta", "0.0"),
+    ],
+)
+def test_show_says_who_gives_an_argument(expkit, group, name, argument, said):
+    lines = expkit("show", group, name).out.splitlines()
+    assert [line for line in lines if line.startswith(f"{argument} ") and line.endswith(f"  {said}")], lines
+
+
 def test_show_has_file_documentation_types_and_defaults(expkit):
     _, out, _ = expkit("show", "optim", "adam")
     assert "optim=adam    expkit/conf/optim/adam.yaml" in out

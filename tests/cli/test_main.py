@@ -39,6 +39,7 @@ def test_version(expkit):
         (("show", "model"), "expkit show: the following arguments are required: name"),
         (("ui", "--port", "high"), "expkit ui: argument --port: invalid int value: 'high'"),
         (("ui", "--port", "70000"), "a port is a number from 1 to 65535"),
+        (("sync", "nowhere"), "sync nowhere: there is no such folder"),
         (("-sc", "instal=bash"), "Did you mean 'install'"),
         (("-sc", "query=tcsh"), "no completion for 'tcsh'"),
     ],
@@ -49,6 +50,11 @@ def test_bad_command_lines(expkit, monkeypatch, argv, said):
     assert (code, out) == (2, "")
     assert err.startswith("ConfigError: ")
     assert said in err
+
+
+def test_sync_of_nothing(expkit, workdir):
+    (workdir / "outputs").mkdir()
+    assert expkit("sync") == (0, "no tracked runs found\n", "")
 
 
 @pytest.fixture

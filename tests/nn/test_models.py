@@ -16,10 +16,10 @@ IMAGE, FLAT = (1, 8, 8), (13,)
 # name, arguments, input shape, parameters
 ROWS = [
     ("mlp", {}, IMAGE, None),
-    ("mlp", {"hidden": [32, 16]}, FLAT, 13 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10),
+    ("mlp", {"hidden": [32, 16], "norm": "none"}, FLAT, 13 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10),
     ("mlp", {"hidden": [32], "norm": "batch"}, FLAT, 13 * 32 + 32 + 64 + 330),
     ("mlp", {"hidden": [32], "norm": "layer", "bias": False}, FLAT, 13 * 32 + 64 + 320),
-    ("mlp", {"hidden": [32], "dropout": 0.5, "activation": "gelu"}, FLAT, 13 * 32 + 32 + 330),
+    ("mlp", {"hidden": [32], "dropout": 0.5, "activation": "gelu"}, FLAT, 13 * 32 + 32 + 64 + 330),
     ("mlp", {"hidden": []}, (3, 4), 130),
     ("cnn", {}, IMAGE, None),
     ("cnn", {"channels": [4], "hidden": [], "norm": "none"}, IMAGE, 4 * 9 + 4 + 64 * 10 + 10),
@@ -69,6 +69,26 @@ def test_every_registered_model_has_a_row_and_a_config():
     assert set(registry.names("model")) == {row[0] for row in ROWS}
     folder = Path(__file__).parents[2] / "conf" / "model"
     assert {path.stem for path in folder.glob("*.yaml")} == {row[0] for row in ROWS}
+
+
+@pytest.mark.parametrize("name", sorted({row[0] for row in ROWS}))
+def test_a_config_states_the_defaults_of_its_model(name):
+    config = (Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml").read_text()
+    stated = {}
+    for line in config.splitlines():
+        key, colon, rest = line.partition(":")
+        if colon and not line.startswith("#"):
+            stated[key] = rest.partition("#")[0].strip()
+            assert "#" in rest or key == "name", f"{key} needs a comment"
+    assert stated.pop("name") == name
+    defaults = {a.name: a.default for a in registry.describe("model", name).arguments if not a.required}
+    assert stated == {key: in_yaml(value) for key, value in defaults.items()}
+
+
+def in_yaml(value):
+    if isinstance(value, tuple):
+        return str(list(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @pytest.mark.parametrize("activation", sorted(BY_NAME))

@@ -139,6 +139,22 @@ def attempt(fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
+def check_alias(row: Row, torch: Any) -> None:
+    """A result looks into an argument's memory where PyTorch's does, and nowhere else."""
+    for sample in row.make():
+        t, s = to_torch(sample, torch), to_ek(sample)
+        expected, refused = attempt(lambda: row.torch_function(torch)(*t.args, **t.kw))  # noqa: B023
+        if refused is not None:
+            continue
+        got = tensors(row.function()(*s.args, **s.kw))
+        for i, (y, e) in enumerate(zip(got, tensors(expected), strict=True)):
+            for j, (x, z) in enumerate(zip(s.arrays(), t.arrays(), strict=True)):
+                shares = np.shares_memory(y.numpy(), x.numpy())
+                looks_in = bool(e.numel()) and e.untyped_storage().data_ptr() == z.untyped_storage().data_ptr()
+                what = f"{row.name}{sample!r}: result {i} shares memory with argument {j}"
+                assert shares == looks_in, f"{what}: {shares}, in PyTorch {looks_in}"
+
+
 def check_layout(row: Row) -> None:
     """The result does not depend on how the arguments lie in memory, and the arguments are not written to."""
     fn = row.function()
@@ -223,6 +239,37 @@ def check_torch_grad(row: Row, torch: Any) -> None:
                 assert g is None or g.dtype == x.dtype, f"{what} is {g.dtype}"
                 g, w = (np.zeros(x.shape) if v is None else v for v in (g, w))
                 assert_close(g, w, dtype, what, 10 * row.tolerance)
+
+
+def check_versions(row: Row, torch: Any) -> None:
+    """An argument or result overwritten before backward: the right gradient or an error, and no error where PyTorch has none."""
+    for sample in row.make():
+        t, s = to_torch(sample, torch, "float64", True), to_ek(sample, "float64", True)
+        for place in range(len(s.arrays()) + 1):
+            expected, theirs = attempt(lambda: _overwriting(row.torch_function(torch), t, torch, place))  # noqa: B023
+            got, error = attempt(lambda: _overwriting(row.function(), s, ek, place))  # noqa: B023
+            what = f"{row.name}{sample!r}, {'result' if place == len(s.arrays()) else f'argument {place}'} overwritten"
+            if theirs is None:
+                assert error is None, f"{what}: {type(error).__name__}: {error}"
+            if expected is None or got is None:
+                continue
+            for i, (g, e) in enumerate(zip(got, expected, strict=True)):
+                if g is not None and e is not None:
+                    assert_close(g, e, "float64", f"{what}: gradient {i}", 10 * row.tolerance)
+
+
+def _overwriting(fn: Callable[..., Any], sample: Sample, m: Any, place: int) -> list[Any]:
+    """Gradients of fn's results when an argument (or, at the last place, each result) is written to before backward."""
+    leaves = [x for x in sample.arrays() if x.requires_grad]
+    inner = [x * 1 if x.requires_grad else x.clone() for x in sample.arrays()]
+    called = sample.fill(inner)
+    results = [y for y in tensors(fn(*called.args, **called.kw)) if y.requires_grad]
+    total = sum((y * 2).sum() for y in results)
+    if not results:
+        return []
+    for x in results if place == len(inner) else [inner[place]]:
+        x.mul_(2.0) if x.requires_grad else x.zero_()
+    return list(m.autograd.grad(total, leaves, allow_unused=True))
 
 
 def check_jvp(row: Row) -> None:
@@ -444,7 +491,7 @@ def primitives_of(row: Row) -> set[str]:
             f = on_arrays(row, s, row.function())
             if attempt(lambda: f(*s.arrays()))[1] is None and row.trace:  # noqa: B023
                 seen.update(e.prim.name for e in trace(f, *s.arrays()).equations)
-    if row.grad and "trace_grad" not in row.gaps:
+    if row.grad and row.trace and "trace_grad" not in row.gaps:
         check_trace_grad(row, seen)
     return seen
 

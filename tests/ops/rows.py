@@ -149,7 +149,7 @@ class Row:
         return [s for s in self.samples(Maker(self.name)) if isinstance(s, Bad)]
 
 
-CHECKS = {"value", "torch", "refused", "layout", "vjp", "torch_grad", "jvp", "second", "vmap", "vmap_grad", "trace", "trace_grad"}
+CHECKS = {"value", "torch", "refused", "layout", "alias", "vjp", "torch_grad", "versions", "jvp", "second", "vmap", "vmap_grad", "trace", "trace_grad"}
 
 # ---- dtypes ----------------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,12 @@ def test_layout(name):
     run("layout", name, checkers.check_layout)
 
 
+@pytest.mark.torch
+@which(lambda row: bool(row.dtypes))
+def test_alias(name, torch):
+    run("alias", name, lambda row: checkers.check_alias(row, torch))
+
+
 @which(lambda row: row.grad)
 def test_vjp(name):
     run("vjp", name, checkers.check_vjp)
@@ -76,6 +82,12 @@ def test_vjp(name):
 @which(lambda row: row.grad)
 def test_torch_grad(name, torch):
     run("torch_grad", name, lambda row: checkers.check_torch_grad(row, torch))
+
+
+@pytest.mark.torch
+@which(lambda row: row.grad)
+def test_versions(name, torch):
+    run("versions", name, lambda row: checkers.check_versions(row, torch))
 
 
 @which(lambda row: row.grad)
@@ -134,6 +146,11 @@ def test_no_row_is_for_something_that_is_gone():
 
 # Primitives that rows cannot reach, and what tests them.
 UNREACHED = {
+    "nonzero": "its rows run it, but it cannot be traced",
+    "contiguous": "its rows run it, but a trace has no strides",
+    "overwrite": "copy_ records it, but its gradient is no equation",
+    "one_hot": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
+    "loss_factors": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
     "to_device": "tests/structure/test_fake_device.py (there is no second device here)",
 }
 

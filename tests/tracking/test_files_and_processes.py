@@ -1,5 +1,6 @@
 """Locks die with their holder, JSON files are never seen half-written, and the dead are told from the living."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -10,7 +11,8 @@ import time
 import pytest
 
 from expkit.errors import TrackingError
-from expkit.tracking.files import locked, read_json, write_json
+from expkit.tracking import files
+from expkit.tracking.files import locked, read_json, try_lock, write_json
 from expkit.tracking.process import SILENCE, alive, identity, started
 
 HOLDER = """
@@ -33,6 +35,24 @@ def test_a_lock_keeps_others_out_until_its_holder_dies(tmp_path):
         holder.wait()
         with locked(path, timeout=5):
             pass
+
+
+def test_where_a_file_system_has_no_locks_a_file_of_the_machine_stands_in(tmp_path, monkeypatch):
+    shared, local = tmp_path / "shared", tmp_path / "local"
+    for folder in (shared, local):
+        folder.mkdir()
+
+    def no_locks_on_shared(file):
+        if file.name.startswith(str(shared)):
+            raise OSError(errno.ENOLCK, "No locks available")
+        return try_lock(file)
+
+    monkeypatch.setattr(files, "try_lock", no_locks_on_shared)
+    monkeypatch.setattr("tempfile.tempdir", str(local))
+    with locked(shared / "lock"), pytest.raises(TrackingError), locked(shared / "lock", timeout=0.1):
+        pass
+    with locked(shared / "lock"), locked(shared / "other", timeout=0.1):
+        pass
 
 
 def test_a_reader_sees_old_or_new_json_and_nothing_else(tmp_path):
@@ -84,6 +104,19 @@ def test_a_dead_process_is_dead_even_before_its_parent_looks(tmp_path):
 
 def test_another_process_with_the_pid_of_a_dead_one_is_not_it(tmp_path):
     assert not alive({**identity(), "started": "1"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("says", "answer"),
+    [("S+ Mon Nov 23 10:00:00 2026", "Mon Nov 23 10:00:00 2026"), ("Z Mon Nov 23 10:00:00 2026", None), ("", None)],
+)
+def test_where_there_is_no_proc_ps_is_asked(tmp_path, monkeypatch, says, answer):
+    fake = tmp_path / "ps"
+    fake.write_text(f"#!/bin/sh\necho '{says}'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert started(os.getpid()) == answer
 
 
 @pytest.mark.parametrize(("age", "lives"), [(0, True), (SILENCE * 0.9, True), (SILENCE * 1.1, False)])

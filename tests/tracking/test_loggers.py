@@ -171,6 +171,7 @@ def test_a_run_that_goes_on_keeps_what_it_is(tmp_path):
     first.finalize("KILLED")
     before = RunInfo.read(first.run_dir)
     assert before.parent == ".."
+    assert MLFlowLogger(run_dir=str(parent / "1"), parent=str(parent))._info().run_name == "sweep/1"
     second = MLFlowLogger("digits", run_dir=str(parent / "0"))
     second.log_metrics({"a": 2})
     second.finalize()
@@ -186,6 +187,17 @@ def test_the_tags_of_a_run_come_on_top_of_gits_and_the_commands(tmp_path):
     assert tags["mlflow.note.content"] == "my own words"
     assert tags["mlflow.source.type"] == "LOCAL"
     logger.finalize()
+
+
+def test_going_on_keeps_the_notes_and_the_first_command(tmp_path):
+    for _ in range(2):
+        logger = MLFlowLogger(run_dir=str(tmp_path))
+        logger.start()
+        logger.finalize("KILLED")
+    first, second = (record["tags"] for _, record in lines(tmp_path / NAME) if "tags" in record)
+    assert {"mlflow.note.content", "expkit.command"} <= set(first)
+    assert not {"mlflow.note.content", "expkit.command"} & set(second)
+    assert second["expkit.resume_command"] == first["expkit.command"]
 
 
 def test_a_password_in_the_address_is_for_the_user_alone(tmp_path):

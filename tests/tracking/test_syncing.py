@@ -2,20 +2,19 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
 
-from expkit.errors import ConfigError, TrackingError
-from expkit.tracking import dashboard, read_status, start_shipper, sync, sync_hint, tracked_runs, wait_for
+from expkit.errors import TrackingError
+from expkit.tracking import read_status, start_shipper, sync, sync_hint, tracked_runs, wait_for
 from expkit.tracking.adoption import FOLDER, adopted
 from expkit.tracking.files import read_json, write_json
 from expkit.tracking.journal import Journal
 from expkit.tracking.process import identity
 from expkit.tracking.syncing import PROCESS, environment, shipper_alive
-from tests.tracking.support import eventually, journalled, make_run
+from tests.tracking.support import eventually, free_port, journalled, make_run
 
 TRAIN = """
 import signal, sys, time
@@ -89,11 +88,11 @@ def test_one_process_ships_a_sweep(outputs, database):
     command = [sys.executable, "-c", SWEEP, str(sweep)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout == "True 1\n", done.stderr
-    names = ("job0", "job1", "job2")
+    names = ("sweep/job0", "sweep/job1", "sweep/job2")
     assert [database.status(name) for name in names] == ["FINISHED", "FAILED", "FINISHED"]
     assert {database.tags(name)["mlflow.parentRunId"] for name in names} == {database.run_id("sweep")}
     for name in names:
-        assert database.metrics(name) == journalled(sweep / name)
+        assert database.metrics(name) == journalled(outputs / name)
     assert eventually(lambda: not shipper_alive(sweep))
     assert list((sweep / FOLDER).iterdir()) == []
 
@@ -113,12 +112,6 @@ def test_a_run_whose_sweep_is_not_shipped_gets_a_shipper_of_its_own(outputs, dat
     assert started == [child, child]
     assert len(adopted(sweep, known=())) == 1
     assert adopted(sweep, known=()) == []
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_a_server_that_is_away_is_caught_up_with_when_it_is_back(outputs, database, zygote):
@@ -221,29 +214,3 @@ def test_importing_tracking_imports_nothing_heavy():
 
 def test_the_shipper_refuses_a_directory_without_a_run(outputs, zygote):
     assert "is no tracked run" in zygote.once(outputs)
-
-
-# ------------------------------------------------------------------------------------------------------- dashboard
-
-
-def test_the_dashboard_needs_a_database(workdir):
-    with pytest.raises(TrackingError, match=r"mlflow.db: there is no MLflow database yet. `expkit train` makes it"):
-        dashboard.ui()
-
-
-def test_the_dashboard_of_a_server_is_the_server():
-    with pytest.raises(TrackingError, match=r"http://me:\*\*\*@host:5000 is a tracking server"):
-        dashboard.ui(tracking_uri="http://me:secret@host:5000")
-
-
-def test_a_port_in_use_is_said_with_another_one(outputs):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is in use. .* --port {port + 1}"):
-            dashboard.ui(port)
-
-
-def test_the_dashboards_command_names_absolute_places(outputs):
-    command = dashboard.command("127.0.0.1", free_port())
-    assert command[command.index("--backend-store-uri") + 1] == f"sqlite:///{outputs}/mlflow.db"
-    assert command[command.index("--default-artifact-root") + 1] == (outputs / "artifacts").as_uri()

@@ -21,7 +21,9 @@ def arrays(n: int = 48, features: int = 4, classes: int = 3, seed: int = 0) -> t
     return x, (x @ rng.normal(size=(features, classes))).argmax(1)
 
 
-def loader(n: int = 48, batch_size: int = 8, *, shuffle: bool = False, regression: bool = False, **how: Any) -> DataLoader:
+def loader(
+    n: int = 48, batch_size: int = 8, *, shuffle: bool = False, regression: bool = False, **how: Any
+) -> DataLoader:
     x, y = arrays(n, **how)
     target = (x[:, 0] - x[:, 1]).astype(np.float32) if regression else y
     return DataLoader(TensorDataset(from_numpy(x), from_numpy(target)), batch_size=batch_size, shuffle=shuffle)

@@ -9,14 +9,23 @@ from typing import Any
 import pytest
 
 from expkit.errors import ConfigError, ExpkitError
+from expkit.nn import CrossEntropyLoss
+from expkit.optim import Adam
 from expkit.optim.schedulers import StepLR
 from expkit.registry import build, names
 from expkit.trainer import (
-    Callback, EarlyStopping, LambdaCallback, LearningRateMonitor, ModelCheckpoint, RichModelSummary, RichProgressBar,
-    SupervisedTask, Timer, checkpoint, console,
+    Callback,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichModelSummary,
+    RichProgressBar,
+    SupervisedTask,
+    Timer,
+    checkpoint,
+    console,
 )  # fmt: skip
-from expkit.nn import CrossEntropyLoss
-from expkit.optim import Adam
 from tests.trainer.conftest import loader, net
 
 
@@ -32,7 +41,10 @@ def kept(trainer: Any) -> set[str]:
 # config of the callback -> what must be true after two epochs of six batches
 EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "model_checkpoint": [
-        ({"monitor": "val/loss"}, lambda t: len(kept(t)) in (1, 2) and checkpoint.last(t.run_dir / "checkpoints").is_dir()),
+        (
+            {"monitor": "val/loss"},
+            lambda t: len(kept(t)) in (1, 2) and checkpoint.last(t.run_dir / "checkpoints").is_dir(),
+        ),
         ({"save_top_k": -1}, lambda t: kept(t) == {"epoch_000-step_000006", "epoch_001-step_000012"}),
         ({"every_n_train_steps": 5, "save_top_k": 2}, lambda t: "epoch_000-step_000005" in kept(t)),
         ({"every_n_epochs": 2}, lambda t: kept(t) == {"epoch_001-step_000012"}),
@@ -67,7 +79,9 @@ EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
 )  # fmt: skip
 def test_effect(trainer, name, arguments, holds):
     callback = build("callback", {"name": name, **arguments})
-    ours = trainer(max_epochs=2, callbacks=callback, log_every_n_steps=4, enable_progress_bar=True, enable_model_summary=True)
+    ours = trainer(
+        max_epochs=2, callbacks=callback, log_every_n_steps=4, enable_progress_bar=True, enable_model_summary=True
+    )
     ours.fit(net(), loader(), loader(16))
     assert callback in ours.callbacks
     assert holds(ours)
@@ -257,7 +271,9 @@ def test_in_a_terminal_there_are_a_bar_and_a_table(trainer, monkeypatch):
     monkeypatch.setattr(console.console, "file", screen)
     monkeypatch.setattr(console.console, "_force_terminal", True)
     monkeypatch.setattr(console.console, "width", 140)
-    ours = trainer(callbacks=[RichProgressBar(leave=True), RichModelSummary()], enable_progress_bar=True, enable_model_summary=True)
+    ours = trainer(
+        callbacks=[RichProgressBar(leave=True), RichModelSummary()], enable_progress_bar=True, enable_model_summary=True
+    )
     ours.fit(net(), loader(), loader(16))
     ours.test(dataloaders=loader(16))
     shown = screen.getvalue()

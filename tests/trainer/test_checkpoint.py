@@ -1,5 +1,6 @@
 """Checkpoint directories: whole or not there, damage found, foreign things refused with a word on what to do."""
 
+import contextlib
 import json
 import os
 import random
@@ -14,7 +15,8 @@ from expkit.trainer import checkpoint, codec
 
 NAN = float("nan")
 TREE = {
-    "epoch": 3, "global_step": 12, "none": None, "yes": True, "text": "é", "float": 0.1, "nan": NAN, "inf": -float("inf"),
+    "epoch": 3, "global_step": 12, "none": None, "yes": True, "text": "é", "float": 0.1, "nan": NAN,
+    "inf": -float("inf"),
     "list": [1, [2.5, "x"]], "tuple": (1, (2, 3)), "ints": {0: "a", 1: {"b": 2}}, "like ours": {"__tensor__": "x"},
     "path": Path("a/b"), "empty": {}, "array": np.arange(3), "big": 2**80,
     "state": {0: {"step": tensor(2.0), "exp_avg": tensor([[1.0, -0.0]])}},
@@ -36,7 +38,9 @@ def same(a: object, b: object) -> bool:
 
 @pytest.fixture
 def saved(tmp_path):
-    return checkpoint.save(tmp_path / "best", {**TREE, "state_dict": STATE}, config={"seed": 1}, metrics={"val/loss": NAN})
+    return checkpoint.save(
+        tmp_path / "best", {**TREE, "state_dict": STATE}, config={"seed": 1}, metrics={"val/loss": NAN}
+    )
 
 
 def test_everything_comes_back(saved):
@@ -63,7 +67,9 @@ def test_nothing_temporary_is_left(saved):
     assert checkpoint.load(saved)["epoch"] == 4
 
 
-@pytest.mark.parametrize("value", [object(), {1, object()}, lambda: 0, b"bytes"], ids=["object", "set", "function", "bytes"])
+@pytest.mark.parametrize(
+    "value", [object(), {1, object()}, lambda: 0, b"bytes"], ids=["object", "set", "function", "bytes"]
+)
 def test_what_cannot_be_kept_is_refused(tmp_path, value):
     with pytest.raises(CheckpointError, match=r"callbacks.mine.* cannot hold"):
         checkpoint.save(tmp_path / "c", {"callbacks": {"mine": value}})
@@ -112,7 +118,10 @@ FOREIGN = {
     "pickle": (lambda path: path.write_bytes(b"\x80\x02}q\x00."), "Pickled checkpoints of other tools are not read"),
     "safetensors": (lambda path: path.with_suffix(".safetensors").write_bytes(b""), "does not exist"),
     "empty folder": (lambda path: path.mkdir(), "it has no manifest.json"),
-    "other manifest": (lambda path: (path.mkdir(), (path / "manifest.json").write_text('{"name": "app"}')), "does not say"),
+    "other manifest": (
+        lambda path: (path.mkdir(), (path / "manifest.json").write_text('{"name": "app"}')),
+        "does not say",
+    ),
     "manifest of a list": (lambda path: (path.mkdir(), (path / "manifest.json").write_text("[1]")), "does not say"),
 }
 
@@ -142,7 +151,9 @@ def test_last_and_run_directories_are_found(tmp_path):
         assert checkpoint.resolve(name) == path
 
 
-@pytest.mark.parametrize("text", ['{"checkpoint": "../../etc"}', '{"checkpoint": 3}', "[]", "{", '{"checkpoint": ".."}'])
+@pytest.mark.parametrize(
+    "text", ['{"checkpoint": "../../etc"}', '{"checkpoint": 3}', "[]", "{", '{"checkpoint": ".."}']
+)
 def test_a_bad_pointer_is_refused(tmp_path, text):
     (tmp_path / "last.json").write_text(text)
     with pytest.raises(CheckpointError):
@@ -168,10 +179,8 @@ def dying(monkeypatch, module, name, at):
 def test_whenever_a_save_dies_the_old_checkpoint_is_good(tmp_path, monkeypatch, name, at):
     path = checkpoint.save(tmp_path / "c", {"epoch": 1, "state_dict": STATE})
     dying(monkeypatch, os, name, at)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         checkpoint.save(path, {"epoch": 2, "state_dict": STATE})
-    except KeyboardInterrupt:
-        pass
     monkeypatch.undo()
     checkpoint.clean(tmp_path)
     assert checkpoint.load(path)["epoch"] in (1, 2)

@@ -43,7 +43,9 @@ def test_a_lambda_callback_is_checked_too(trainer):
     with pytest.raises(HookError, match="wrong arguments"):
         trainer(callbacks=LambdaCallback(on_train_end=lambda: None))
     said = []
-    trainer(callbacks=LambdaCallback(on_train_end=lambda trainer, task: said.append(trainer.global_step))).fit(net(), loader())
+    trainer(callbacks=LambdaCallback(on_train_end=lambda trainer, task: said.append(trainer.global_step))).fit(
+        net(), loader()
+    )
     assert said == [6]
 
 
@@ -66,7 +68,10 @@ def _recording(name: str):
         self.names.append(self.prefix + name)
 
     hook.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in ("self", "trainer", "task", *HOOKS[name])]
+        [
+            inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for p in ("self", "trainer", "task", *HOOKS[name])
+        ]
     )
     return hook
 
@@ -76,8 +81,8 @@ for _name in HOOKS:
 
 
 BATCH = [
-    "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step",
-    "on_train_batch_end",
+    "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step", "on_train_batch_end",
 ]  # fmt: skip
 VALIDATION = [
     "on_validation_start", "on_validation_epoch_start", "on_validation_batch_start", "on_validation_batch_end",

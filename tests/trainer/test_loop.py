@@ -144,20 +144,24 @@ def test_double_precision_reaches_model_and_batches(trainer):
 
 def test_overfitting_uses_the_same_batches_in_each_epoch(trainer):
     seen = []
-    look = LambdaCallback(on_train_batch_start=lambda t, task, batch, batch_idx: seen.append(batch[0].numpy().tobytes()))
+    look = LambdaCallback(
+        on_train_batch_start=lambda t, task, batch, batch_idx: seen.append(batch[0].numpy().tobytes())
+    )
     trainer(max_epochs=3, overfit_batches=2, callbacks=look).fit(net(), loader(shuffle=True), loader(16))
     assert seen[:2] * 3 == seen
 
 
 def test_each_epoch_has_an_order_of_its_own(trainer):
     seen = []
-    look = LambdaCallback(on_train_batch_start=lambda t, task, batch, batch_idx: seen.append(batch[0].numpy().tobytes()))
+    look = LambdaCallback(
+        on_train_batch_start=lambda t, task, batch, batch_idx: seen.append(batch[0].numpy().tobytes())
+    )
     trainer(max_epochs=2, callbacks=look).fit(net(), loader(shuffle=True))
     assert set(seen[:6]).isdisjoint(seen[6:])
 
 
 def test_training_is_the_loop_that_one_would_write(trainer):
-    """Rehearsal, sanity check and validation leave no trace: parameters, batch statistics, dropout are the same bits."""
+    """Rehearsal, sanity check and validation leave no trace: parameters, statistics, dropout are the same bits."""
 
     def model() -> nn.Module:
         return nn.Sequential(net(dropout=0.5), nn.BatchNorm1d(3))
@@ -184,7 +188,10 @@ def test_schedules_are_stepped_by_epoch_or_step(trainer, interval, rates):
     class Mine(SupervisedTask):
         def configure_optimizers(self):
             optimizer = SGD(self.parameters(), lr=0.1)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": StepLR(optimizer, 1, 0.5), "interval": interval}}
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": StepLR(optimizer, 1, 0.5), "interval": interval},
+            }
 
     seen = []
     look = LambdaCallback(on_train_epoch_start=lambda t, task: seen.append(t.optimizer.param_groups[0]["lr"]))

@@ -56,7 +56,8 @@ ROWS = {
     "r2 of a constant": Row("r2", LOGIT, np.ones(57, np.float32), f64(sk.r2_score)),
     "r2 of a constant hit exactly": Row("r2", np.ones(57, np.float32), np.ones(57, np.float32), f64(sk.r2_score)),
     "mean": Row("mean", VALUES, np.ones(57), lambda p, t: float(p.astype(np.float64).mean())),
-    "mean with weights": Row("mean", VALUES, SCORES[:, 0] ** 2, lambda p, t: np.average(p.astype(np.float64), weights=t)),
+    "mean with weights": Row(
+        "mean", VALUES, SCORES[:, 0] ** 2, lambda p, t: np.average(p.astype(np.float64), weights=t)),
 }  # fmt: skip
 
 SPLITS = {"whole": [57], "ones": [1] * 57, "uneven": [1, 30, 7, 19], "last small": [28, 28, 1]}

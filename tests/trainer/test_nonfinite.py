@@ -25,8 +25,8 @@ class Blow(nn.Module):
 
 def fit(trainer, model, data=None, loss=None, **arguments):
     task = SupervisedTask(model, loss or nn.CrossEntropyLoss(), lambda params: SGD(params, lr=0.1))
+    ours = trainer(**arguments)
     with pytest.raises(NonFiniteError) as caught:
-        ours = trainer(**arguments)
         ours.fit(task, data or loader())
     return str(caught.value)
 
@@ -59,7 +59,9 @@ def poisoned(value: float):
     return [(from_numpy(bad), y)]
 
 
-@pytest.mark.parametrize(("value", "kind"), [(float("nan"), "1 NaN of 32 values"), (float("inf"), "1 infinite of 32 values")])
+@pytest.mark.parametrize(
+    ("value", "kind"), [(float("nan"), "1 NaN of 32 values"), (float("inf"), "1 infinite of 32 values")]
+)
 def test_bad_data_is_named(trainer, value, kind):
     assert f"the data: batch.0 holds {kind}" in fit(trainer, net(), poisoned(value))
 

@@ -1,4 +1,4 @@
-"""What is found before the first step: monitors that nobody logs, shapes that do not fit; and that nothing is touched."""
+"""What is found before the first step: monitors that nobody logs, shapes that do not fit; and nothing is touched."""
 
 import pytest
 
@@ -12,8 +12,16 @@ from expkit.trainer.feed import move
 from tests.trainer.conftest import loader, net
 
 UNKNOWN = {
-    "a slip": (EarlyStopping("val/los"), True, ["EarlyStopping.monitor=val/los", "Did you mean 'val/loss'", "train/loss"]),
-    "an unknown one": (ModelCheckpoint(monitor="val/accuracy"), True, ["ModelCheckpoint.monitor", "Did you mean 'val/acc'"]),
+    "a slip": (
+        EarlyStopping("val/los"),
+        True,
+        ["EarlyStopping.monitor=val/los", "Did you mean 'val/loss'", "train/loss"],
+    ),
+    "an unknown one": (
+        ModelCheckpoint(monitor="val/accuracy"),
+        True,
+        ["ModelCheckpoint.monitor", "Did you mean 'val/acc'"],
+    ),
     "no validation": (EarlyStopping("val/loss"), False, ["there is no validation", "Metrics: lr-Adam, train/acc"]),
     "a learning rate": (EarlyStopping("lr-SGD"), True, ["lr-SGD"]),
 }
@@ -29,7 +37,9 @@ def test_an_unknown_monitor_is_found_before_the_first_step(trainer, callback, va
     assert not (ours.run_dir / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize("name", ["train/loss", "train/loss_step", "train/loss_epoch", "train/acc", "val/f1", "lr-Adam"])
+@pytest.mark.parametrize(
+    "name", ["train/loss", "train/loss_step", "train/loss_epoch", "train/acc", "val/f1", "lr-Adam"]
+)
 def test_every_name_that_is_offered_can_be_monitored(trainer, name):
     ours = trainer(callbacks=[EarlyStopping(name), LearningRateMonitor()])
     ours.fit(net(), loader(), loader(16))
@@ -41,7 +51,9 @@ def test_the_config_key_and_its_origin_are_named(trainer):
     callback.config_key = "callbacks.early_stopping"
     ours = trainer(callbacks=callback)
     ours.origin = lambda key: f"<origin of {key}>"
-    with pytest.raises(ConfigError, match=r"^<origin of callbacks\.early_stopping\.monitor>: callbacks\.early_stopping"):
+    with pytest.raises(
+        ConfigError, match=r"^<origin of callbacks\.early_stopping\.monitor>: callbacks\.early_stopping"
+    ):
         ours.fit(net(), loader(), loader(16))
 
 
@@ -50,8 +62,10 @@ def test_a_monitor_may_be_unknown_where_that_is_asked_for(trainer):
 
 
 def test_the_monitor_of_a_schedule_is_checked_too(trainer):
-    task = SupervisedTask(
-        net(), nn.CrossEntropyLoss(), scheduler=lambda o: {"scheduler": ReduceLROnPlateau(o), "monitor": "val/lss"})  # fmt: skip
+    def schedule(optimizer):
+        return {"scheduler": ReduceLROnPlateau(optimizer), "monitor": "val/lss"}
+
+    task = SupervisedTask(net(), nn.CrossEntropyLoss(), scheduler=schedule)
     with pytest.raises(ConfigError, match=r"scheduler\.monitor=val/lss"):
         trainer().fit(task, loader(), loader(16))
 
@@ -150,7 +164,11 @@ NO_LOSS = {
 def test_what_is_no_loss_is_refused(trainer, value, said):
     class Mine(Own):
         def training_step(self, batch):
-            return nn.functional.cross_entropy(self.model(batch[0]), batch[1], reduction="none") if value is None else value
+            return (
+                nn.functional.cross_entropy(self.model(batch[0]), batch[1], reduction="none")
+                if value is None
+                else value
+            )
 
     with pytest.raises(HookError, match=said):
         trainer().fit(Mine(), loader())

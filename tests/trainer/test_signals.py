@@ -126,5 +126,7 @@ def test_other_threads_install_no_handlers(trainer):
 
 def test_handlers_are_ours_only_while_fitting(trainer):
     seen = []
-    trainer(callbacks=LambdaCallback(on_train_start=lambda t, task: seen.append(signal.getsignal(signal.SIGINT)))).fit(net(), loader())
+    trainer(callbacks=LambdaCallback(on_train_start=lambda t, task: seen.append(signal.getsignal(signal.SIGINT)))).fit(
+        net(), loader()
+    )
     assert seen == [signals._handle]

@@ -118,8 +118,14 @@ def test_metrics_without_a_trainer_say_so():
 
 
 LOGS = {
-    "a vector": (lambda log: log.log("a", rand(3), weight=1, on_step=True, on_epoch=False, prog_bar=False, logger=True), "shape"),
-    "a text": (lambda log: log.log("a", "x", weight=1, on_step=True, on_epoch=False, prog_bar=False, logger=True), "expected"),
+    "a vector": (
+        lambda log: log.log("a", rand(3), weight=1, on_step=True, on_epoch=False, prog_bar=False, logger=True),
+        "shape",
+    ),
+    "a text": (
+        lambda log: log.log("a", "x", weight=1, on_step=True, on_epoch=False, prog_bar=False, logger=True),
+        "expected",
+    ),
     "a reduction": (lambda log: log.log("a", 1, weight=1, reduce_fx="maen"), "Did you mean 'mean'"),
 }
 
@@ -134,7 +140,9 @@ def test_what_cannot_be_logged_is_refused(act, said):
 def test_reductions_over_an_epoch(reduce_fx, expected):
     logged = Logged()
     for value, weight in ((1.0, 1), (3.0, 3)):
-        logged.log("a", value, weight=weight, reduce_fx=reduce_fx, on_step=False, on_epoch=True, prog_bar=False, logger=True)
+        logged.log(
+            "a", value, weight=weight, reduce_fx=reduce_fx, on_step=False, on_epoch=True, prog_bar=False, logger=True
+        )
     again = Logged()
     again.load_state_dict(logged.state_dict())
     assert logged.epoch_values() == again.epoch_values() == {"a": expected}
@@ -147,8 +155,14 @@ OPTIMIZERS = {
     "no optimizer": (lambda o: net(), "Sequential is no optimizer"),
     "an unknown key": (lambda o: {"optimiser": o}, "Did you mean 'optimizer'"),
     "no scheduler": (lambda o: {"optimizer": o, "lr_scheduler": 3}, "int is no scheduler"),
-    "an unknown key of a scheduler": (lambda o: {"optimizer": o, "lr_scheduler": {"schedular": o}}, "Did you mean 'scheduler'"),
-    "an interval": (lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": o, "interval": "batch"}}, "'epoch' or 'step'"),
+    "an unknown key of a scheduler": (
+        lambda o: {"optimizer": o, "lr_scheduler": {"schedular": o}},
+        "Did you mean 'scheduler'",
+    ),
+    "an interval": (
+        lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": o, "interval": "batch"}},
+        "'epoch' or 'step'",
+    ),
     "a frequency": (lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": o, "frequency": 0}}, "frequency=0"),
 }
 

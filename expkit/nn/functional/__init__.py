@@ -37,9 +37,9 @@ from expkit.nn.functional.classification import (
 )
 from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
 from expkit.nn.functional.linear import bilinear, embedding, one_hot
-from expkit.nn.functional.norm import batch_norm, group_norm, layer_norm, rms_norm
+from expkit.nn.functional.norm import batch_norm, rms_norm
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
-from expkit.tensor import linear
+from expkit.tensor import group_norm, layer_norm, linear
 from expkit.tensor.ops.conv import conv1d, conv2d
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,

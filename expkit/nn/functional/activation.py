@@ -6,7 +6,6 @@ zero that backward sends it never meets an infinity.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -93,16 +92,12 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x times the normal distribution function of x; `approximate="tanh"` is the tanh form."""
-    if approximate == "none":
-        return 0.5 * input * T.erfc(input * -math.sqrt(0.5))  # erfc keeps the digits of the left tail
-    if approximate == "tanh":
-        return 0.5 * input * (1 + T.tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input**3)))
-    raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return T.gelu(input, approximate)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x), also called swish."""
-    return _overwrite(input, silu) if inplace else input * T.sigmoid(input)
+    return _overwrite(input, T.silu) if inplace else T.silu(input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:

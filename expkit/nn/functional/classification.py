@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import expkit.tensor as T
-from expkit.errors import ShapeError, TraceError
+from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
 from expkit.nn.functional.reduction import TargetError, reduce, same_shape
 from expkit.tensor import Tensor
@@ -26,10 +26,15 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     dim = _class_dim("cross_entropy", input)
-    logp = T.log_softmax(input, dim)
     if target.dtype.is_floating_point:
-        return _soft(logp, target, weight, reduction, label_smoothing, dim)
-    return _hard("cross_entropy", logp, target, weight, ignore_index, reduction, label_smoothing, dim)
+        return _soft(T.log_softmax(input, dim), target, weight, reduction, label_smoothing, dim)
+    _check_indices("cross_entropy", input, target, dim)
+    try:
+        if weight is None and label_smoothing == 0.0:
+            return T.nll_from_logits(input, target, ignore_index, reduction)
+        return _hard(T.log_softmax(input, dim), target, weight, ignore_index, reduction, label_smoothing, dim)
+    except IndexError:
+        raise _no_class("cross_entropy", target, input.shape[dim], ignore_index) from None
 
 
 def nll_loss(
@@ -41,7 +46,12 @@ def nll_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """-input at the target class.   input: log-probabilities shaped as for `cross_entropy`, target: class indices"""
-    return _hard("nll_loss", input, target, weight, ignore_index, reduction, 0.0, _class_dim("nll_loss", input))
+    dim = _class_dim("nll_loss", input)
+    _check_indices("nll_loss", input, target, dim)
+    try:
+        return _hard(input, target, weight, ignore_index, reduction, 0.0, dim)
+    except IndexError:
+        raise _no_class("nll_loss", target, input.shape[dim], ignore_index) from None
 
 
 def _class_dim(name: str, input: Tensor) -> int:
@@ -60,7 +70,6 @@ def _along(weight: Tensor, like: Tensor, dim: int) -> Tensor:
 
 
 def _hard(
-    name: str,
     logp: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -70,18 +79,16 @@ def _hard(
     dim: int,
 ) -> Tensor:
     """The loss for class indices; smoothing gives every class the share smoothing / C of the target."""
-    _check_indices(name, logp, target, dim)
-    index, valid = _split_ignored(name, target, logp.shape[dim], ignore_index)
+    valid = T.ne(target, ignore_index)
+    index = T.where(valid, target, 0)
     weighted = logp if weight is None else logp * _along(weight, logp, dim)
     loss = -T.gather(weighted, dim, index.unsqueeze(dim)).squeeze(dim)
     if smoothing:
         loss = (1 - smoothing) * loss - (smoothing / logp.shape[dim]) * weighted.sum(dim)
-    if valid is not None:
-        loss = T.where(valid, loss, 0.0)
-    if reduction != "mean" or (valid is None and weight is None):
+    loss = T.where(valid, loss, 0.0)
+    if reduction != "mean":
         return reduce(loss, reduction)
-    counts = T.ones_like(loss) if weight is None else weight[index]
-    return loss.sum() / (counts if valid is None else T.where(valid, counts, 0.0)).sum()
+    return loss.sum() / (valid if weight is None else T.where(valid, weight[index], 0.0)).sum()
 
 
 def _check_indices(name: str, logp: Tensor, target: Tensor, dim: int) -> None:
@@ -95,24 +102,14 @@ def _check_indices(name: str, logp: Tensor, target: Tensor, dim: int) -> None:
         )
 
 
-def _split_ignored(name: str, target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
-    """Indices that can be looked up, and which of them count; None where all do (what a look at the values shows)."""
-    try:
-        values = target.numpy(force=True)
-    except TraceError:  # inside a transform there are no values to look at
-        values = None
-    if values is not None:
-        outside = (values < 0) | (values >= classes)
-        wrong = values[outside & (values != ignore_index)]
-        if wrong.size:
-            raise TargetError(
-                f"{name}: class index {wrong[0]} is out of range for {classes} classes: targets must lie in "
-                f"[0, {classes - 1}]. Is the model's output_size the number of classes?"
-            )
-        if not (outside.any() or 0 <= ignore_index < classes):
-            return target, None
-    valid = T.ne(target, ignore_index)
-    return T.where(valid, target, 0), valid
+def _no_class(name: str, target: Tensor, classes: int, ignore_index: int) -> TargetError:
+    """The error for a target that is no class, naming the first such value."""
+    values = target.numpy(force=True)
+    wrong = values[((values < 0) | (values >= classes)) & (values != ignore_index)]
+    return TargetError(
+        f"{name}: class index {wrong.flat[0]} is out of range for {classes} classes: targets must lie in "
+        f"[0, {classes - 1}]. Is the model's output_size the number of classes?"
+    )
 
 
 def _soft(logp: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import expkit.tensor as T
-from expkit.nn.functional.reduction import reduce, same_shape
+from expkit.nn.functional.reduction import REDUCTIONS, reduce, same_shape
 from expkit.tensor import Tensor
 
 
@@ -14,6 +14,9 @@ def _difference(name: str, input: Tensor, target: Tensor) -> Tensor:
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """(x - y)²."""
+    if weight is None and reduction in REDUCTIONS:
+        same_shape("mse_loss", input, target)
+        return T.mse_loss(input, target, reduction)
     difference = _difference("mse_loss", input, target)
     return reduce(difference * difference, reduction, weight)
 

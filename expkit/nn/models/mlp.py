@@ -26,7 +26,7 @@ class MLP(Module):
         hidden: list[int] | tuple[int, ...] = (256, 256),
         activation: str = "relu",
         dropout: float = 0.0,
-        norm: Literal["none", "batch", "layer"] = "none",
+        norm: Literal["none", "batch", "layer"] = "layer",
         bias: bool = True,
     ) -> None:
         super().__init__()

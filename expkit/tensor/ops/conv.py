@@ -15,7 +15,7 @@ from expkit.tensor.ops import conv_arrays
 from expkit.tensor.ops.conv_batch import fold
 from expkit.tensor.ops.convert import promote
 from expkit.tensor.ops.kinds import expand_p, push_bilinear, reshape_p, sum_p
-from expkit.tensor.ops.windows import Pads, Sizes, out_sizes, per_axis, reach, with_batch
+from expkit.tensor.ops.windows import Pads, Sizes, check_rank, out_sizes, per_axis, reach
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
 
@@ -163,14 +163,14 @@ def _forward(name: str, spatial: int, doc: str) -> Any:
         groups: int = 1,
     ) -> Any:
         _weight_rank(name, weight, spatial)
-        x, had = with_batch(input, spatial, name)
+        x = input if check_rank(name, input, spatial) else input.unsqueeze(0)
         steps, spread = per_axis(name, spatial, stride=stride, dilation=dilation)
         _check(name, x, weight, bias, groups, weight.shape[1] * groups, weight.shape[0])
         pads = _sides(padding, tuple(weight.shape[2:]), steps, spread, name)
         _fits(name, x, weight, pads, spread, out_sizes(_spatial(x), _spatial(weight), steps, pads, spread))
         operands = promote(x, weight) if bias is None else promote(x, weight, bias)
         out = apply(conv_p, *operands, stride=steps, padding=pads, dilation=spread, groups=groups)
-        return out if had else out.squeeze(0)
+        return out if x is input else out.squeeze(0)
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = doc
@@ -189,7 +189,7 @@ def _backward(name: str, spatial: int, doc: str) -> Any:
         dilation: Any = 1,
     ) -> Any:
         _weight_rank(name, weight, spatial)
-        x, had = with_batch(input, spatial, name)
+        x = input if check_rank(name, input, spatial) else input.unsqueeze(0)
         steps, spread, pads, extra = per_axis(
             name, spatial, stride=stride, dilation=dilation, padding=padding, output_padding=output_padding
         )
@@ -207,7 +207,7 @@ def _backward(name: str, spatial: int, doc: str) -> Any:
         out = apply(conv_input_p, *operands[:2], size=size, stride=steps, padding=sides, dilation=spread, groups=groups)
         if bias is not None:
             out = out + _beside_channels(operands[2], out.ndim)
-        return out if had else out.squeeze(0)
+        return out if x is input else out.squeeze(0)
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = doc

@@ -9,10 +9,11 @@ import numpy as np
 
 from expkit.tensor import blas
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.windows import Pads, Sizes, chunks, numel, out_sizes, padded, reach, taps, windows
+from expkit.tensor.ops.windows import Pads, Sizes, chunks, in_float32, numel, out_sizes, padded, reach, taps, windows
 
 HOST_CHUNK = 1 << 20  # bytes of columns at a time: they are still in the second-level cache when they are multiplied
 DEVICE_CHUNK = 1 << 28
+FEW = 64  # places: below, the samples of a chunk are multiplied as one matrix where they are summed anyway
 
 
 def _limit(x: Any) -> int:
@@ -33,7 +34,14 @@ class _Columns:
     def __getitem__(self, part: slice) -> Any:
         return self.view[part].reshape(part.stop - part.start, *self.matrix)
 
+    def side_by_side(self, part: slice) -> Any:
+        """(groups, C / groups * taps, samples * places)"""
+        view, n = self.view[part], (self.view.ndim - 3) // 2
+        view = view.transpose(*range(1, 3 + n), 0, *range(3 + n, view.ndim))
+        return view.reshape(*self.matrix[:2], view.shape[2 + n] * self.matrix[2])
 
+
+@in_float32
 def conv(x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
     """The windows of x (N, C, *S) times w (O, C / groups, *K), plus b (O,) -> (N, O, *P)."""
     kernel, xp = w.shape[2:], xp_of(x)
@@ -48,17 +56,25 @@ def conv(x: Any, w: Any, b: Any = None, *, stride: Sizes, padding: Pads, dilatio
     return y.reshape(x.shape[0], w.shape[0], *out)
 
 
+@in_float32
 def conv_weight(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
     """The windows of x (N, C, *S) times y (N, O, *P), summed over samples and places -> (O, C / groups, *K)."""
     columns = _Columns(x, kernel, y.shape[2:], stride, padding, dilation, groups)
     xp, (_, rows, places), outs = xp_of(x), columns.matrix, y.shape[1]
     y = y.reshape(y.shape[0], groups, outs // groups, places)
     w = xp.zeros((groups, rows, outs // groups), x.dtype)
+    joined = places <= FEW and numel(kernel) > 1
     for part in columns.parts:
-        w += blas.matmul(columns[part], y[part].swapaxes(2, 3)).sum(0)
+        if joined:
+            samples = y[part].transpose(1, 0, 3, 2)
+            samples = samples.reshape(groups, samples.shape[1] * places, outs // groups)
+            w += blas.matmul(columns.side_by_side(part), samples)
+        else:
+            w += blas.matmul(columns[part], y[part].swapaxes(2, 3)).sum(0)
     return xp.ascontiguousarray(w.swapaxes(1, 2)).reshape(outs, x.shape[1] // groups, *kernel)
 
 
+@in_float32
 def conv_input(y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Pads, dilation: Sizes, groups: int) -> Any:
     """y (N, O, *P) times w, added up where the windows lie -> (N, C, *size)."""
     if set(stride) <= {1} and y.shape[1] <= 2 * groups * w.shape[1]:  # else its columns would be too many

@@ -93,7 +93,7 @@ def same(g: Any, *_args: Any) -> Any:
 add_p = binary("add", np.add, (same, same))
 sub_p = binary("sub", np.subtract, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: -g))
 mul_p = binary("mul", np.multiply, (lambda g, _out, _x, y: g * y, lambda g, _out, x, _y: g * x))
-div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, out, _x, y: -g * out / y))
+div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, _out, x, y: -g * (x / y) / y))
 pow_p = binary(
     "pow",
     special.power,
@@ -109,7 +109,9 @@ minimum_p = binary(
     "minimum", np.minimum, (lambda g, _out, x, y: _won(g, x, y, gt_p), lambda g, _out, x, y: _won(g, y, x, gt_p))
 )
 logaddexp_p = binary(
-    "logaddexp", np.logaddexp, (lambda g, out, x, _y: g * exp_p(x - out), lambda g, out, _x, y: g * exp_p(y - out))
+    "logaddexp",
+    np.logaddexp,
+    (lambda g, _out, x, y: g * sigmoid_p(x - y), lambda g, _out, x, y: g * sigmoid_p(y - x)),
 )
 floor_divide_p = binary("floor_divide", special.whole_division(np.floor_divide), (flat, flat))
 trunc_divide_p = binary("trunc_divide", special.whole_division(special.trunc_divide), (flat, flat))

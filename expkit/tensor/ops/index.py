@@ -324,7 +324,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if not isinstance(mask, Handle) or dtypes.of(mask.raw) is not dtypes.bool_:
         raise TypeError("masked_fill(): the mask must be a bool tensor")
     if isinstance(value, Handle) and value.ndim:
-        raise ShapeError(f"masked_fill(): the value must be a number or a 0-d tensor, not of shape {tuple(value.shape)}")
+        raise ShapeError(f"masked_fill(): the value must be a number or 0-d tensor, not of shape {tuple(value.shape)}")
     v = value if isinstance(value, Handle) else _number(value, input)
     return where(mask, as_dtype(v, dtypes.of(input.raw)), input)
 

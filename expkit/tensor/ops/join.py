@@ -13,7 +13,18 @@ from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import promote
 from expkit.tensor.ops.kinds import materialize, spread, zeros_raw
-from expkit.tensor.ops.movement import dim_of, expand, flatten, narrow, reshape, select, sizes, slice_p, unsqueeze
+from expkit.tensor.ops.movement import (
+    clone,
+    dim_of,
+    expand,
+    flatten,
+    narrow,
+    reshape,
+    select,
+    sizes,
+    slice_p,
+    unsqueeze,
+)  # fmt: skip
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
@@ -165,12 +176,13 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     dims = dims if isinstance(dims, list | tuple) else (dims,)
     if len(shifts) != len(dims):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+    out = input
     for shift, dim in zip(shifts, dims, strict=True):
         n = input.shape[dim_of(dim, input.ndim)]
         k = shift % n if n else 0
         if k:
-            input = cat([narrow(input, dim, n - k, k), narrow(input, dim, 0, n - k)], dim)
-    return input
+            out = cat([narrow(out, dim, n - k, k), narrow(out, dim, 0, n - k)], dim)
+    return clone(out) if out is input else out
 
 
 def repeat(input: Any, *repeats: Any) -> Any:
@@ -181,7 +193,13 @@ def repeat(input: Any, *repeats: Any) -> Any:
     shape = (1,) * (len(times) - input.ndim) + tuple(input.shape)
     inner = tuple(n for size in shape for n in (1, size))
     full = tuple(n for r, size in zip(times, shape, strict=True) for n in (r, size))
-    return reshape(spread(reshape(input, inner), full), tuple(r * n for r, n in zip(times, shape, strict=True)))
+    return _copied(spread(reshape(input, inner), full), tuple(r * n for r, n in zip(times, shape, strict=True)))
+
+
+def _copied(x: Any, shape: tuple[int, ...]) -> Any:
+    """reshape, never as a view."""
+    out = reshape(x, shape)
+    return out if out.chain is None else clone(out)
 
 
 def tile(input: Any, dims: Any) -> Any:
@@ -197,4 +215,4 @@ def repeat_interleave(input: Any, repeats: int, dim: int | None = None) -> Any:
     at = dim_of(dim, input.ndim)
     shape = tuple(input.shape)
     wide = (*shape[: at + 1], repeats, *shape[at + 1 :])
-    return reshape(expand(unsqueeze(input, at + 1), *wide), (*shape[:at], shape[at] * repeats, *shape[at + 1 :]))
+    return _copied(expand(unsqueeze(input, at + 1), *wide), (*shape[:at], shape[at] * repeats, *shape[at + 1 :]))

@@ -86,7 +86,7 @@ overwrite_p = Primitive(  # the value, with base's place in the history
     "overwrite",
     lambda base, value: value.copy(),
     lambda base, value: base,
-    (lambda g, _out, _base, _value: g * 0, lambda g, _out, _base, _value: g),
+    (lambda g, _out, _base, _value: zeros_raw(g), lambda g, _out, _base, _value: g),
     jvp=lambda tangents, _out, primals, kw: zeros_raw(primals[1]) if tangents[1] is None else tangents[1],
     batch=lambda size, values, mapped, kw: materialize(size, values[1], mapped[1]),
 )

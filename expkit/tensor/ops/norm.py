@@ -35,9 +35,12 @@ def _normed(x: Any, mean: Any, var: Any, axes: Axes, eps: float) -> tuple[Any, A
     return (x - keep(mean, x, axes)) * rstd, rstd
 
 
-def _joint(g: Any, out: Any, x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> list[Any]:
+def _joint(
+    g: Any, out: Any, x: Any, weight: Any = None, _bias: Any = None, *, axes: Axes, at: Axes, eps: float
+) -> list[Any]:
     (y, gmean, gvar), (_, mean, var) = g, out
-    if all_raw(*g, mean, var, x, *affine):
+    affine = [v for v in (weight, _bias) if v is not None]
+    if all_raw(*g, mean, var, x, *affine[:1]):
         return norm_arrays.normalize_grad(g, mean, var, x, *affine, axes=axes, at=at, eps=eps)
     n = prod(x.shape[i] for i in axes)
     normed, rstd = _normed(x, mean, var, axes, eps)
@@ -80,7 +83,7 @@ def _batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any])
 
 
 normalize_p = Primitive(  # (x, weight?, bias?) -> (result, mean, variance)
-    "normalize", norm_arrays.normalize, _shape, joint=_joint, jvp=_push, batch=_batch, nout=3
+    "normalize", norm_arrays.normalize, _shape, joint=_joint, jvp=_push, batch=_batch, nout=3, saves=(1, 2)
 )
 
 # ---- functions -------------------------------------------------------------------------------------------------------
@@ -122,10 +125,12 @@ def batch_norm(
     if training:
         axes = (0, *range(2, input.ndim))
         if prod(input.shape[i] for i in axes) <= 1:
-            raise ShapeError(f"batch_norm: training needs more than one value per channel, got {tuple(input.shape)}")
+            raise ShapeError(
+                f"batch_norm: expected more than 1 value per channel when training, got {tuple(input.shape)}"
+            )
         return _normalize(input, weight, bias, axes, (1,), eps)
     if mean is None or var is None:
-        raise ValueError("batch_norm: mean and var are needed unless training=True")
+        raise ValueError("batch_norm: running_mean and running_var are needed when training=False")
     scale = rsqrt(add(var, eps))
     if weight is not None:
         scale = mul(scale, weight)
@@ -147,8 +152,8 @@ def layer_norm(
     k = len(shape)
     if not k or tuple(input.shape[input.ndim - k :]) != shape or input.ndim < k:
         raise ShapeError(
-            f"layer_norm: given normalized_shape={list(shape)}, expected an input of shape "
-            f"[*, {', '.join(map(str, shape))}], but got {tuple(input.shape)}"
+            f"layer_norm: given normalized_shape={shape}, expected an input of shape "
+            f"(*, {', '.join(map(str, shape))}), but got {tuple(input.shape)}"
         )
     for name, v in {"weight": weight, "bias": bias}.items():
         if v is not None and tuple(v.shape) != shape:
@@ -159,9 +164,11 @@ def layer_norm(
 
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Each group of channels of each sample to mean 0 and variance 1 (Wu and He, 2018).   input: (N, C, ...)"""
-    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+    if input.ndim < 2:
+        raise ShapeError(f"group_norm: expected (N, C, ...), but got an input of shape {tuple(input.shape)}")
+    if num_groups < 1 or input.shape[1] % num_groups:
         raise ShapeError(
-            f"group_norm: expected (N, C, ...), C divisible by num_groups={num_groups}, but got {tuple(input.shape)}"
+            f"group_norm: {input.shape[1]} channels (input {tuple(input.shape)}) do not split in {num_groups} groups"
         )
     n, c = input.shape[:2]
     grouped = reshape(input, (n, num_groups, c // num_groups, prod(input.shape[2:])))

@@ -4,92 +4,112 @@
 and axes = the others: there the weight is a part of the scale. Layer norm has at = axes.
 """
 
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
+from expkit.tensor import blas
 from expkit.tensor.devices import xp_of
 
 Axes = tuple[int, ...]
+SMALL = 1 << 14  # elements: below, a product's overhead is more than what it saves
 
 
-def beside(v: Any, x: Any, at: Axes) -> Any:
-    """A weight with ones on the axes of x that it lacks."""
-    return v.reshape(tuple(n if i in at else 1 for i, n in enumerate(x.shape)))
+class _Plan(NamedTuple):
+    """What depends on shapes alone; worked out once per shape."""
+
+    count: int  # elements in a mean
+    kept: Axes  # the shape of a statistic beside x
+    beside: Axes  # the shape of a weight beside x
+    rest: Axes  # the axes that weights lack
+    outer: Axes  # the axes of a statistic that weights lack
+    apart: bool  # the weight is constant within each mean
 
 
-def _kept(v: Any, x: Any, axes: Axes) -> Any:
-    return v.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+@lru_cache(maxsize=4096)
+def _plan(shape: Axes, axes: Axes, at: Axes) -> _Plan:
+    ndim = len(shape)
+    left = [i for i in range(ndim) if i not in axes]
+    return _Plan(
+        prod(shape[i] for i in axes),
+        tuple(1 if i in axes else n for i, n in enumerate(shape)),
+        tuple(n if i in at else 1 for i, n in enumerate(shape)),
+        tuple(i for i in range(ndim) if i not in at),
+        tuple(k for k, i in enumerate(left) if i not in at),
+        not set(at) & set(axes),
+    )
 
 
 def _sum(a: Any, axes: Axes, b: Any = None) -> Any:
-    """The sum of a (of a * b) over the axes; as matrix products where the axes are the first or the last ones."""
-    xp, n = xp_of(a), a.ndim
-    tail = next((k for k in range(n) if n - 1 - k not in axes), n)
-    if tail and prod(a.shape[n - tail :]) >= 8:
-        lead, size = a.shape[: n - tail], prod(a.shape[n - tail :])
-        a = a.reshape(-1, 1, size)
-        other = xp.ones((1, size, 1), a.dtype) if b is None else b.reshape(-1, size, 1)
-        partial = xp.matmul(a, other) if b is not None else xp.matmul(a.reshape(-1, size), other[0])
-        return partial.reshape(lead).sum(tuple(i for i in axes if i < n - tail))
+    """The sum of a (of a * b) over the axes: large ones by matrix products, where the axes are first or last."""
+    if a.size < SMALL:
+        return (a if b is None else a * b).sum(axes)
+    tail, first, lead, partial = _ends(a.shape, axes)
+    if tail >= 8:
+        other = xp_of(a).ones((tail, 1), a.dtype) if b is None else b.reshape(-1, tail, 1)
+        sums = blas.matmul(a.reshape(-1, tail) if b is None else a.reshape(-1, 1, tail), other).reshape(lead)
+        return sums.sum(partial) if partial else sums
     if b is not None:
         a = a * b
-    if axes == tuple(range(len(axes))) and len(axes) < n:
-        rest = a.shape[len(axes) :]
-        flat = a.reshape(prod(a.shape[: len(axes)]), prod(rest))
-        return xp.matmul(xp.ones(flat.shape[0], a.dtype), flat).reshape(rest)
-    return a.sum(axes)
+    if not first:
+        return a.sum(axes)
+    ones = xp_of(a).ones((1, first), a.dtype)
+    return blas.matmul(ones, a.reshape(first, -1)).reshape(a.shape[len(axes) :])
 
 
-def _count(x: Any, axes: Axes) -> int:
-    return prod(x.shape[i] for i in axes)
+@lru_cache(maxsize=4096)
+def _ends(shape: Axes, axes: Axes) -> tuple[int, int, Axes, Axes]:
+    """(elements in the last axes, or 1; elements in the first axes, where these are all; what the last ones leave)."""
+    ndim = len(shape)
+    split = next((i for i in range(ndim, 0, -1) if i - 1 not in axes), 0)
+    tail = prod(shape[split:]) if split < ndim else 1
+    first = prod(shape[: len(axes)]) if axes == tuple(range(len(axes))) and len(axes) < ndim else 0
+    return tail, first, shape[:split], tuple(i for i in axes if i < split)
 
 
 def normalize(x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> tuple[Any, Any, Any]:
     """((x - mean) / sqrt(var + eps) * weight + bias, mean, var), var the biased one."""
-    n, kind = _count(x, axes), x.dtype.type
-    mean = _sum(x, axes) * kind(1 / n)
-    out = x - _kept(mean, x, axes)
-    var = _sum(out, axes, out) * kind(1 / n)
-    scale, apart = _kept(kind(1) / xp_of(x).sqrt(var + kind(eps)), x, axes), not set(at) & set(axes)
-    if affine and apart:
-        scale = scale * beside(affine[0], x, at)
+    plan, kind = _plan(x.shape, axes, at), x.dtype.type
+    share = kind(1 / plan.count)
+    mean = _sum(x, axes) * share
+    out = x - mean.reshape(plan.kept)
+    var = _sum(out, axes, out) * share
+    scale = _rstd(var, eps).reshape(plan.kept)
+    if affine and plan.apart:
+        scale = scale * affine[0].reshape(plan.beside)
     out *= scale
-    if affine and not apart:
-        out *= beside(affine[0], x, at)
+    if affine and not plan.apart:
+        out *= affine[0].reshape(plan.beside)
     if len(affine) == 2:
-        out += beside(affine[1], x, at)
+        out += affine[1].reshape(plan.beside)
     return out, mean, var
+
+
+def _rstd(var: Any, eps: float) -> Any:
+    kind = var.dtype.type
+    return kind(1) / xp_of(var).sqrt(var + kind(eps))
 
 
 def normalize_grad(
     g: tuple[Any, Any, Any], mean: Any, var: Any, x: Any, *affine: Any, axes: Axes, at: Axes, eps: float
 ) -> list[Any]:
     """The gradients of x, weight and bias; g: of the result, of the mean and of the variance."""
+    plan, kind = _plan(x.shape, axes, at), x.dtype.type
     y, gmean, gvar = g
-    n, kind = _count(x, axes), x.dtype.type
-    rstd = kind(1) / xp_of(x).sqrt(var + kind(eps))
-    rest = tuple(i for i in range(x.ndim) if i not in at)
-    normed = x - _kept(mean, x, axes)
-    normed *= _kept(rstd, x, axes)
-    apart = not set(at) & set(axes)
+    share, rstd, kept = kind(1 / plan.count), _rstd(var, eps), plan.kept
+    scale = rstd.reshape(kept)
+    normed = x - mean.reshape(kept)
+    normed *= scale
     grads = []
-    if affine and not apart:
-        grads = [_sum(y, rest, normed), _sum(y, rest)][: len(affine)]
-        y = y * beside(affine[0], x, at)
+    if affine and not plan.apart:
+        grads = [_sum(y, plan.rest, normed), _sum(y, plan.rest)]
+        y = y * affine[0].reshape(plan.beside)
     total, along = _sum(y, axes), _sum(y, axes, normed)
-    scale = _kept(rstd, x, axes)
-    if affine and apart:
-        outer = tuple(i for i in range(total.ndim) if _places(x, axes)[i] not in at)
-        grads = [along.sum(outer), total.sum(outer)][: len(affine)]
-        scale = scale * beside(affine[0], x, at)
+    if affine and plan.apart:
+        grads = [along.sum(plan.outer), total.sum(plan.outer)]
+        scale = scale * affine[0].reshape(plan.beside)
     # scale (y - mean(y) - normed mean(y normed)), and what comes through the mean and the variance
-    total, along = (_kept(v * kind(1 / n), x, axes) for v in (total, along))
-    normed *= _kept(gvar / rstd * kind(2 / n), x, axes) - scale * along
-    normed += _kept(gmean * kind(1 / n), x, axes) - scale * total
+    normed *= (gvar / rstd * (2 * share)).reshape(kept) - scale * (along * share).reshape(kept)
+    normed += (gmean * share).reshape(kept) - scale * (total * share).reshape(kept)
     normed += y * scale
-    return [normed, *grads]
-
-
-def _places(x: Any, axes: Axes) -> Axes:
-    """The axes of x that are left when `axes` are dropped."""
-    return tuple(i for i in range(x.ndim) if i not in axes)
+    return [normed, *grads[: len(affine)]]

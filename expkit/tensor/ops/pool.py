@@ -14,13 +14,13 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
+from expkit.tensor.devices import xp_for
 from expkit.tensor.ops import pool_arrays
-from expkit.tensor.ops.create import arange
 from expkit.tensor.ops.kinds import linear, materialize
 from expkit.tensor.ops.matmul import matmul
 from expkit.tensor.ops.movement import movedim
 from expkit.tensor.ops.reduce import mean
-from expkit.tensor.ops.windows import Pads, Sizes, all_raw, out_sizes, per_axis, reach
+from expkit.tensor.ops.windows import Pads, Sizes, all_raw, check_rank, out_sizes, per_axis, reach
 
 INT = np.dtype(np.int64)
 
@@ -52,12 +52,9 @@ def _same(_size: int, kw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _max_vjp(g: Any, out: Any, x: Any, **kw: Any) -> Any:
-    n = len(kw["kernel"])
-
-    def by_place() -> Any:
-        return drop_p(g, max_place_p(x, **kw), size=_last(x, n))
-
-    return pool_arrays.max_pool_grad(g, out, x, by_place, **kw) if all_raw(g, out, x) else by_place()
+    if all_raw(g, out, x):
+        return pool_arrays.max_pool_grad(g, out, x, **kw)
+    return drop_p(g, max_place_p(x, **kw), size=_last(x, len(kw["kernel"])))
 
 
 def _max_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
@@ -124,15 +121,6 @@ drop_p = Primitive(
 # ---- arguments -------------------------------------------------------------------------------------------------------
 
 
-def _check_rank(name: str, x: Any, spatial: int) -> None:
-    if x.ndim not in (spatial + 1, spatial + 2):
-        axes = ", ".join("DHW"[-spatial:]) if spatial > 1 else "L"
-        raise ShapeError(
-            f"{name}: expected {spatial + 2} dimensions (N, C, {axes}) or {spatial + 1} (C, {axes}), "
-            f"but got an input of shape {tuple(x.shape)}"
-        )
-
-
 def _check_float(name: str, x: Any) -> Any:
     if not dtypes.of(x.raw).is_floating_point:
         raise TypeError(f"{name}: the input must be floating-point, got {dtypes.of(x.raw)}. Use .float().")
@@ -143,7 +131,7 @@ def _geometry(
     name: str, x: Any, spatial: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> dict[str, Any]:
     """Canonical parameters; ceil_mode is more padding behind, for one more window that starts inside."""
-    _check_rank(name, x, spatial)
+    check_rank(name, x, spatial)
     kernel, pads, spread = per_axis(name, spatial, kernel_size=kernel_size, padding=padding, dilation=dilation)
     steps = kernel if stride is None or stride == () else per_axis(name, spatial, stride=stride)[0]
     spans, sizes = reach(kernel, spread), _last(x, spatial)
@@ -176,7 +164,7 @@ def _misses(n: int, kernel: int, stride: int, sides: tuple[int, int], dilation: 
 
 def _adaptive(name: str, x: Any, spatial: int, output_size: Any) -> Sizes:
     """output_size as ints; None keeps an axis as it is."""
-    _check_rank(name, x, spatial)
+    check_rank(name, x, spatial)
     sizes = _last(x, spatial)
     wanted = (output_size,) * spatial if isinstance(output_size, int | None) else tuple(output_size)
     if len(wanted) != spatial:
@@ -276,9 +264,10 @@ def _make_adaptive_avg(name: str, spatial: int) -> Any:
 
 def _averaging(x: Any, size: int, out: int) -> Any:
     """(size, out): column i averages the elements of window i."""
-    at, i = arange(size, device=x.device).reshape(-1, 1), arange(out, device=x.device)
+    xp = xp_for(x.device)
+    at, i = xp.arange(size).reshape(-1, 1), xp.arange(out)
     start, end = i * size // out, -(-(i + 1) * size // out)
-    return ((at >= start) & (at < end)).to(x.dtype) / (end - start).to(x.dtype)
+    return wrap(((at >= start) & (at < end)).astype(x.raw.dtype) / (end - start).astype(x.raw.dtype))
 
 
 def _make_adaptive_max(name: str, spatial: int) -> Any:

@@ -3,14 +3,13 @@
 Sums and maxima are taken axis by axis: kh + kw passes over the data instead of kh * kw.
 """
 
-from collections.abc import Callable
 from math import inf
 from typing import Any
 
 import numpy as np
 
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.windows import Pads, Sizes, numel, out_sizes, padded, reach, taps
+from expkit.tensor.ops.windows import Pads, Sizes, in_float32, numel, out_sizes, padded, reach, taps
 
 
 def _by_axis(x: Any, combine: Any, kernel: Sizes, stride: Sizes, dilation: Sizes, out: Sizes) -> Any:
@@ -28,6 +27,7 @@ def _by_axis(x: Any, combine: Any, kernel: Sizes, stride: Sizes, dilation: Sizes
 # ---- sums ------------------------------------------------------------------------------------------------------------
 
 
+@in_float32
 def window_sum(x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, scale: float) -> Any:
     """`scale` times the sum of each window: (..., *S) -> (..., *P)."""
     out = out_sizes(x.shape[x.ndim - len(kernel) :], kernel, stride, padding, (1,) * len(kernel))
@@ -35,6 +35,7 @@ def window_sum(x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, scale: fl
     return total * x.dtype.type(scale)
 
 
+@in_float32
 def window_spread(g: Any, *, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pads, scale: float) -> Any:
     """The transpose of window_sum: each g, times `scale`, to all elements of its window; (..., *P) -> (..., *size)."""
     xp, n = xp_of(g), len(kernel)
@@ -81,7 +82,9 @@ def max_place(x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: 
     xp, sizes = xp_of(x), x.shape[x.ndim - len(kernel) :]
     out = out_sizes(sizes, kernel, stride, padding, dilation)
     wide, inside = padded(x, padding, lowest(x.dtype)), _inside(x, padding)
-    best = place = seen = None
+    best: Any = None
+    place: Any = None
+    seen: Any = None
     for number, (_, key) in enumerate(taps(kernel, stride, dilation, out)):
         v = wide[key]
         if best is None:
@@ -109,34 +112,22 @@ def _flat_places(
     return flat
 
 
-def max_pool_grad(
-    g: Any,
-    top: Any,
-    x: Any,
-    fallback: Callable[[], Any],
-    *,
-    kernel: Sizes,
-    stride: Sizes,
-    padding: Pads,
-    dilation: Sizes,
-) -> Any:
-    """The gradient of max_pool without indices: each g goes where `top` is met first. `fallback`: where NaN is."""
+def max_pool_grad(g: Any, top: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Any:
+    """The gradient of max_pool without indices: each g goes where `top` (or the first NaN) is met first."""
     xp, n = xp_of(x), len(kernel)
     wide, inside, out = padded(x, padding, lowest(x.dtype)), _inside(x, padding), top.shape[top.ndim - n :]
     spread = xp.zeros(wide.shape, g.dtype)
     apart = all(r <= s for r, s in zip(reach(kernel, dilation), stride, strict=True))
     left = xp.ones(top.shape, bool)
     for _, key in taps(kernel, stride, dilation, out):
-        hit = (wide[key] == top) & left
-        if inside is not None:
-            hit &= inside[key]
+        v = wide[key]
+        hit = (v == top) | (v != v)
+        hit &= left if inside is None else left & inside[key]
         left ^= hit
         if apart:
             xp.copyto(spread[key], g, where=hit)
         else:
             spread[key] += xp.where(hit, g, g.dtype.type(0))
-    if left.any():
-        return fallback()
     return padded(spread, tuple((-lo, -hi) for lo, hi in padding))
 
 

@@ -70,7 +70,7 @@ def _erf_parts(x: Any) -> tuple[Any, Any, Any]:
     return near, xp.where(a > 27.0, 0.0, tail), small
 
 
-BLOCK = 1 << 14  # elements: the temporaries of a long formula stay in the second-level cache
+BLOCK = 1 << 16  # elements: the temporaries of a long formula stay in the cache
 
 
 def in_blocks(fn: Any) -> Any:

@@ -8,7 +8,7 @@ from expkit.autograd.handle import ARRAYS, Handle, wrap
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.inplace import copy_
-from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.index import in_bounds, index_tensor, nonzero, put_add_p, put_p, take_p
 from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p
 from expkit.tensor.ops.movement import alias_p, dim_of, expand, movedim, reshape, slice_p, squeeze
@@ -161,7 +161,8 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     base, rest = _basic(x, _expand_key(x, key))
     places = {a: i for a, i in enumerate(rest) if i is not None}
     if not isinstance(value, Handle):
-        value = ARRAYS.tensor.of(value, like=x)
+        number = isinstance(value, bool | int | float | complex)
+        value = constant(value, dtypes.of(x.raw), x) if number else ARRAYS.tensor.of(value, like=x)
     if not places:
         copy_(base, _fit(value, tuple(base.shape)))
         return

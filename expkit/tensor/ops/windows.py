@@ -5,13 +5,17 @@ ones crop). `taps` walks over the places in a window; `windows` shows all of the
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from math import prod
 from typing import Any
+
+import numpy as np
 
 from expkit.autograd.handle import ARRAYS
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.special import is_float
 
 Pads = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]
@@ -20,6 +24,19 @@ Sizes = tuple[int, ...]
 def all_raw(*values: Any) -> bool:
     """Whether a gradient rule runs on arrays: it may then take a shorter way than through primitives."""
     return all(v.__class__ in ARRAYS.raw_types for v in values)
+
+
+def in_float32(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of arrays, computed in float32 for two-byte floats and rounded once."""
+
+    @wraps(fn)
+    def impl(*arrays: Any, **kw: Any) -> Any:
+        d = arrays[0].dtype
+        if d.itemsize != 2 or not is_float(arrays[0]):
+            return fn(*arrays, **kw)
+        return fn(*(a.astype(np.float32) for a in arrays), **kw).astype(d)
+
+    return impl
 
 
 def padded(x: Any, padding: Pads, value: float = 0) -> Any:
@@ -104,13 +121,12 @@ def _ints(what: str, value: Any, count: int, least: int) -> Sizes:
     return items
 
 
-def with_batch(x: Any, spatial: int, name: str) -> tuple[Any, bool]:
-    """(the input with a batch axis, whether it had one). ShapeError for any other number of dimensions."""
-    if x.ndim == spatial + 2:
-        return x, True
-    if x.ndim == spatial + 1:
-        return x.unsqueeze(0), False
+def check_rank(name: str, x: Any, spatial: int) -> bool:
+    """Whether the input has a batch axis. ShapeError where it is neither (N, C, ...) nor (C, ...)."""
+    if x.ndim in (spatial + 1, spatial + 2):
+        return bool(x.ndim == spatial + 2)
+    axes = ", ".join(("C", *("L" if spatial == 1 else "DHW"[-spatial:])))
     raise ShapeError(
-        f"{name}: expected {spatial + 2} dimensions (batch, channels, {', '.join('DHW'[-spatial:])}) or {spatial + 1} "
-        f"(one sample), but got an input of shape {tuple(x.shape)}"
+        f"{name}: expected {spatial + 2} dimensions (N, {axes}) or {spatial + 1} ({axes}), "
+        f"but got an input of shape {tuple(x.shape)}"
     )

@@ -6,7 +6,7 @@ from expkit.trainer.hooks import HOOKS, default
 
 
 class Callback:
-    """Base of callbacks: write the hooks that you need (trainer/hooks.py lists them), each called with (trainer, task, ...).
+    """Base of callbacks: write the hooks that you need (trainer/hooks.py), each called with (trainer, task, ...).
 
     A misspelt hook or one with wrong arguments is refused (HookError) when the callback is added to a Trainer.
     `monitors()` names the metrics that it needs, so that a wrong name is found before the first step.

@@ -14,5 +14,7 @@ class LambdaCallback(Callback):
     def __init__(self, **functions: Callable[..., Any]) -> None:
         for name, function in functions.items():
             if name not in HOOKS:
-                raise HookError(f"LambdaCallback: {name!r} is not a hook.{did_you_mean(name, HOOKS)} Hooks: {', '.join(HOOKS)}.")
+                raise HookError(
+                    f"LambdaCallback: {name!r} is not a hook.{did_you_mean(name, HOOKS)} Hooks: {', '.join(HOOKS)}."
+                )
             setattr(self, name, function)

@@ -44,7 +44,12 @@ class ModelCheckpoint(Monitor):
         if monitor is None:
             self.sign = -1  # the score is the number of batches: the newest is the best
         self.dirpath = None if dirpath is None else Path(dirpath).absolute()
-        self.filename, self.verbose, self.save_last, self.save_top_k = filename or FILENAME, verbose, save_last, save_top_k
+        self.filename, self.verbose, self.save_last, self.save_top_k = (
+            filename or FILENAME,
+            verbose,
+            save_last,
+            save_top_k,
+        )
         self.every_n_train_steps = every_n_train_steps or 0
         self.every_n_epochs = (0 if self.every_n_train_steps else 1) if every_n_epochs is None else every_n_epochs
         self._check_arguments()
@@ -58,7 +63,9 @@ class ModelCheckpoint(Monitor):
 
     def _check_arguments(self) -> None:
         if self.save_top_k < -1:
-            raise ConfigError(f"ModelCheckpoint: save_top_k={self.save_top_k}: expected -1 (all), 0 (none) or a number.")
+            raise ConfigError(
+                f"ModelCheckpoint: save_top_k={self.save_top_k}: expected -1 (all), 0 (none) or a number."
+            )
         if min(self.every_n_train_steps, self.every_n_epochs) < 0:
             raise ConfigError("ModelCheckpoint: every_n_train_steps and every_n_epochs are 0 (never) or above.")
         _format(self.filename, None)
@@ -111,7 +118,11 @@ class ModelCheckpoint(Monitor):
     def _enters_top(self, score: float) -> bool:
         if self.save_top_k == 0:
             return False
-        return len(self.best_k_models) < self.save_top_k or self.save_top_k == -1 or self.is_better(score, self._worst()[1])
+        return (
+            len(self.best_k_models) < self.save_top_k
+            or self.save_top_k == -1
+            or self.is_better(score, self._worst()[1])
+        )
 
     def _worst(self) -> tuple[str, float]:
         ranked = sorted(self.best_k_models.items(), key=lambda item: (item[1] == item[1], -self.sign * item[1]))
@@ -142,7 +153,9 @@ class ModelCheckpoint(Monitor):
             mine = str(path) in self._owned or self._repeating
             if not path.exists() or (mine and str(path) not in self.best_k_models):
                 return path
-        raise ConfigError(f"{self.dirpath}: ten thousand checkpoints are called {name}. Put {{step}} into the filename.")
+        raise ConfigError(
+            f"{self.dirpath}: ten thousand checkpoints are called {name}. Put {{step}} into the filename."
+        )
 
     # ---- doing it
 
@@ -204,6 +217,7 @@ def _format(filename: str, values: dict[str, Any] | None) -> str:
         raise ConfigError(f"ModelCheckpoint: filename={filename!r}: {error}.") from None
     if "{" in filled or "}" in filled or "/" in filled or filled in (".", "..") or filled.startswith("."):
         raise ConfigError(
-            f"ModelCheckpoint: filename={filename!r} is no name of a file. Write e.g. '{FILENAME}' or '{{epoch}}-{{val/acc:.3f}}'."
+            f"ModelCheckpoint: filename={filename!r} is no name of a file. "
+            f"Write e.g. '{FILENAME}' or '{{epoch}}-{{val/acc:.3f}}'."
         )
     return filled

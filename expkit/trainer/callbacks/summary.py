@@ -56,7 +56,13 @@ def _text(shape: Any) -> str:
 
 def _table(rows: list[tuple[str, str, int, str, str]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for title, justify in (("name", "left"), ("type", "left"), ("parameters", "right"), ("in", "left"), ("out", "left")):
+    for title, justify in (
+        ("name", "left"),
+        ("type", "left"),
+        ("parameters", "right"),
+        ("in", "left"),
+        ("out", "left"),
+    ):
         table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for path, kind, number, before, after in rows:
         table.add_row(path, kind, f"{number:,}", before, after)
