@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.elementwise import DTYPES, Gap, kind_of
 from expkit.kernels.cpu.plan import PARALLEL, Plan, Space, broadcast, collapse, tiles, write_rows
 from expkit.kernels.cpu.program import REDUCTIONS, Program, Ref, Step
@@ -49,10 +50,10 @@ class Kernel:
             if len(self._plans) >= LIMIT:
                 self._plans.clear()
             found = self._plans[key] = self._plan(arrays)
-        plan, make = found
+        run, make = found
         outs = make()
-        if plan is not None:
-            plan(*arrays, *outs)
+        if run is not None:
+            run(*arrays, *outs)
         return outs[0] if len(outs) == 1 else outs
 
     def _plan(self, arrays: Sequence[Any]) -> tuple[Plan | None, Any]:
@@ -69,8 +70,7 @@ class Kernel:
         n, outer = (sizes[-1], tuple(sizes[:-1])) if sizes else (1, ())
         space = Space(outer, (), n, tuple((tuple(s[:-1]), (), s[-1] if s else 0) for s in steps))
         head = tiles(prod(outer), n, whole=False)
-        plan = Plan(write_rows, self.program, kinds, space, head, parallel=prod(shape) >= self.threshold)
-        return plan, make
+        return Plan(write_rows, self.program, kinds, space, head, parallel=prod(shape) >= self.threshold), make
 
 
 def _order(full: tuple[int, ...], arrays: Sequence[Any]) -> list[int]:
@@ -83,7 +83,7 @@ def _order(full: tuple[int, ...], arrays: Sequence[Any]) -> list[int]:
 
 def _maker(shape: tuple[int, ...], order: list[int], dtypes: Sequence[Any]) -> Callable[[], list[Any]]:
     """Makes the outputs: contiguous in that order of the axes."""
-    empty = np.empty
+    empty = plan.empty
     if order == sorted(order):
         if len(dtypes) == 1:
             dtype = dtypes[0]

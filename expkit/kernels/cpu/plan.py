@@ -23,6 +23,7 @@ OBJECT = object.__basicsize__  # the data pointer's place in an array
 TILE = 1 << 14  # elements of one task
 PARALLEL = 1 << 15  # elements from which several threads are worth waking
 Shape = tuple[int, ...]
+empty: Callable[..., Any] = np.empty  # makes all results; tests put one with guarded edges here
 
 
 class Space(NamedTuple):

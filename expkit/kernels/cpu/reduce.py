@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.elementwise import DTYPES
 from expkit.kernels.cpu.ir import SIZES
 from expkit.kernels.cpu.plan import PARALLEL, TILE, Plan, Space, broadcast, collapse, tiles, write_columns, write_rows
@@ -44,9 +45,10 @@ class Reduction:
             if len(self._plans) >= LIMIT:
                 self._plans.clear()
             plans = self._plans[key] = self._plan(arrays, axes)
-        for plan, shape in plans:
-            out = np.empty(shape, self.dtype)
-            plan(*arrays, out)
+        empty = plan.empty
+        for run, shape in plans:
+            out = empty(shape, self.dtype)
+            run(*arrays, out)
             arrays = (out,)
         return out
 
@@ -66,13 +68,13 @@ class Reduction:
             write = write_columns
         kinds = [*self.program.inputs, self.kind]
         parallel = prod(full) >= PARALLEL
-        plan = Plan(write, self.program, kinds, space, head, chunk, parallel)
+        first = Plan(write, self.program, kinds, space, head, chunk, parallel)
         if not partial:
-            return [(plan, shape)]
+            return [(first, shape)]
         rows, along = prod(shape), write is write_rows
         parts = (rows, partial) if along else (partial, rows)
         later = _again(self.name, self.kind)._plan((np.empty(parts, self.dtype),), (1,) if along else (0,))
-        return [(plan, parts), *later[:-1], (later[-1][0], shape)]
+        return [(first, parts), *later[:-1], (later[-1][0], shape)]
 
     def _rows(self, outer: list[int], outer_steps: Any, inner: list[int], inner_steps: Any) -> Any:
         n, reduced, size = (inner or [1])[-1], tuple(inner[:-1]), SIZES[self.kind]
@@ -157,9 +159,9 @@ class RowKernel:
             if len(self._plans) >= LIMIT:
                 self._plans.clear()
             found = self._plans[key] = self._plan(arrays)
-        plan, makes = found
-        outs = [np.empty(shape, dtype) for shape, dtype in makes]
-        plan(*arrays, *outs)
+        run, makes = found
+        outs = [plan.empty(shape, dtype) for shape, dtype in makes]
+        run(*arrays, *outs)
         return outs
 
     def _plan(self, arrays: Sequence[Any]) -> Any:
