@@ -21,7 +21,7 @@ class Guards:
 
     def guarded(self, x):
         """A copy of x's memory with marked edges, in the same strides."""
-        if not x.size:
+        if not x.size or not x.ndim:
             return x
         base = self.empty((x.size,), x.dtype)
         order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
@@ -44,6 +44,9 @@ def install(monkeypatch):
 
 def layouts(x, rng):
     """x in other strides: transposed, reversed, every second element, with an offset, repeated, broadcast rows."""
+    if not x.ndim:
+        yield np.asarray(x)
+        return
     wide = rng.standard_normal(tuple(2 * n + 1 for n in x.shape))
     wide = (wide * 100).astype(x.dtype)
     yield x
@@ -51,6 +54,6 @@ def layouts(x, rng):
     yield x[tuple(slice(None, None, -1) for _ in x.shape)]
     yield wide[tuple(slice(1, None, 2) for _ in x.shape)]
     yield wide[tuple(slice(None, n) for n in x.shape)]
-    if x.ndim and x.shape[0]:
+    if x.shape[0]:
         yield np.broadcast_to(x[:1], x.shape)
         yield x[..., :1] if x.shape[-1] else x

@@ -43,8 +43,8 @@ class Kernel:
         else:
             key = tuple([(a.shape, a.strides) for a in arrays])
         for a, dtype in zip(arrays, self.inputs, strict=True):
-            if a.dtype is not dtype and a.dtype != dtype:
-                raise TypeError(f"this kernel takes {dtype}, not {a.dtype}")
+            if a.__class__ is not np.ndarray or (a.dtype is not dtype and a.dtype != dtype):
+                raise TypeError(f"this kernel takes {dtype}, not {type(a).__name__} of {a.dtype}")
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) >= LIMIT:
@@ -158,8 +158,8 @@ class _Reader:
             if out.shape not in (self._kept(), bare, self.full):
                 raise Gap("a reduced value in another shape")
             self.row.add(id(out))
-        elif (1,) * (len(out.shape) - len(x.shape)) + x.shape != out.shape and (
-            np.broadcast_shapes(x.shape, out.shape) != out.shape
+        elif len(out.shape) < len(x.shape) or any(
+            n not in (1, m) for n, m in zip(x.shape[::-1], out.shape[::-1], strict=False)
         ):
             raise Gap("a change of shape")
         self.refs[id(out)] = self.refs[id(x)]
@@ -203,7 +203,7 @@ class _Reader:
 
         def kernel(*arrays: Any) -> list[Any]:
             for a, (dtype, ones) in zip(arrays, known, strict=True):
-                if a.dtype != dtype or tuple(n == 1 for n in a.shape) != ones:
+                if a.__class__ is not np.ndarray or a.dtype != dtype or tuple(n == 1 for n in a.shape) != ones:
                     raise TypeError(f"this kernel takes {dtype} with ones at {ones}, not {a.dtype}{list(a.shape)}")
             out = run(*arrays, *consts)
             return out if isinstance(out, list) else [out]
