@@ -19,6 +19,7 @@ from expkit import flags
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
 _lock = threading.Lock()
 _loaded: dict[str, "Code"] = {}
+_alive: list[Any] = []  # addresses are handed out: code is never unloaded
 
 
 class Code:
@@ -46,6 +47,10 @@ def binding() -> Any:
 @cache
 def machine() -> Any:
     """The CPU at hand, with all its features."""
+    return _machine()
+
+
+def _machine() -> Any:
     binding().initialize_native_target()
     binding().initialize_native_asmprinter()
     target = binding().Target.from_default_triple()
@@ -92,9 +97,10 @@ def _build(text: str) -> bytes:
 
 
 def _load(image: bytes) -> Code:
-    engine = binding().create_mcjit_compiler(binding().parse_assembly(""), machine())
+    engine = binding().create_mcjit_compiler(binding().parse_assembly(""), _machine())  # an engine owns its machine
     engine.add_object_file(binding().ObjectFileRef.from_data(image))
     engine.finalize_object()
+    _alive.append(engine)
     return Code(engine)
 
 
