@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from expkit.autograd.handle import ARRAYS, Aval, Handle, wrap
+from expkit.autograd.handle import ARRAYS, Aval, Handle, Value, wrap
 from expkit.autograd.node import Leaf, Node, Pick
 from expkit.autograd.views import root_of
 from expkit.errors import AutogradError, InplaceError
@@ -125,7 +125,9 @@ def _pull(node: Node, g: Any, work: _Run) -> None:
 
 
 def _fitted(g: Any, like: Any) -> Any:
-    """A gradient in the shape and dtype of its argument."""
+    """A gradient in the shape and dtype of its argument, as an array where NumPy made it a scalar."""
+    if g.__class__ not in ARRAYS.raw_types and not isinstance(g, Handle | Value):
+        g = ARRAYS.as_raw(g)
     if g.shape != like.shape:
         g = ARRAYS.unbroadcast(g, like.shape)
     return ARRAYS.convert(g, like.dtype) if g.dtype != like.dtype else g

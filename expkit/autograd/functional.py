@@ -121,7 +121,10 @@ def jvp(fn: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, .
     level = Level("jvp")
     if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
         raise TypeError("jvp: primals and tangents must be tuples, one entry for each argument")
-    directions = iter(tree.flatten(tangents)[0])
+    along = tree.flatten(tangents)[0]
+    if not along or len(along) != len(tree.flatten(primals)[0]):
+        raise ValueError("jvp: primals and tangents must have the same structure, with at least one tensor")
+    directions = iter(along)
 
     def enter(x: Any) -> Any:
         t = next(directions, None)

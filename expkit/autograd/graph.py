@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from expkit import tree
-from expkit.autograd.handle import ARRAYS, Aval, Value
+from expkit.autograd.handle import ARRAYS, Aval, Value, wrap
 from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
 from expkit.errors import TraceError
@@ -117,7 +117,7 @@ class Graph:
             if tuple(x.raw.shape) != var.shape or x.raw.dtype != var.dtype:
                 raise TraceError(f"graph: {_typed(var)} expected, {x.raw.dtype}{list(x.raw.shape)} given")
         from_raw = iter(self.run([x.raw for x in leaves]))
-        return tree.map(lambda slot: ARRAYS.tensor(next(from_raw)) if slot is OUT else slot, self.structure)
+        return tree.map(lambda slot: wrap(next(from_raw)) if slot is OUT else slot, self.structure)
 
 
 OUT = object()  # marks a tensor's place in Graph.structure

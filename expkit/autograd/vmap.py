@@ -97,8 +97,6 @@ def _front(x: Any, dim: int) -> Any:
 
 def _leave(x: Any, dim: int | None, level: Level) -> Any:
     if not is_tensor(x):
-        if dim is None or x is None:
-            return x
         raise ValueError(f"vmap: the function must return Tensors, got {type(x).__name__}")
     raw = fresh(x).raw
     mine = raw.__class__ is Batched and raw.level == level.level

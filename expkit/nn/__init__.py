@@ -1,6 +1,6 @@
 """Modules, layers, losses, initialisation: `import expkit as ek; ek.nn.Linear(64, 10)`. Names are PyTorch's."""
 
-from expkit.nn import functional, init
+from expkit.nn import functional, init, models
 from expkit.nn.activation import (
     CELU,
     ELU,

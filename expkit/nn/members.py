@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from expkit.errors import did_you_mean
 from expkit.nn.parameter import Buffer, Parameter
 from expkit.tensor import Tensor
 
@@ -37,12 +36,9 @@ class Members:
             return
         if table not in self.__dict__:
             raise AttributeError(f"cannot assign {KINDS[table][0]}s before Module.__init__() call")
-        if isinstance(value, Buffer):
-            self.register_buffer(name, value, value.persistent)
-        elif table == "_buffers":
-            self._buffers[name] = value
-        else:
-            self._register(table, name, value)
+        kept = table == "_buffers" and name in self._buffers and not isinstance(value, Buffer)
+        persistent = name not in self._non_persistent_buffers_set if kept else getattr(value, "persistent", True)
+        self._register(table, name, value, persistent)
 
     def _table_for(self, name: str, value: Any) -> str | None:
         """The table that an assignment `self.name = value` concerns, None for an ordinary attribute."""
@@ -65,8 +61,9 @@ class Members:
         for table in ("_parameters", "_modules", "_buffers"):
             if name in own.get(table, ()):
                 return own[table][name]
-        hint = "" if name.startswith("_") else did_you_mean(name, dir(self))
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'.{hint}")
+        # name and obj let Python suggest a close match where it prints the error; looking for one here would make
+        # every hasattr() slow.
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
         for table in KINDS:
@@ -79,7 +76,7 @@ class Members:
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *self._parameters, *self._buffers, *self._modules})
 
-    def _register(self, table: str, name: str, value: Any) -> None:
+    def _register(self, table: str, name: str, value: Any, persistent: bool = True) -> None:
         """Put `value` into `table` under `name`, taking the name away from the other tables and from `__dict__`."""
         what = KINDS[table][0]
         if not isinstance(name, str):
@@ -93,6 +90,7 @@ class Members:
                 self.__dict__[other].pop(name, None)
         self.__dict__.pop(name, None)
         self.__dict__[table][name] = value
+        (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def _new_name(self, table: str, name: str) -> None:
         if table not in self.__dict__:
@@ -120,10 +118,7 @@ class Members:
             raise TypeError(
                 f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)"
             )
-        self._register("_buffers", name, tensor)
-        self._non_persistent_buffers_set.discard(name)
-        if not persistent:
-            self._non_persistent_buffers_set.add(name)
+        self._register("_buffers", name, tensor, persistent)
 
     def add_module(self, name: str, module: Any) -> None:
         """Add a submodule under `name` (as `self.name = module`, for names that are computed)."""

@@ -18,6 +18,9 @@ class _Pool(FunctionModule):
         if self.stride is None:
             self.stride = self.kernel_size
 
+    def brief(self) -> str:
+        return f"{self._get_name()}({self.kernel_size})"
+
 
 AvgPool1d = module_of("AvgPool1d", F.avg_pool1d, __name__, _Pool)
 AvgPool2d = module_of("AvgPool2d", F.avg_pool2d, __name__, _Pool)

@@ -74,11 +74,11 @@ def load(module: Module, given: Mapping[str, Tensor], strict: bool, assign: bool
     """Load `given` into `module`: check everything, then write. See `Module.load_state_dict`."""
     if not isinstance(given, Mapping):
         raise TypeError(f"Expected state_dict to be dict-like, got {type(given)}.")
-    plan = _plan(module, dict(given), strict, assign)
+    plan = _plan(module, dict(given), strict)
     errors = plan.errors
     if strict:
         errors = [
-            f"{label} key(s) in state_dict: {', '.join(repr_key(key) for key in keys)}. "
+            f"{label} key(s) in state_dict: {_quoted(keys)}. "
             for label, keys in (("Missing", plan.missing), ("Unexpected", plan.unexpected))
             if keys
         ] + errors
@@ -92,11 +92,11 @@ def load(module: Module, given: Mapping[str, Tensor], strict: bool, assign: bool
     return result
 
 
-def repr_key(key: str) -> str:
-    return f'"{key}"'
+def _quoted(keys: list[str]) -> str:
+    return ", ".join(f'"{key}"' for key in keys)
 
 
-def _plan(module: Module, given: dict[str, Tensor], strict: bool, assign: bool) -> _Plan:
+def _plan(module: Module, given: dict[str, Tensor], strict: bool) -> _Plan:
     plan = _Plan([], [], [], [])
     expected = set()
     for path, sub in module.named_modules(remove_duplicate=False):

@@ -11,7 +11,7 @@ from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import elementwise as ew
 from expkit.tensor.ops import index, join, matmul, movement, order, random, reduce, softmax, subscript
-from expkit.tensor.ops.convert import as_dtype, cast_p, promote2
+from expkit.tensor.ops.convert import as_dtype, cast_p
 
 METHODS = {
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10
@@ -115,11 +115,9 @@ def _cast(d: dtypes.dtype) -> Any:
 
 
 def _rsub(self: Any, other: Any) -> Any:
-    return (
-        apply2(ew.sub_p, *promote2(other, self))
-        if isinstance(other, _NUMBERS)
-        else _foreign(ew.sub, self, other, swap=True)
-    )
+    if other.__class__ is float and (self.raw.dtype is ew.F32 or self.raw.dtype is ew.F64):
+        return apply2(ew.sub_p, other, self)
+    return ew.sub(other, self) if isinstance(other, _NUMBERS) else _foreign(ew.sub, self, other, swap=True)
 
 
 def attach() -> None:

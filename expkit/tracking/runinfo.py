@@ -11,7 +11,7 @@ import uuid
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from expkit import flags
 from expkit.errors import ConfigError, TrackingError
@@ -118,8 +118,7 @@ class State:
         return self.status in STATUSES
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """How a run stands in MLflow."""
 
     run_dir: Path

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from expkit import flags
 from expkit.errors import TrackingError
@@ -125,8 +125,7 @@ def sync_hint(run_dir: str | os.PathLike[str]) -> str | None:
     return f"MLflow does not have all of this run yet{why}; nothing is lost: `expkit sync {run_dir}` sends the rest."
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """What `sync` did for one run. outcome: "synced", "complete" (it was before), "running" or "failed"."""
 
     run_dir: Path

@@ -196,7 +196,7 @@ class _Experiment:
 
     def _metrics(self, trainer: Trainer) -> dict[str, float]:
         """What is known after training, val/... as it was at the best checkpoint, which is the one that is tested."""
-        metrics = {name: value for name, value in trainer.epoch_metrics.items() if not name.endswith("_epoch")}
+        metrics = {name: value for name, value in trainer.epoch_metrics.items() if not name.endswith(("_epoch", "_step"))}
         callback = trainer.checkpoint_callback
         if callback is not None and callback.best_model_path:
             best = checkpoint.read_manifest(callback.best_model_path).get("metrics") or {}

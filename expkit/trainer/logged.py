@@ -80,14 +80,15 @@ class Logged:
                     values[step_name(name, entry)] = value
         return values
 
-    def epoch_values(self) -> dict[str, float]:
-        """The value over the epoch of each name that is logged on epochs; the next epoch starts from nothing."""
+    def epoch_values(self, forget: bool = True) -> dict[str, float]:
+        """The value over the epoch of each name that is logged on epochs; `forget`: the next epoch starts anew."""
         values = {}
         for name, entry in self.entries.items():
             value = entry.epoch_value() if entry.on_epoch else None
             if value is not None:
                 values[name] = value
-            entry.forget_epoch()
+            if forget:
+                entry.forget_epoch()
         return values
 
     def names(self) -> list[str]:

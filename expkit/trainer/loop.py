@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from expkit.errors import DataError
 from expkit.tensor import get_rng_state, no_grad
 from expkit.trainer import diagnose
+from expkit.trainer.logged import Logged
 from expkit.trainer.optimizers import clip
+from expkit.trainer.rehearse import check_schedules
 from expkit.trainer.signals import Interrupted, signals
 from expkit.trainer.state import rng_state, set_rng
 from expkit.trainer.task import loss_of
@@ -97,12 +99,21 @@ def finish_batch(t: "Trainer", last: bool) -> None:
 
 def end_epoch(t: "Trainer") -> None:
     """Hooks, the epoch's metrics, schedules; progress then points at the next epoch."""
+    note_epoch(t, t.logged["train"])
     t.call("on_train_epoch_end", late=False)
     t.publish(t.logged["train"])
+    check_schedules(t)
     t.call("on_train_epoch_end", late=True)
     t.step_schedules("epoch", t.progress.epoch + 1)
     t.progress.epoch += 1
     t.progress.batch = 0
+
+
+def note_epoch(t: "Trainer", logged: Logged) -> None:
+    """Makes the epoch's values known to the hooks at its end, which may still log more."""
+    both = [name for name, entry in logged.entries.items() if entry.on_step and entry.on_epoch]
+    values = logged.epoch_values(forget=False)
+    t.note_metrics({**values, **{f"{name}_epoch": values[name] for name in both if name in values}})
 
 
 def boundary(t: "Trainer", final: bool = False) -> None:
@@ -127,6 +138,7 @@ def evaluate(
     """The metrics of one pass over `loaders`; None when a signal cut a validation short (it is run again on resume)."""
     name, logged, step = HOOK_STAGE[stage], t.logged[stage], t.steps[stage]
     training, generator = t.task.training, rng_state()
+    known = dict(t.epoch_metrics), dict(t.metric_stamps)
     may_stop = t.fitting and not t.gathering()
     logged.forget()
     t.task.eval()
@@ -143,9 +155,12 @@ def evaluate(
                 if may_stop and signals.pending is not None:
                     set_rng(generator)
                     return None
+        note_epoch(t, logged)
         t.call(f"on_{name}_epoch_end")
         values = t.publish(logged, log=not sanity)
         t.call(f"on_{name}_end")
+        if sanity:  # its values were for the hooks only
+            t.epoch_metrics, t.metric_stamps = known
     t.task.train(training)
     return values
 

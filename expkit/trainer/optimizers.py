@@ -59,7 +59,7 @@ def normalize(configured: Any) -> tuple[Optimizer, list[Schedule]]:
 
 def _parts(configured: Any) -> tuple[list[Any], list[Any]]:
     if isinstance(configured, Mapping):
-        unknown = [key for key in configured if key not in ("optimizer", "lr_scheduler")]
+        unknown = [key for key in configured if key not in ("optimizer", "lr_scheduler", "monitor")]
         if unknown or "optimizer" not in configured:
             key = unknown[0] if unknown else "optimizer"
             what = (
@@ -68,8 +68,10 @@ def _parts(configured: Any) -> tuple[list[Any], list[Any]]:
                 else f"no {key!r}."
             )
             raise ConfigError(f"configure_optimizers: {what} {LEGAL}.")
-        schedulers = configured.get("lr_scheduler")
-        return [configured["optimizer"]], _listed(schedulers)
+        schedulers = _listed(configured.get("lr_scheduler"))
+        if "monitor" in configured:
+            schedulers = [_monitoring(entry, configured["monitor"]) for entry in schedulers]
+        return [configured["optimizer"]], schedulers
     if isinstance(configured, tuple) and len(configured) == 2 and all(isinstance(part, list) for part in configured):
         return configured
     return _listed(configured), []
@@ -79,6 +81,13 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _monitoring(entry: Any, monitor: str) -> Any:
+    """A scheduler with the monitor that stands beside it, unless it has one of its own; only plateaus look at one."""
+    if isinstance(entry, Mapping):
+        return {"monitor": monitor, **entry}
+    return {"scheduler": entry, "monitor": monitor} if getattr(entry, "monitor", None) else entry
 
 
 def _schedule(entry: Any) -> Schedule:

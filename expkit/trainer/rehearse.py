@@ -79,6 +79,19 @@ def check_monitors(t: "Trainer", known: list[str]) -> None:
             raise ConfigError(_unknown(t, ".".join(filter(None, (owner, argument))), name, known))
 
 
+def check_schedules(t: "Trainer") -> None:
+    """ConfigError for a schedule stepped by epochs whose monitor nobody has logged, now that everything was heard once.
+
+    Before training this cannot be said of a task whose hooks log too.
+    """
+    if t.val_loaders and any(t.limits["val"]) and not t.logged["validate"].entries:
+        return
+    known = [*t.callback_metrics, *(name for logged in t.logged.values() for name in logged.names())]
+    for schedule in t.schedules:
+        if schedule.monitor and schedule.strict and schedule.interval == "epoch" and schedule.monitor not in known:
+            raise ConfigError(_unknown(t, "scheduler.monitor", schedule.monitor, known))
+
+
 def _unknown(t: "Trainer", key: str, name: str, known: list[str]) -> str:
     names = f"Metrics: {', '.join(sorted(set(known))) or 'none'}."
     if name.startswith("val/") and not any(other.startswith("val/") for other in known):

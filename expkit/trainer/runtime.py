@@ -155,9 +155,12 @@ class Runtime(Arguments):
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Hands values to the loggers, at the present step and epoch."""
-        if values:
-            for logger in self.loggers:
-                logger.log_metrics(values, step=self.progress.global_step, epoch=self.progress.epoch)
+        if not values:
+            return
+        progress = self.progress
+        epoch = progress.epoch if self.fitting or progress.batch else max(0, progress.epoch - 1)
+        for logger in self.loggers:
+            logger.log_metrics(values, step=progress.global_step, epoch=epoch)
 
     @contextmanager
     def muted(self) -> Iterator[dict[str, Logged]]:

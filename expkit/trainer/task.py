@@ -82,10 +82,12 @@ class Task(Module):
         return HookError(f"{type(self).__name__} has no {method}: write `def {method}(self, ...)`.")
 
     def log(self, name: str, value: Any, *, prog_bar: bool = False, logger: bool = True, on_step: bool | None = None,
-            on_epoch: bool | None = None, reduce_fx: str = "mean", batch_size: int | None = None) -> None:  # fmt: skip
+            on_epoch: bool | None = None, reduce_fx: str = "mean", batch_size: int | None = None,
+            sync_dist: bool = False, rank_zero_only: bool = False) -> None:  # fmt: skip
         """Logs a number, 0-d tensor or Metric; by default each step in training and each epoch elsewhere.
 
         Over an epoch values are reduced by `reduce_fx` (mean, sum, min, max), a mean weighted by the batch size.
+        sync_dist and rank_zero_only make no difference: there is one process.
         """
         self.trainer.take_log(name, value, prog_bar=prog_bar, logger=logger, on_step=on_step, on_epoch=on_epoch,
                               reduce_fx=reduce_fx, batch_size=batch_size)  # fmt: skip

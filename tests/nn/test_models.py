@@ -146,3 +146,11 @@ def test_a_batch_of_the_wrong_shape_names_the_layer():
 
 def test_models_are_made_in_python_too():
     assert nn.models.MLP((1, 8, 8), 10, hidden=[4])(ek.randn(2, 1, 8, 8)).shape == (2, 10)
+    for make in (nn.models.MLP, nn.models.CNN):  # where no registry has looked at the arguments
+        with pytest.raises(ConfigError, match=r"model.norm: must be one of .*, got 'batsh'. Did you mean 'batch'"):
+            make((1, 8, 8), 10, norm="batsh")
+
+
+def test_a_batch_of_one_sample_is_explained():
+    with pytest.raises(ShapeError, match=r"(?s)drop_last=True.*in model.layers.1 \(BatchNorm1d"):
+        build("mlp", {"norm": "batch"}, FLAT)(ek.randn(1, 13))

@@ -1,6 +1,7 @@
 """Module: attributes, walking the tree, modes, conversion, hooks, printing, copies, errors with their place."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def test_an_attribute_changes_its_kind_with_what_is_assigned():
     assert list(m.state_dict()) == ["b"]
     del m.b
     assert names(m.named_buffers()) == ["c"]
+    m.c = ek.ones(1)  # a tensor given to a buffer's name: still a buffer, still not persistent
+    assert names(m.named_buffers()) == ["c"]
+    assert list(m.state_dict()) == []
+    m.c = nn.Buffer(ek.ones(1))
+    assert list(m.state_dict()) == ["c"]
+    m.later = None
+    m.later = nn.Buffer(ek.ones(1), persistent=False)
+    m.later = nn.Parameter(ek.ones(1))
+    assert list(m.state_dict()) == ["later", "c"]
     m.t = ek.zeros(1)  # a plain tensor is a plain attribute
     assert names(m.named_buffers()) == ["c"]
 
@@ -99,7 +109,7 @@ WRONG = [
     (lambda m: m.register_parameter("w", ek.ones(1)), TypeError, "cannot assign 'Tensor' object to parameter 'w'"),
     (lambda m: m.register_parameter("number", None), KeyError, "already exists"),
     (lambda m: m.add_module("x", 3), TypeError, "int is not a Module subclass"),
-    (lambda m: m.lineer, AttributeError, "'Block' object has no attribute 'lineer'. Did you mean 'linear'"),
+    (lambda m: m.lineer, AttributeError, "'Block' object has no attribute 'lineer'"),
     (lambda m: delattr(m, "nothing"), AttributeError, "nothing"),
     (lambda m: m.get_submodule("linear.sub"), AttributeError, "Linear has no submodule `sub`"),
     (lambda m: m.get_parameter("linear.w"), AttributeError, "Linear has no parameter `w`"),
@@ -115,6 +125,13 @@ WRONG = [
 def test_wrong_use_is_refused(act, error, message):
     with pytest.raises(error, match=message):
         act(Block())
+
+
+def test_python_suggests_a_close_match_for_a_mistyped_name(capsys):
+    with pytest.raises(AttributeError) as caught:
+        Block().lineer  # noqa: B018
+    sys.__excepthook__(caught.type, caught.value, None)
+    assert "Did you mean: 'linear'" in capsys.readouterr().err
 
 
 # --- the tree ---------------------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_what_is_recorded():
     lines = journal(result.run_dir)
     params = {name: value for line in lines for name, value in line.get("params", {}).items()}
     assert (params["optim.lr"], params["model.hidden"], params["seed"]) == ("0.001", "[8]", "5")
-    assert params["num_params.total"] == str(4 * 8 + 8 + 8 * 3 + 3)
+    assert params["num_params.total"] == str((4 * 8 + 8) + 2 * 8 + (8 * 3 + 3))  # linear, layer norm, linear
     tags = {name: value for line in lines for name, value in line.get("tags", {}).items()}
     assert (tags["tags"], tags["seed"]) == ("a, b", "5")
     assert {line["artifact"] for line in lines if "artifact" in line} >= {"config.yaml", "overrides.yaml", "run.log"}

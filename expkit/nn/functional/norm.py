@@ -26,9 +26,14 @@ def batch_norm(
     With `training` by the batch's own biased variance, and the running statistics move towards the batch's (unbiased)
     by `momentum`; otherwise by the running statistics.
     """
+    count = prod(input.shape) // max(input.shape[1], 1) if input.ndim > 1 else 0
+    if training and count == 1:
+        raise ShapeError(
+            f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}. "
+            "Where it is the last batch of an epoch, drop_last=True leaves it out."
+        )
     out, mean, var = T.batch_norm(input, running_mean, running_var, weight, bias, training, eps)
     if training:
-        count = prod(input.shape) / input.shape[1]
         with no_grad():
             if running_mean is not None:
                 running_mean.lerp_(mean.detach().to(running_mean.dtype), momentum)

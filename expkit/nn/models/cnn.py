@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 from expkit.errors import ConfigError, ShapeError
 from expkit.nn.activation import by_name
 from expkit.nn.containers import Sequential
 from expkit.nn.conv import Conv2d
-from expkit.nn.models.parts import dense, size, sizes
+from expkit.nn.models.parts import choice, dense, size, sizes
 from expkit.nn.module import Module
 from expkit.nn.norm import BatchNorm2d
 from expkit.nn.pooling import MaxPool2d
 from expkit.registry import register
 from expkit.tensor import Tensor
 
-Image = tuple[int, int]  # height, width
+Sizes = tuple[int, ...]
+NORMS = ("none", "batch")
 
 
 @register("model", "cnn")
@@ -40,41 +42,33 @@ class CNN(Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.input_shape = sizes("input_shape", input_shape)
-        if len(self.input_shape) != 3:
-            raise ShapeError(
-                f"model cnn: its first layer, features.0 (Conv2d), needs images: samples of shape (channels, height, "
-                f"width), but the data's are {self.input_shape}. Choose another model (model=mlp) or data of images."
-            )
+        self.input_shape, self.channels = _image_shape(input_shape), sizes("model.channels", channels)
+        self.pool = size("model.pool", pool)
         if padding == "same" and stride != 1:
             raise ConfigError(f"model.padding: 'same' needs model.stride=1, got {stride}; give the padding as a number")
-        self.channels, self.pool = sizes("model.channels", channels), size("model.pool", pool)
+        window: dict[str, Any] = {
+            "kernel_size": size("model.kernel_size", kernel_size),
+            "stride": size("model.stride", stride),
+            "padding": padding if isinstance(padding, str) else size("model.padding", padding, least=0),
+            "bias": choice("model.norm", norm, NORMS) == "none",  # a norm takes the mean off again
+        }
         make_activation = by_name(activation, "model.activation")
         self.features = Sequential()
-        image: Image = (self.input_shape[1], self.input_shape[2])
-        previous = self.input_shape[0]
+        previous, image = self.input_shape[0], self.input_shape[1:]
         for stage, width in enumerate(self.channels):
-            conv = Conv2d(
-                previous,
-                width,
-                size("model.kernel_size", kernel_size),
-                size("model.stride", stride),
-                padding if isinstance(padding, str) else size("model.padding", padding, least=0),
-                bias=norm == "none",  # a norm takes the mean off again
-            )
-            image = self._add(conv, image, stage, "model.kernel_size")
+            image = self._add(Conv2d(previous, width, **window), image, stage, "model.kernel_size")
             if norm == "batch":
                 self.features.append(BatchNorm2d(width))
             self.features.append(make_activation())
             if pool > 1:
                 image = self._add(MaxPool2d(pool), image, stage, "model.pool")
             previous = width
-        flat = previous * image[0] * image[1]
+        flat = previous * math.prod(image)
         self.head = Sequential(*dense(flat, hidden, output_size, activation=activation, dropout=dropout))
 
-    def _add(self, layer: Module, image: Image, stage: int, key: str) -> Image:
+    def _add(self, layer: Module, image: Sizes, stage: int, key: str) -> Sizes:
         """Append a layer; the image that it makes of `image`. ShapeError where nothing would be left."""
-        smaller = (_after(layer, image[0]), _after(layer, image[1]))
+        smaller = tuple(_after(layer, length) for length in image)
         if min(smaller) < 1:
             height, width = self.input_shape[1:]
             raise ShapeError(
@@ -87,6 +81,17 @@ class CNN(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return self.head(self.features(input).flatten(1))
+
+
+def _image_shape(input_shape: Sizes) -> Sizes:
+    """(channels, height, width). ShapeError for data that are no images."""
+    shape = sizes("input_shape", input_shape)
+    if len(shape) != 3:
+        raise ShapeError(
+            f"model cnn: its first layer, features.0 (Conv2d), needs images: samples of shape (channels, height, "
+            f"width), but the data's are {shape}. Choose another model (model=mlp) or data of images."
+        )
+    return shape
 
 
 def _after(layer: Module, length: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from expkit.errors import ConfigError
+from expkit.errors import ConfigError, did_you_mean
 from expkit.nn.activation import by_name
 from expkit.nn.dropout import Dropout
 from expkit.nn.linear import Linear
@@ -37,6 +37,13 @@ def probability(key: str, value: float) -> float:
     return value
 
 
+def choice(key: str, value: str, legal: Collection[str]) -> str:
+    """`value`, if it is one of `legal`; ConfigError names the config key."""
+    if value not in legal:
+        raise ConfigError(f"{key}: must be one of {', '.join(legal)}, got {value!r}.{did_you_mean(value, legal)}")
+    return value
+
+
 def dense(
     in_features: int,
     hidden: Sequence[int],
@@ -49,9 +56,8 @@ def dense(
 ) -> list[Module]:
     """Linear, norm, activation, dropout for each hidden size, then a Linear to `output_size`."""
     probability("model.dropout", dropout)
-    if norm not in NORMS:
-        raise ConfigError(f"model.norm: unknown norm {norm!r}; expected one of {', '.join(NORMS)}")
-    make_norm, make_activation = NORMS[norm], by_name(activation, "model.activation")
+    make_norm = NORMS[choice("model.norm", norm, NORMS)]
+    make_activation = by_name(activation, "model.activation")
     layers: list[Module] = []
     for features in sizes("model.hidden", hidden):
         layers.append(Linear(in_features, features, bias=bias))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from expkit.autograd.handle import Handle, wrap
+from expkit.autograd.mode import MODE, tick
 from expkit.errors import ShapeError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.ops.convert import as_dtype
@@ -15,6 +16,8 @@ from expkit.tensor.ops.movement import sizes
 
 def _finish(raw: Any, device: Any, requires_grad: bool) -> Any:
     out = wrap(devices.transfer(raw, devices.resolve(device)))
+    if MODE.special:
+        out.born = tick()
     return out.requires_grad_() if requires_grad else out
 
 

@@ -309,8 +309,8 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """input - alpha * other, broadcast."""
-    if any(isinstance(x, Handle) and x.raw.dtype == BOOL for x in (input, other)):
-        raise TypeError("subtraction of bool tensors is not supported; use ^ (xor) or ~ (not)")
+    if any(isinstance(x, bool) or (isinstance(x, Handle) and x.raw.dtype == BOOL) for x in (input, other)):
+        raise TypeError("subtraction of bools is not supported; use ^ (xor) or ~ (not)")
     return _sub(input, other if alpha == 1 else mul(other, alpha) if isinstance(other, Handle) else other * alpha)
 
 

@@ -10,6 +10,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.errors import ShapeError
 from expkit.tensor import generated
 from expkit.tensor.arrays import zeros_like as zeros_raw
+from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.special import widened
 
 BOOL = np.dtype(bool)
@@ -150,7 +151,7 @@ def linear(
 
 def _put(view: Primitive, batch_kw: Callable[[int, dict[str, Any]], dict[str, Any]]) -> Primitive:
     def impl(base: Any, value: Any, **kw: Any) -> Any:
-        new = base.copy()
+        new = xp_of(base).array(base)  # a copy, and an array even where a rule computed a NumPy scalar
         view.impl(new, **kw)[...] = value
         return new
 

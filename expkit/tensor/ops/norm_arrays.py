@@ -18,7 +18,7 @@ SMALL = 1 << 14  # elements: below, a product's overhead is more than what it sa
 class _Plan(NamedTuple):
     """What depends on shapes alone; worked out once per shape."""
 
-    count: int  # elements in a mean
+    size: int  # elements in a mean
     kept: Axes  # the shape of a statistic beside x
     beside: Axes  # the shape of a weight beside x
     rest: Axes  # the axes that weights lack
@@ -70,7 +70,7 @@ def _ends(shape: Axes, axes: Axes) -> tuple[int, int, Axes, Axes]:
 def normalize(x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> tuple[Any, Any, Any]:
     """((x - mean) / sqrt(var + eps) * weight + bias, mean, var), var the biased one."""
     plan, kind = _plan(x.shape, axes, at), x.dtype.type
-    share = kind(1 / plan.count)
+    share = kind(1 / plan.size)
     mean = _sum(x, axes) * share
     out = x - mean.reshape(plan.kept)
     var = _sum(out, axes, out) * share
@@ -96,7 +96,7 @@ def normalize_grad(
     """The gradients of x, weight and bias; g: of the result, of the mean and of the variance."""
     plan, kind = _plan(x.shape, axes, at), x.dtype.type
     y, gmean, gvar = g
-    share, rstd, kept = kind(1 / plan.count), _rstd(var, eps), plan.kept
+    share, rstd, kept = kind(1 / plan.size), _rstd(var, eps), plan.kept
     scale = rstd.reshape(kept)
     normed = x - mean.reshape(kept)
     normed *= scale

@@ -170,6 +170,8 @@ def clip(x: Any, *, low: Any, high: Any) -> Any:
 
 def power(x: Any, y: Any) -> Any:
     """x ** y; whole numbers to a negative power are 0, or 1 and -1 for the powers of these."""
+    if getattr(x, "dtype", None) == np.bool_:
+        return np.logical_or(x, np.logical_not(y))
     if np.result_type(x, y).kind != "i" or not np.less(y, 0).any():
         return np.power(x, y)
     odd = np.remainder(y, 2) == 1
