@@ -76,19 +76,26 @@ def elementwise(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     return impl
 
 
-def reduction(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The implementation of sum, amax or amin over axes."""
+def reduction(name: str, plain: Callable[..., Any], *, whole: bool = True) -> Callable[..., Any]:
+    """The implementation of sum, amax or amin over axes, the last one among them: NumPy is as fast along the others.
+
+    whole: also where all axes are reduced, at which NumPy's extrema are as fast.
+    """
     lazy = Lazy(lambda kind: Reduction(Program((kind,), (Step(name, (Ref(0),)),), (1,))))
 
     @wraps(plain)
     def impl(x: Any, *, axes: tuple[int, ...]) -> Any:
-        if x.__class__ is np.ndarray and x.size >= LEAST_SUM and axes:
+        if x.__class__ is np.ndarray and x.size >= LEAST_SUM and _worth(axes, x.ndim, whole):
             kernel = lazy.of(x.dtype)
             if kernel is not None:
                 return kernel((x,), axes)
         return plain(x, axes=axes)
 
     return impl
+
+
+def _worth(axes: tuple[int, ...], ndim: int, whole: bool) -> bool:
+    return bool(axes) and axes[-1] == ndim - 1 and (whole or len(axes) < ndim)
 
 
 def _steps(*steps: tuple[Any, ...]) -> tuple[Step, ...]:

@@ -21,11 +21,11 @@ FUNCTIONS = {
     "softmax": lambda x: T.softmax(x, -1),
     "log_softmax": lambda x: T.log_softmax(x, -1),
     "softmax of columns": lambda x: T.softmax(x, 0),
-    "sum": lambda x: T.sum(x, 0),
+    "sum": lambda x: T.sum(x, 1),
     "sum of all": lambda x: T.sum(x),
     "mean": lambda x: T.mean(x, -1),
     "amax": lambda x: T.amax(x, -1),
-    "amin": lambda x: T.amin(x, 0, keepdim=True),
+    "amin": lambda x: T.amin(x, 1, keepdim=True),
     "var": lambda x: T.var(x, (0, 1)),
 }
 
