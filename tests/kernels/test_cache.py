@@ -1,4 +1,4 @@
-"""The cache of object code: damaged and foreign entries are rebuilt, several processes share it, its size is bounded."""
+"""The cache of object code: damaged and foreign entries are rebuilt, processes share it, its size is bounded."""
 
 import ctypes
 import os
@@ -37,7 +37,9 @@ def test_an_entry_is_written_and_read(place, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[: len(b) // 2], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b"", lambda b: b"foreign" * 99]
+    "damage",
+    [lambda b: b[: len(b) // 2], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b"", lambda b: b"foreign" * 99],
+    ids=["cut", "one bit", "empty", "foreign"],
 )
 def test_a_damaged_entry_is_rebuilt(place, monkeypatch, damage):
     llvm.compile_ir(module(42))

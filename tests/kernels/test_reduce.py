@@ -68,7 +68,8 @@ def test_a_long_sum_is_accurate():
 
 
 def test_a_reduction_of_an_expression():
-    program = Program(("f8", "f8"), (Step("sub", (Ref(0), Ref(1))), Step("square", (Ref(2),)), Step("sum", (Ref(3),))), (4,))
+    steps = (Step("sub", (Ref(0), Ref(1))), Step("square", (Ref(2),)), Step("sum", (Ref(3),)))
+    program = Program(("f8", "f8"), steps, (4,))
     x, y = np.random.default_rng(2).standard_normal((2, 60, 70))
     for axes in ((0,), (1,), (0, 1)):
         np.testing.assert_allclose(Reduction(program)((x, y), axes), ((x - y) ** 2).sum(axes), rtol=1e-13)
@@ -99,7 +100,9 @@ def test_row_programs(name, kind, monkeypatch):
             args = [guards.guarded(x), np.clip(rng.standard_normal(x.shape), -2, 2).astype(kind)][:count]
             (got,) = kernel(*args)
             want = PLAIN_ROWS[name](*(a.astype("f8") for a in args))
-            np.testing.assert_allclose(got, want, rtol=2e-5 if kind == "f4" else 1e-12, atol=2e-3 if kind == "f4" else 1e-9)
+            single_precision = kind == "f4"
+            near = 2e-3 if single_precision else 1e-9
+            np.testing.assert_allclose(got, want, rtol=2e-5 if single_precision else 1e-12, atol=near)
     guards.check()
 
 

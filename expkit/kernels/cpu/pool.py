@@ -20,7 +20,7 @@ import numpy as np
 
 from expkit.kernels.cpu import llvm
 
-SPIN = 20_000  # looks at the ticket before a worker sleeps: some tens of microseconds
+SPIN = 4_000  # looks at the ticket before a worker sleeps: some tens of microseconds
 _CALLS = {"x86_64": (202, 24), "aarch64": (98, 124)}  # system calls: futex, sched_yield
 _FUTEX, _YIELD = _CALLS.get(platform.machine(), (0, 0)) if sys.platform == "linux" else (0, 0)
 _WORDS = 128  # used, on cache lines of their own: ticket 0, done 16, task.. 32, wake 48, sleepers 64, stop 80
