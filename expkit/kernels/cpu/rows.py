@@ -21,7 +21,7 @@ from expkit.kernels.cpu.ir import SIZES, TYPES, Block, Value
 from expkit.kernels.cpu.program import REDUCTIONS, Facts, Program, Ref, Step, facts
 
 HEAD = ("tasks", "rows", "block", "n", "tile", "chunks", "middle", "part", "parts")
-UNROLL = 4  # reduced places that one look at the accumulator takes in, where columns are reduced
+UNROLL = 1  # reduced places that one look at the accumulator takes in, where columns are reduced
 SCALAR, DENSE, STRIDED = 0, 1, 2  # how an operand moves along the innermost axis
 
 
