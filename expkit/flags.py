@@ -17,6 +17,8 @@ FLAGS = {
     "DEBUG": Flag(int, 0, "1: tracebacks and timings, 2: every op, 3: graphs and fusions, 4: generated source"),
     "CONF": Flag(str, "", "folder of YAML groups searched before the built-in ones (as the command line's -cd)"),
     "OUTPUTS": Flag(str, "", "where runs and the MLflow database go (default: outputs/ in the working directory)"),
+    "KERNEL_CACHE": Flag(str, "", "folder of compiled kernels (default: expkit/kernels in the user cache; off: none)"),
+    "KERNELS": Flag(int, 1, "0: no generated kernels, NumPy only; read when the first large array comes"),
     "SYNC_TIMEOUT": Flag(float, 20.0, "seconds that a command waits for MLflow to catch up before it returns"),
 }
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu import pool
+
 SMALL = 1 << 24  # multiplications: about 0.2 ms on one core
 _SYMBOLS = (
     ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
@@ -47,12 +49,13 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Limits the threads of large products. RuntimeError where NumPy's BLAS cannot be told."""
+    """Limits the threads of large products and of generated kernels. RuntimeError where NumPy's BLAS cannot be told."""
     if not isinstance(n, int) or n < 1:
         raise RuntimeError(f"set_num_threads expects a positive integer, got {n!r}")
     if _THREADS is None:
         raise RuntimeError("NumPy's BLAS here is not OpenBLAS; set its own environment variable instead")
     _THREADS[1](n)
+    pool.set_num_threads(n)
 
 
 def matmul(x: Any, y: Any, out: Any = None) -> Any:

@@ -13,7 +13,17 @@ import numpy as np
 import expkit as ek
 from expkit.autograd.trace import trace
 from tests.ops.rows import (
-    TOLERANCE, Row, Sample, array_of, as_dtype, assert_close, dtype_name, strided, tensors, to_ek, to_torch,
+    TOLERANCE,
+    Row,
+    Sample,
+    array_of,
+    as_dtype,
+    assert_close,
+    dtype_name,
+    strided,
+    tensors,
+    to_ek,
+    to_torch,
 )  # fmt: skip
 
 STEP = 1e-6
@@ -320,7 +330,7 @@ def check_second(row: Row) -> None:
             twice = ek.autograd.grad(along, xs, materialize_grads=True)
         else:
             twice = [ek.zeros_like(x) for x in xs]
-        _, forward = ek.func.jvp(lambda *xs: tuple(slope(*xs)), tuple(case.xs), tuple(directions))  # noqa: B023
+        _, forward = ek.func.jvp(lambda *xs: tuple(slope(*xs)), tuple(case.xs), tuple(directions))
         for i in range(n):
             close(twice[i], expected[i], f"{case.what}: reverse over reverse, argument {i}", rtol=1e-5, atol=1e-6)
             close(forward[i], expected[i], f"{case.what}: forward over reverse, argument {i}", rtol=1e-5, atol=1e-6)

@@ -21,7 +21,10 @@ ENGINE = (
 )  # fmt: skip
 ENGINE_LIBRARIES = {"numpy", "ml_dtypes"}
 # May be imported inside a function, to keep them out of start-up.
-HEAVY = {"mlflow", "cupy", "cupyx", "sklearn", "pandas", "matplotlib", "torch", "hydra", "omegaconf", "rich", "numpy"}
+HEAVY = {
+    "mlflow", "cupy", "cupyx", "sklearn", "pandas", "matplotlib", "torch", "hydra", "omegaconf", "rich", "numpy",
+    "llvmlite",
+}  # fmt: skip
 
 
 class Import(NamedTuple):

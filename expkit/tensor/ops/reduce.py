@@ -10,7 +10,7 @@ import numpy as np
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
-from expkit.tensor import dtypes
+from expkit.tensor import dtypes, generated
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import special
 from expkit.tensor.ops.convert import as_dtype, cast_p, floating
@@ -45,8 +45,18 @@ def _extremum_push(tangents: list[Any], out: Any, primals: list[Any], kw: dict[s
     return None if tangents[0] is None else sum_p(tangents[0] * _share(out, primals[0], kw["axes"]), axes=kw["axes"])
 
 
-amax_p = reduction("amax", lambda x, *, axes: x.max(axes), _extremum_vjp, jvp=_extremum_push)
-amin_p = reduction("amin", lambda x, *, axes: x.min(axes), _extremum_vjp, jvp=_extremum_push)
+amax_p = reduction(
+    "amax",
+    generated.reduction("amax", lambda x, *, axes: x.max(axes), whole=False),
+    _extremum_vjp,
+    jvp=_extremum_push,
+)
+amin_p = reduction(
+    "amin",
+    generated.reduction("amin", lambda x, *, axes: x.min(axes), whole=False),
+    _extremum_vjp,
+    jvp=_extremum_push,
+)
 any_p = reduction("any", lambda x, *, axes: x.any(axes), dtype=BOOL)
 all_p = reduction("all", lambda x, *, axes: x.all(axes), dtype=BOOL)
 

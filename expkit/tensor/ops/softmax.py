@@ -6,7 +6,7 @@ import numpy as np
 
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
-from expkit.tensor import dtypes
+from expkit.tensor import dtypes, generated
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, sub
 from expkit.tensor.ops.kinds import keep, sum_p
@@ -16,13 +16,17 @@ from expkit.tensor.ops.special import widened
 
 
 def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    return out * (g - keep(sum_p(g * out, axes=(axis,)), out, (axis,)))
+    fast = generated.rowwise("softmax_grad", g, out, axis=axis)
+    return fast if fast is not None else out * (g - keep(sum_p(g * out, axes=(axis,)), out, (axis,)))
 
 
 @widened
 def _softmax(x: Any, *, axis: int) -> Any:
     if not x.size:
         return x.copy()
+    fast = generated.rowwise("softmax", x, axis=axis)
+    if fast is not None:
+        return fast
     e = np.exp(x - x.max(axis, keepdims=True))
     e /= e.sum(axis, keepdims=True)
     return e
@@ -32,13 +36,17 @@ def _softmax(x: Any, *, axis: int) -> Any:
 def _log_softmax(x: Any, *, axis: int) -> Any:
     if not x.size:
         return x.copy()
+    fast = generated.rowwise("log_softmax", x, axis=axis)
+    if fast is not None:
+        return fast
     shifted = x - x.max(axis, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis, keepdims=True))
     return shifted
 
 
 def _log_softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    return g - exp_p(out) * keep(sum_p(g, axes=(axis,)), out, (axis,))
+    fast = generated.rowwise("log_softmax_grad", g, out, axis=axis)
+    return fast if fast is not None else g - exp_p(out) * keep(sum_p(g, axes=(axis,)), out, (axis,))
 
 
 def _log_softmax_push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:

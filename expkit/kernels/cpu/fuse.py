@@ -1,0 +1,211 @@
+"""kernel_of(graph): one generated kernel for a graph of elementwise equations and reductions, on raw NumPy arrays.
+
+`Kernel` holds a program; it makes a plan for each combination of shapes and strides that it meets and keeps it. A
+program with reductions reduces the same axes throughout (softmax, norms); they, or the kept ones, may be contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from expkit.kernels.cpu import plan
+from expkit.kernels.cpu.elementwise import DTYPES, Gap, kind_of
+from expkit.kernels.cpu.plan import PARALLEL, Plan, Space, broadcast, collapse, tiles, write_rows
+from expkit.kernels.cpu.program import REDUCTIONS, Program, Ref, Step
+from expkit.kernels.cpu.reduce import Reduction, RowKernel
+from expkit.kernels.cpu.rows import Layout, Rows
+
+LIMIT = 4096  # plans that a kernel keeps
+LIGHT = 1 << 17  # elements from which several threads help where reading costs more than computing
+
+
+class Kernel:
+    """An elementwise program: full operands, broadcast, in any strides."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.inputs = [DTYPES[k] for k in program.inputs]
+        writer = Rows(program, Layout(len(program.inputs) + len(program.outputs), 0, 0), ())
+        self.kinds = [writer._kind(v) for v in program.outputs]  # Gap where there is no code
+        self.outputs = [DTYPES[k] for k in self.kinds]
+        self.threshold = PARALLEL if program.heavy else LIGHT
+        self._plans: dict[Any, tuple[Plan | None, Any]] = {}
+
+    def __call__(self, *arrays: Any) -> Any:
+        """The result, or a list where there are several. TypeError for arrays of other dtypes than the program's."""
+        if len(arrays) == 1:
+            (x,) = arrays
+            key: Any = (x.shape, x.strides)
+        else:
+            key = tuple([(a.shape, a.strides) for a in arrays])
+        for a, dtype in zip(arrays, self.inputs, strict=True):
+            if a.__class__ is not np.ndarray or (a.dtype is not dtype and a.dtype != dtype):
+                raise TypeError(f"this kernel takes {dtype}, not {type(a).__name__} of {a.dtype}")
+        found = self._plans.get(key)
+        if found is None:
+            if len(self._plans) >= LIMIT:
+                self._plans.clear()
+            found = self._plans[key] = self._plan(arrays)
+        run, make = found
+        outs = make()
+        if run is not None:
+            run(*arrays, *outs)
+        return outs[0] if len(outs) == 1 else outs
+
+    def _plan(self, arrays: Sequence[Any]) -> tuple[Plan | None, Any]:
+        full = np.broadcast_shapes(*(a.shape for a in arrays))
+        order = _order(full, arrays)
+        shape = tuple(full[i] for i in order)
+        make = _maker(shape, order, self.outputs)
+        if not prod(shape):
+            return None, make
+        strides = [[broadcast(a.shape, full, a.strides)[i] for i in order] for a in arrays]
+        strides += [[o.strides[i] for i in order] for o in make()]
+        sizes, steps = collapse(shape, strides)
+        kinds = [*self.program.inputs, *self.kinds]
+        n, outer = (sizes[-1], tuple(sizes[:-1])) if sizes else (1, ())
+        space = Space(outer, (), n, tuple((tuple(s[:-1]), (), s[-1] if s else 0) for s in steps))
+        head = tiles(prod(outer), n, whole=False)
+        return Plan(write_rows, self.program, kinds, space, head, parallel=prod(shape) >= self.threshold), make
+
+
+def _order(full: tuple[int, ...], arrays: Sequence[Any]) -> list[int]:
+    """The axes from the slowest to the fastest, as the first operand of full shape has them (as NumPy's order K)."""
+    lead = next((a for a in arrays if a.shape == full), None)
+    if lead is None:
+        return list(range(len(full)))
+    return sorted(range(len(full)), key=lambda i: -abs(lead.strides[i]) if full[i] > 1 else 0)
+
+
+def _maker(shape: tuple[int, ...], order: list[int], dtypes: Sequence[Any]) -> Callable[[], list[Any]]:
+    """Makes the outputs: contiguous in that order of the axes."""
+    empty = plan.empty
+    if order == sorted(order):
+        if len(dtypes) == 1:
+            dtype = dtypes[0]
+            return lambda: [empty(shape, dtype)]
+        return lambda: [empty(shape, d) for d in dtypes]
+    back = tuple(int(i) for i in np.argsort(order))
+    return lambda: [empty(shape, d).transpose(back) for d in dtypes]
+
+
+# ---- from graphs -----------------------------------------------------------------------------------------------------
+
+
+def kernel_of(graph: Any) -> Callable[..., list[Any]] | None:
+    """A kernel for a traced graph: raw arrays (its inputs) -> its outputs, raw, in new memory. None where it has a gap.
+
+    Shapes may differ from the traced ones where the ranks, the axes of size one and the dtypes are the same.
+    """
+    try:
+        return _Reader(graph).kernel()
+    except Gap:
+        return None
+
+
+class _Reader:
+    """Rewrites a graph as a Program; Gap for what no kernel has."""
+
+    def __init__(self, graph: Any) -> None:
+        if graph.state or not all(hasattr(v, "index") for v in graph.outputs):
+            raise Gap("a graph that writes state or returns numbers")
+        self.graph = graph
+        self.vars = [*graph.inputs, *(var for var, _ in graph.consts)]
+        self.consts = [raw for _, raw in graph.consts]
+        self.full = np.broadcast_shapes(*(v.shape for v in self.vars))
+        self.refs = {id(v): Ref(i) for i, v in enumerate(self.vars)}
+        self.steps: list[Step] = []
+        self.row: set[int] = set()  # ids of row variables
+        self.axes: set[tuple[int, ...]] = set()
+        for eq in graph.equations:
+            self._read(eq)
+
+    def _read(self, eq: Any) -> None:
+        args, (out,) = eq.args, eq.outs if len(eq.outs) == 1 else (None,)
+        name = eq.prim.name
+        if name in ("reshape", "expand"):
+            self._spread(args[0], out)
+            return
+        if name in REDUCTIONS:
+            if id(args[0]) in self.row or args[0].shape != self.full:
+                raise Gap("a reduction of a part")
+            self.axes.add(eq.kw["axes"])
+            self.row.add(id(out))
+            kw: dict[str, Any] = {}
+        else:
+            kw = eq.kw
+            rows = [id(a) in self.row for a in args if hasattr(a, "index")]
+            if all(rows):
+                self.row.add(id(out))
+            elif any(a.shape not in (self._kept(), self.full) for a in args if id(a) in self.row):
+                raise Gap("a reduced value beside a full one, not aligned with it")
+        operands = tuple(self.refs[id(a)] if hasattr(a, "index") else a for a in args)
+        self.refs[id(out)] = Ref(len(self.vars) + len(self.steps))
+        self.steps.append(Step(name, operands, tuple(sorted(kw.items()))))
+
+    def _kept(self) -> tuple[int, ...]:
+        axes = next(iter(self.axes), ())
+        return tuple(1 if i in axes else n for i, n in enumerate(self.full))
+
+    def _spread(self, x: Any, out: Any) -> None:
+        """reshape and expand that only prepare for broadcasting: another name for the same value."""
+        if id(x) in self.row:
+            bare = tuple(n for i, n in enumerate(self.full) if i not in next(iter(self.axes)))
+            if out.shape not in (self._kept(), bare, self.full):
+                raise Gap("a reduced value in another shape")
+            self.row.add(id(out))
+        elif len(out.shape) < len(x.shape) or any(
+            n not in (1, m) for n, m in zip(x.shape[::-1], out.shape[::-1], strict=False)
+        ):
+            raise Gap("a change of shape")
+        self.refs[id(out)] = self.refs[id(x)]
+
+    def kernel(self) -> Callable[..., list[Any]]:
+        outputs = self.graph.outputs
+        indices = tuple(self.refs[id(v)].number for v in outputs)
+        if any(i < len(self.vars) for i in indices) or not indices:
+            raise Gap("an output that is an input")
+        program = Program(tuple(kind_of(v.dtype) for v in self.vars), tuple(self.steps), indices)
+        if not self.axes:
+            if any(v.shape != self.full for v in outputs):
+                raise Gap("outputs of several shapes")
+            return self._checked(Kernel(program))
+        axes = next(iter(self.axes))
+        last = self.steps[-1].name in REDUCTIONS and indices == (len(self.vars) + len(self.steps) - 1,)
+        if last and sum(s.name in REDUCTIONS for s in self.steps) == 1:
+            if outputs[0].shape != tuple(n for i, n in enumerate(self.full) if i not in axes):
+                raise Gap("a reduced value in another shape")
+            reduction = Reduction(program)
+            return self._checked(lambda *arrays: reduction(arrays, axes))
+        return self._row_kernel(program, axes)
+
+    def _row_kernel(self, program: Program, axes: tuple[int, ...]) -> Callable[..., list[Any]]:
+        if len(self.axes) != 1 or axes != (len(self.full) - 1,) or self.vars[0].shape != self.full:
+            raise Gap("reductions of several or other axes than the last")
+        flat = [id(v) in self.row and len(v.shape) < len(self.full) for v in self.graph.outputs]
+        if any(v.shape == self.full for v in self.graph.outputs if id(v) in self.row):
+            raise Gap("a reduced value as a full output")
+        kernel = RowKernel(program)
+
+        def run(*arrays: Any) -> list[Any]:
+            return [x.reshape(x.shape[:-1]) if f else x for x, f in zip(kernel(*arrays), flat, strict=True)]
+
+        return self._checked(run)
+
+    def _checked(self, run: Callable[..., Any]) -> Callable[..., list[Any]]:
+        """Checks dtypes, ranks and ones, appends the constants and returns a list."""
+        known = [(v.dtype, tuple(n == 1 for n in v.shape)) for v in self.graph.inputs]
+        consts = self.consts
+
+        def kernel(*arrays: Any) -> list[Any]:
+            for a, (dtype, ones) in zip(arrays, known, strict=True):
+                if a.__class__ is not np.ndarray or a.dtype != dtype or tuple(n == 1 for n in a.shape) != ones:
+                    raise TypeError(f"this kernel takes {dtype} with ones at {ones}, not {a.dtype}{list(a.shape)}")
+            out = run(*arrays, *consts)
+            return out if isinstance(out, list) else [out]
+
+        return kernel

@@ -1,0 +1,166 @@
+"""A small builder for LLVM IR text: values with Python's operators, each of which writes one instruction.
+
+A value knows its kind, a dtype's code: f4 f8 i1 i2 i4 i8 u1 b1. Bools are i1 here and bytes in memory. Fast-math flags:
+`contract` everywhere, and nothing else; reductions add `reassoc` where they sum.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+TYPES = {"f4": "float", "f8": "double", "b1": "i1", "u1": "i8", "i1": "i8", "i2": "i16", "i4": "i32", "i8": "i64"}
+SIZES = {"f4": 4, "f8": 8, "b1": 1, "u1": 1, "i1": 1, "i2": 2, "i4": 4, "i8": 8}
+BITS = {"f4": "i4", "f8": "i8"}  # the integers that hold a float's bits
+_FLOAT = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract", "div": "fdiv contract"}
+_COMPARE = {  # name: (floats, signed integers, unsigned ones)
+    "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"), "lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"),
+    "gt": ("ogt", "sgt", "ugt"), "ge": ("oge", "sge", "uge"),
+}  # fmt: skip
+
+
+class Block:
+    """Instructions written one after another; `calls` are the functions that they need declared."""
+
+    def __init__(self, prefix: str = "v") -> None:
+        self.lines: list[str] = []
+        self.calls: dict[str, str] = {}
+        self._prefix, self._count = prefix, 0
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+    def put(self, kind: str, text: str) -> Value:
+        """A new value of the kind, computed by the instruction."""
+        self._count += 1
+        name = f"%{self._prefix}{self._count}"
+        self.lines.append(f"  {name} = {text}")
+        return Value(self, kind, name)
+
+    def constant(self, kind: str, number: float) -> Value:
+        return Value(self, kind, literal(kind, number))
+
+    def call(self, intrinsic: str, *args: Value) -> Value:
+        """llvm.<intrinsic> of floats, overloaded on their type."""
+        kind = args[0].kind
+        name = f"llvm.{intrinsic}.{'f32' if kind == 'f4' else 'f64'}"
+        self.calls[name] = f"declare {TYPES[kind]} @{name}({', '.join(TYPES[a.kind] for a in args)})"
+        return self.put(kind, f"call contract {TYPES[kind]} @{name}({', '.join(map(repr, args))})")
+
+
+def literal(kind: str, number: float) -> str:
+    """A constant as LLVM writes it: floats by the bits of the double that equals them."""
+    if kind == "b1":
+        return "true" if number else "false"
+    if kind[0] != "f":
+        return str(int(number))
+    if kind == "f4" and math.isfinite(number):
+        try:
+            number = struct.unpack("<f", struct.pack("<f", number))[0]
+        except OverflowError:
+            number = math.copysign(math.inf, number)
+    return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
+
+
+class Value:
+    """An operand; `a + b` writes an addition into its block."""
+
+    __slots__ = ("block", "kind", "name")
+
+    def __init__(self, block: Block, kind: str, name: str) -> None:
+        self.block, self.kind, self.name = block, kind, name
+
+    def __repr__(self) -> str:
+        return f"{TYPES[self.kind]} {self.name}"
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind[0] == "f"
+
+    def like(self, other: Value | float) -> Value:
+        return other if isinstance(other, Value) else self.block.constant(self.kind, other)
+
+    def binary(self, op: str, other: Value | float) -> Value:
+        return self.block.put(self.kind, f"{op} {self!r}, {self.like(other).name}")
+
+    def _arithmetic(self, op: str, other: Value | float) -> Value:
+        return self.binary(_FLOAT[op] if self.is_float else {"div": "sdiv"}.get(op, op), other)
+
+    def __add__(self, other: Value | float) -> Value:
+        return self._arithmetic("add", other)
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self._arithmetic("sub", other)
+
+    def __mul__(self, other: Value | float) -> Value:
+        return self._arithmetic("mul", other)
+
+    def __truediv__(self, other: Value | float) -> Value:
+        return self._arithmetic("div", other)
+
+    def __rsub__(self, other: float) -> Value:
+        return self.like(other) - self
+
+    def __rtruediv__(self, other: float) -> Value:
+        return self.like(other) / self
+
+    def __neg__(self) -> Value:
+        return self.block.put(self.kind, f"fneg contract {self!r}") if self.is_float else 0 - self
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __and__(self, other: Value | int) -> Value:
+        return self.binary("and", other)
+
+    def __or__(self, other: Value | int) -> Value:
+        return self.binary("or", other)
+
+    def __xor__(self, other: Value | int) -> Value:
+        return self.binary("xor", other)
+
+    def fma(self, times: Value | float, plus: Value | float) -> Value:
+        """self * times + plus, rounded once where the CPU can do so at speed."""
+        return self.block.call("fmuladd", self, self.like(times), self.like(plus))
+
+    def compare(self, name: str, other: Value | float) -> Value:
+        column = 0 if self.is_float else 2 if self.kind in ("u1", "b1") else 1
+        kind = "fcmp" if self.is_float else "icmp"
+        return self.block.put("b1", f"{kind} {_COMPARE[name][column]} {self!r}, {self.like(other).name}")
+
+    def select(self, yes: Value | float, no: Value | float) -> Value:
+        """yes where self (a bool) is true, else no; one of both is a Value."""
+        typed = yes if isinstance(yes, Value) else no
+        if not isinstance(typed, Value):
+            raise TypeError("select needs a Value")
+        return self.block.put(typed.kind, f"select {self!r}, {typed.like(yes)!r}, {typed.like(no)!r}")
+
+    def bits(self) -> Value:
+        """The bits of a float as an integer."""
+        return self.block.put(BITS[self.kind], f"bitcast {self!r} to {TYPES[BITS[self.kind]]}")
+
+    def as_float(self) -> Value:
+        """The float that has these bits."""
+        kind = {"i4": "f4", "i8": "f8"}[self.kind]
+        return self.block.put(kind, f"bitcast {self!r} to {TYPES[kind]}")
+
+    def to(self, kind: str) -> Value:
+        """Converted as NumPy does: toward zero, and to bool by being nonzero."""
+        if kind == self.kind:
+            return self
+        if kind == "b1":
+            return self.compare("ne", 0)
+        return self.block.put(kind, f"{_conversion(self.kind, kind)} {self!r} to {TYPES[kind]}")
+
+
+def _conversion(old: str, new: str) -> str:
+    unsigned = old in ("b1", "u1")
+    if old[0] == "f":
+        if new[0] == "f":
+            return "fpext" if new == "f8" else "fptrunc"
+        return "fptosi"
+    if new[0] == "f":
+        return "uitofp" if unsigned else "sitofp"
+    if SIZES[new] == SIZES[old] and old != "b1":
+        return "bitcast"
+    wider = SIZES[new] > SIZES[old] or old == "b1"
+    return ("zext" if unsigned else "sext") if wider else "trunc"

@@ -1,0 +1,167 @@
+"""From shapes and strides to a kernel and its table; and the call, which is one foreign call.
+
+A Plan belongs to a program and the shapes and strides of its operands. What it holds is fixed but for the pointers:
+the generated `call` copies its table to the stack, reads the pointers out of the array objects themselves (the data
+pointer is the first field behind the object's header) and runs the tasks, in the pool where there are several.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expkit.kernels.cpu import llvm
+from expkit.kernels.cpu.ir import SIZES
+from expkit.kernels.cpu.pool import pool
+from expkit.kernels.cpu.rows import DENSE, HEAD, SCALAR, STRIDED, Columns, Layout, Rows
+
+OBJECT = object.__basicsize__  # the data pointer's place in an array
+TILE = 1 << 14  # elements of one task
+PARALLEL = 1 << 15  # elements from which several threads are worth waking
+Shape = tuple[int, ...]
+empty: Callable[..., Any] = np.empty  # makes all results; tests put one with guarded edges here
+
+
+class Space(NamedTuple):
+    """An iteration space: sizes and, for each operand, strides, of the outer, the reduced and the innermost axes."""
+
+    outer: Shape
+    reduced: Shape
+    n: int
+    strides: tuple[tuple[Shape, Shape, int], ...]
+
+
+def collapse(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
+    """Neighbouring axes that every operand walks through in one stride become one; axes of size 1 go."""
+    sizes: list[int] = []
+    out: list[list[int]] = [[] for _ in strides]
+    for axis in range(len(shape)):
+        if shape[axis] == 1:
+            continue
+        steps = [s[axis] for s in strides]
+        if sizes and all(o[-1] == s * shape[axis] for o, s in zip(out, steps, strict=True)):
+            sizes[-1] *= shape[axis]
+            for o, s in zip(out, steps, strict=True):
+                o[-1] = s
+        else:
+            sizes.append(shape[axis])
+            for o, s in zip(out, steps, strict=True):
+                o.append(s)
+    return sizes, out
+
+
+def broadcast(shape: Shape, full: Shape, strides: Shape) -> Shape:
+    """Strides for the whole space: 0 where the operand is repeated."""
+    missing = len(full) - len(shape)
+    return (0,) * missing + tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
+
+
+def movement(stride: int, kind: str) -> int:
+    return SCALAR if stride == 0 else DENSE if stride == SIZES[kind] else STRIDED
+
+
+def caller(layout: Layout) -> str:
+    """call(table, parallel_for, pool or null, objects...): see above."""
+    objects = "".join(f", ptr %o{k}" for k in range(layout.operands))
+    lines = [
+        "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
+        f"define void @call(ptr %plan, ptr %parallel, ptr %pool{objects}) {{\nentry:",
+        f"  %table = alloca [{layout.words} x i64], align 64",
+        f"  call void @llvm.memcpy.p0.p0.i64(ptr %table, ptr %plan, i64 {layout.words * 8}, i1 false)",
+    ]
+    for k in range(layout.operands):
+        lines += [
+            f"  %f{k} = getelementptr i8, ptr %o{k}, i64 {OBJECT}",
+            f"  %d{k} = load ptr, ptr %f{k}",
+            f"  %w{k} = getelementptr i64, ptr %table, i64 {k}",
+            f"  store ptr %d{k}, ptr %w{k}",
+        ]
+    lines.append(
+        f"""  %cp = getelementptr i64, ptr %table, i64 {layout.head("tasks")}
+  %count = load i64, ptr %cp
+  %alone = icmp eq ptr %pool, null
+  br i1 %alone, label %loop, label %many
+many:
+  call void %parallel(ptr %pool, ptr @task, ptr %table, i64 %count)
+  ret void
+loop:
+  %i = phi i64 [ 0, %entry ], [ %i1, %loop ]
+  call void @task(ptr %table, i64 %i)
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, %count
+  br i1 %more, label %loop, label %out
+out:
+  ret void
+}}
+"""
+    )
+    return "\n".join(lines)
+
+
+@lru_cache(maxsize=4096)
+def compiled(write: Callable[..., str], program: Any, layout: Layout, moves: tuple[int, ...]) -> Callable[..., None]:
+    """The foreign function of a kernel."""
+    text = write(program, layout, moves) + caller(layout)
+    address = llvm.compile_ir(text).address("call")
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (3 + layout.operands))(address)
+
+
+def write_rows(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
+    return Rows(program, layout, moves).text()
+
+
+def write_columns(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
+    return Columns(program, layout, moves).text()
+
+
+class Plan:
+    """One kernel with its table."""
+
+    __slots__ = ("_at", "_call", "_table", "parallel")
+
+    def __init__(
+        self, write: Callable[..., str], program: Any, kinds: Sequence[str], space: Space, head: dict[str, int],
+        chunk: Sequence[int] | None = None, parallel: bool = False,
+    ) -> None:  # fmt: skip
+        layout = Layout(len(kinds), len(space.outer), len(space.reduced))
+        moves = tuple(movement(s[2], kind) for s, kind in zip(space.strides, kinds, strict=True))
+        self._call = compiled(write, program, layout, moves)
+        words = [0] * layout.operands
+        full = {"middle": 1, "part": 1, "parts": 1, **head}
+        words += [full[name] for name in HEAD]
+        words += [*space.outer, *space.reduced]
+        for k, (outer, reduced, inner) in enumerate(space.strides):
+            step = inner * full["tile"] if chunk is None else chunk[k]
+            words += [step, inner, *outer, *reduced]
+        self._table = np.array(words, np.int64)
+        self._at = self._table.ctypes.data
+        self.parallel = parallel and full["tasks"] > 1
+
+    def __call__(self, *arrays: Any) -> None:
+        """Runs on arrays of the planned shapes and strides, inputs first, then outputs."""
+        if self.parallel:
+            threads = pool()
+            if threads.take():
+                try:
+                    self._call(self._at, threads.parallel, threads.address, *map(id, arrays))
+                finally:
+                    threads.release()
+                return
+        self._call(self._at, None, None, *map(id, arrays))
+
+
+def tiles(rows: int, n: int, *, whole: bool, tile: int = TILE, work: int = 1) -> dict[str, int]:
+    """How rows of n elements are cut into tasks: whole rows, or chunks of long ones; by the extents alone.
+
+    `work`: how often each element of a row is gone through (the places that are reduced).
+    """
+    tile = n if whole else min(n, tile)
+    block = max(1, TILE // max(1, tile * work))
+    chunks = max(1, -(-n // tile))
+    return {
+        "tasks": -(-rows // block) * chunks, "rows": rows, "block": block, "n": n, "tile": tile, "chunks": chunks,
+    }  # fmt: skip

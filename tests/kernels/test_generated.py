@@ -1,0 +1,121 @@
+"""The engine's primitives with and without kernels: the same values and gradients; when kernels are not used."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import expkit as ek
+import expkit.tensor as T
+from expkit.tensor import generated
+from expkit.tensor.ops import fused
+
+pytest.importorskip("llvmlite")
+FUNCTIONS = {
+    name: getattr(T, name)
+    for name in ("exp", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf", "erfc", "gelu")
+} | {
+    "silu": fused.silu,
+    "gelu tanh": lambda x: fused.gelu(x, "tanh"),
+    "softmax": lambda x: T.softmax(x, -1),
+    "log_softmax": lambda x: T.log_softmax(x, -1),
+    "softmax of columns": lambda x: T.softmax(x, 0),
+    "sum": lambda x: T.sum(x, 1),
+    "sum of all": lambda x: T.sum(x),
+    "mean": lambda x: T.mean(x, -1),
+    "amax": lambda x: T.amax(x, -1),
+    "amin": lambda x: T.amin(x, 1, keepdim=True),
+    "var": lambda x: T.var(x, (0, 1)),
+}
+
+
+def result(fn, x, monkeypatch, with_kernels: bool):
+    """(value, gradient)"""
+    if not with_kernels:
+        monkeypatch.setattr(generated, "LEAST", 1 << 60)
+        monkeypatch.setattr(generated, "LEAST_SUM", 1 << 60)
+    leaf = ek.from_numpy(x.copy()).requires_grad_()
+    out = fn(leaf)
+    weight = ek.from_numpy(np.linspace(-1, 1, out.numel()).astype(x.dtype).reshape(out.shape))
+    (out * weight).sum().backward()
+    return out.detach().numpy(), leaf.grad.numpy()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values_and_gradients_agree_with_the_plain_implementation(name, dtype, monkeypatch):
+    x = np.random.default_rng(0).uniform(0.1, 3, (96, 110)).astype(dtype)
+    calls = []
+    original = generated.Lazy.of
+    monkeypatch.setattr(generated.Lazy, "of", lambda self, d: calls.append(1) or original(self, d))
+    fast = result(FUNCTIONS[name], x, monkeypatch, True)
+    assert calls, "no kernel was asked for"
+    plain = result(FUNCTIONS[name], x, monkeypatch, False)
+    for a, b in zip(fast, plain, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=2e-5 if dtype == "f4" else 1e-12, atol=2e-6 if dtype == "f4" else 1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64"])
+def test_other_dtypes_empty_and_small_arrays_work(dtype):
+    kind = getattr(ek, dtype)
+    for shape in ((0, 5), (3,), (100, 100)):
+        x = ek.zeros(shape, dtype=kind)
+        assert (x.sum() == 0).item()
+        if kind.is_floating_point:
+            assert (T.exp(x) == 1).all().item()
+            assert T.softmax(x, -1).shape == shape
+
+
+def test_swapped_bytes_go_to_numpy():
+    x = np.ones((100, 100), ">f4")
+    np.testing.assert_allclose(np.asarray(T.ops.elementwise.exp_p.impl(x), "f4"), np.e, rtol=1e-6)
+
+
+PROGRAM = """
+import numpy as np, sys
+import expkit as ek
+{before}
+assert "llvmlite" not in sys.modules
+x = ek.exp(ek.ones(100, 100))
+assert abs(float(x.sum()) / 10000 / np.e - 1) < 1e-5
+print("llvmlite.binding" in sys.modules and sys.modules["llvmlite.binding"] is not None)
+"""
+MISSING = """
+class Finder:
+    def find_spec(self, name, *_):
+        if name.startswith("llvmlite"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize(
+    ("flag", "before", "loaded"),
+    [
+        ("1", "", "True"),
+        ("0", "", "False"),
+        ("1", MISSING, "False"),
+    ],
+    ids=["on", "switched off", "no llvmlite"],
+)  # fmt: skip
+def test_kernels_can_be_switched_off_or_missing(flag, before, loaded, monkeypatch):
+    monkeypatch.setenv("EXPKIT_KERNELS", flag)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(before=before)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == loaded
+
+
+def test_set_num_threads_reaches_the_kernels(threads):
+    from expkit.kernels.cpu import pool
+
+    before = ek.get_num_threads()
+    try:
+        ek.set_num_threads(1)
+        assert pool.get_num_threads() == 1
+    finally:
+        ek.set_num_threads(max(1, before))

@@ -1,0 +1,91 @@
+"""The pool of threads: every part runs once, whoever comes; after a fork; with other numbers of threads."""
+
+import ctypes
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from expkit.kernels.cpu import llvm, pool
+
+pytest.importorskip("llvmlite")
+COUNT = """
+define void @task(ptr %counts, i64 %i) {
+  %p = getelementptr i64, ptr %counts, i64 %i
+  %old = atomicrmw add ptr %p, i64 1 seq_cst
+  ret void
+}
+"""
+
+
+def run(parts: int) -> np.ndarray:
+    counts = np.zeros(max(1, parts), np.int64)
+    pool.pool().run(llvm.compile_ir(COUNT).address("task"), counts.ctypes.data, parts)
+    return counts[:parts]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_every_part_runs_once(n, threads):
+    threads(n)
+    for parts in (0, 1, 2, 3, 7, 64, 10_000):
+        assert (run(parts) == 1).all()
+    for _ in range(300):
+        assert (run(5) == 1).all()
+
+
+def test_from_several_python_threads(threads):
+    threads(3)
+    wrong = []
+
+    def work():
+        for _ in range(200):
+            if not (run(20) == 1).all():
+                wrong.append(1)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_after_a_fork_the_child_has_threads_of_its_own(threads):
+    threads(2)
+    assert (run(100) == 1).all()
+    child = os.fork()
+    if child == 0:
+        ok = (run(100) == 1).all() and pool.pool().threads == 2
+        os._exit(0 if ok else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (run(100) == 1).all()
+
+
+def test_set_num_threads(threads):
+    threads(3)
+    assert pool.get_num_threads() == pool.pool().threads == 3
+    for bad in (0, -1, 1.5, True, "2"):
+        with pytest.raises(RuntimeError, match="positive integer"):
+            threads(bad)
+    assert pool.get_num_threads() == 3
+
+
+def test_omp_num_threads_is_respected(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert pool.default_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "no")
+    assert pool.default_threads() >= 1
+
+
+def test_the_pool_is_free_again_after_a_use_of_its_own(threads):
+    threads(2)
+    p = pool.pool()
+    assert p.take()
+    assert not p.take()
+    p.release()
+    assert p.take()
+    p.release()
+    assert ctypes.sizeof(ctypes.c_int64) == 8

@@ -1,0 +1,114 @@
+"""Reductions and row programs against float64, over shapes, axes, strides and threads."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from expkit.kernels.cpu.program import Program, Ref, Step
+from expkit.kernels.cpu.reduce import Reduction, RowKernel
+from expkit.tensor.generated import ROWS
+from tests.kernels.guards import install, layouts
+
+pytest.importorskip("llvmlite")
+NUMPY = {"sum": np.sum, "amax": np.max, "amin": np.min}
+SHAPES = [(40_003,), (3, 7), (200, 300), (2, 40_000), (40_000, 2), (1, 7, 1, 9), (9, 700, 3)]
+
+
+def single(name: str, kind: str) -> Reduction:
+    return Reduction(Program((kind,), (Step(name, (Ref(0),)),), (1,)))
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i8"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_reductions_along_all_axes(shape, kind, monkeypatch):
+    rng, guards = np.random.default_rng(0), install(monkeypatch)
+    x = (rng.standard_normal(shape) * 100).astype({"f4": "f4", "f8": "f8", "i8": "i8"}[kind])
+    kernels = {name: single(name, kind) for name in NUMPY}
+    for a in layouts(x, rng):
+        a = guards.guarded(a) if 0 not in a.strides else a
+        for axes in (axes for r in range(1, a.ndim + 1) for axes in combinations(range(a.ndim), r)):
+            for name, plain in NUMPY.items():
+                got, want = kernels[name]((a,), axes), plain(a.astype("f8" if kind != "i8" else "i8"), axis=axes)
+                assert got.shape == want.shape
+                if name == "sum" and kind != "i8":
+                    scale = np.abs(a.astype("f8")).sum(axes)
+                    assert (np.abs(got - want) <= (2e-6 if kind == "f4" else 2e-13) * scale).all()
+                else:
+                    assert np.array_equal(got, want)
+    guards.check()
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)], ids=str)
+def test_nan_and_infinity(axes):
+    x = np.random.default_rng(0).standard_normal((37, 53)).astype("f4")
+    x[3, 4], x[5, 6], x[7, 8] = np.nan, np.inf, -np.inf
+    for name, plain in NUMPY.items():
+        np.testing.assert_allclose(single(name, "f4")((x,), axes), plain(x, axis=axes), rtol=1e-4, atol=1e-4)
+    low = np.full((37, 53), -np.inf, "f4")
+    assert (single("amax", "f4")((low,), axes) == -np.inf).all()
+
+
+@pytest.mark.parametrize("shape", [(1_000_003,), (3, 100_001), (100_001, 3), (700, 800), (40, 50, 60)], ids=str)
+def test_sums_do_not_depend_on_the_number_of_threads(shape, threads):
+    x = np.random.default_rng(1).standard_normal(shape).astype("f4")
+    for axes in (axes for r in range(1, x.ndim + 1) for axes in combinations(range(x.ndim), r)):
+        results = []
+        for n in (1, 2, 4):
+            threads(n)
+            results.append(single("sum", "f4")((x,), axes))
+        assert all(np.array_equal(results[0], r) for r in results)
+
+
+def test_a_long_sum_is_accurate():
+    x = np.full(10_000_000, 0.1, "f4")
+    assert abs(float(single("sum", "f4")((x,), (0,))) / (float(x[0]) * x.size) - 1) < 4e-6
+    columns = np.broadcast_to(x.reshape(-1, 1)[:1_000_000], (1_000_000, 4))
+    assert np.abs(single("sum", "f4")((columns,), (0,)) / (float(x[0]) * 1_000_000) - 1).max() < 1e-5
+
+
+def test_a_reduction_of_an_expression():
+    steps = (Step("sub", (Ref(0), Ref(1))), Step("square", (Ref(2),)), Step("sum", (Ref(3),)))
+    program = Program(("f8", "f8"), steps, (4,))
+    x, y = np.random.default_rng(2).standard_normal((2, 60, 70))
+    for axes in ((0,), (1,), (0, 1)):
+        np.testing.assert_allclose(Reduction(program)((x, y), axes), ((x - y) ** 2).sum(axes), rtol=1e-13)
+        np.testing.assert_allclose(Reduction(program)((x, y[0]), axes), ((x - y[0]) ** 2).sum(axes), rtol=1e-13)
+
+
+def _softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+PLAIN_ROWS = {
+    "softmax": _softmax,
+    "log_softmax": lambda x: x - np.logaddexp.reduce(x, -1, keepdims=True),
+    "softmax_grad": lambda g, y: y * (g - (g * y).sum(-1, keepdims=True)),
+    "log_softmax_grad": lambda g, y: g - np.exp(y) * g.sum(-1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("name", ROWS)
+def test_row_programs(name, kind, monkeypatch):
+    rng, guards = np.random.default_rng(3), install(monkeypatch)
+    count, steps = ROWS[name]
+    kernel = RowKernel(Program((kind,) * count, steps, (count + len(steps) - 1,)))
+    for shape in [(1,), (9,), (3, 1), (5, 17), (2, 3, 100), (300, 150), (2, 50_000)]:
+        for x in layouts(rng.standard_normal(shape).astype(kind), rng):
+            args = [guards.guarded(x), np.clip(rng.standard_normal(x.shape), -2, 2).astype(kind)][:count]
+            (got,) = kernel(*args)
+            want = PLAIN_ROWS[name](*(a.astype("f8") for a in args))
+            single_precision = kind == "f4"
+            near = 2e-3 if single_precision else 1e-9
+            np.testing.assert_allclose(got, want, rtol=2e-5 if single_precision else 1e-12, atol=near)
+    guards.check()
+
+
+def test_softmax_of_extremes():
+    count, steps = ROWS["softmax"]
+    kernel = RowKernel(Program(("f4",), steps, (count + len(steps) - 1,)))
+    x = np.array([[1e4, 0, -np.inf], [-1e30, -1e30, -1e30], [np.nan, 0, 0], [np.inf, 0, 0]], "f4")
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(kernel(x)[0], _softmax(x), rtol=1e-6)
