@@ -92,20 +92,21 @@ def zeros_like(x: Any, shape: tuple[int, ...] | None = None) -> Any:
     return handle.wrap(found) if isinstance(x, Handle) else found
 
 
+def _is_array(x: Any) -> bool:
+    return x.__class__ in ARRAY_LIBRARIES
+
+
 def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Exception) -> Any:
     """A result after all (0-d CPU tensors mix with GPU tensors), or an error that says what does not fit."""
     if isinstance(error, ExpkitError):
         raise error
     raws: list[Any] = [a.raw if isinstance(a, Handle) else a for a in args]
-    arrays: list[Any] = [r for r in raws if r.__class__ in ARRAY_LIBRARIES]
+    arrays = [r for r in raws if _is_array(r)]
     places = {device_of(r) for r in arrays}
     if len(places) > 1:
         main = next((device_of(r) for r in arrays if len(r.shape)), device_of(arrays[0]))
-        moved = [
-            transfer(r, main) if r.__class__ in ARRAY_LIBRARIES and r.ndim == 0 and device_of(r) == CPU else r
-            for r in raws
-        ]
-        if len({device_of(r) for r in moved if r.__class__ in ARRAY_LIBRARIES}) == 1:
+        moved = [transfer(r, main) if _is_array(r) and r.ndim == 0 and device_of(r) == CPU else r for r in raws]
+        if len({device_of(r) for r in moved if _is_array(r)}) == 1:
             return prim.bind(*moved, **kw)
         raise DeviceError(
             f"{prim.name}: expected all tensors to be on the same device, "
