@@ -1,4 +1,4 @@
-"""In-place writes: version counters, views of views, siblings, detached and no_grad views. Each scenario as in PyTorch."""
+"""In-place writes: version counters, views of views, siblings, detached views. Each scenario as in PyTorch."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_a_program_can_be_told_from_another():
     assert not np.allclose(one[0][1], other[0][1])
 
 
-# ---- where PyTorch refuses ----------------------------------------------------------------------------------------------
+# ---- where PyTorch refuses -------------------------------------------------------------------------------------------
 
 
 def test_pieces_are_views_that_may_be_written():

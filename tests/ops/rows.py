@@ -55,7 +55,7 @@ def _is_array(x: Any) -> bool:
 def _map(fn: Callable[[Any], Any], x: Any) -> Any:
     if isinstance(x, list | tuple):
         return type(x)(_map(fn, y) for y in x)
-    return fn(x) if _is_array(x) and not type(x).__name__ == "dtype" else x
+    return fn(x) if _is_array(x) and type(x).__name__ != "dtype" else x
 
 
 def _leaves(x: Any) -> Iterator[Any]:
@@ -149,11 +149,28 @@ class Row:
         return [s for s in self.samples(Maker(self.name)) if isinstance(s, Bad)]
 
 
-CHECKS = {"value", "torch", "refused", "layout", "alias", "vjp", "torch_grad", "versions", "jvp", "second", "vmap", "vmap_grad", "trace", "trace_grad"}
+CHECKS = {
+    "value",
+    "torch",
+    "refused",
+    "layout",
+    "alias",
+    "vjp",
+    "torch_grad",
+    "versions",
+    "jvp",
+    "second",
+    "vmap",
+    "vmap_grad",
+    "trace",
+    "trace_grad",
+}
 
 # ---- dtypes ----------------------------------------------------------------------------------------------------------
 
-NUMPY = {name: np.dtype(getattr(np, name)) for name in ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")}
+NUMPY = {
+    name: np.dtype(getattr(np, name)) for name in ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
+}
 NUMPY["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
 
 
@@ -236,6 +253,10 @@ def assert_close(got: Any, expected: Any, dtype: str, what: str, factor: float =
     assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
     rtol, atol = TOLERANCE.get(dtype, (0.0, 0.0))
     np.testing.assert_allclose(
-        got.astype(np.complex128 if got.dtype.kind == "c" else np.float64), expected, rtol=rtol * factor, atol=atol * factor,
-        err_msg=what, equal_nan=True,
-    )  # fmt: skip
+        got.astype(np.complex128 if got.dtype.kind == "c" else np.float64),
+        expected,
+        rtol=rtol * factor,
+        atol=atol * factor,
+        err_msg=what,
+        equal_nan=True,
+    )

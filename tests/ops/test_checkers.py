@@ -125,7 +125,10 @@ WRONG = {
     "vjp: None instead of a gradient": ("vjp", {"vjp": (vjp_x, lambda g, _out, _x, _y: None)}),
     "vjp: reads what it declared not to need": ("vjp", {"vjp": (lambda g, _out, _x, y: g * _x * y * 2, vjp_y)}),
     "vjp: not summed over what was broadcast": ("vjp", {"vjp": (vjp_x, lambda g, _out, x, _y: (g * x * x)[:1])}),
-    "jvp: the second argument forgotten": ("jvp", {"jvp": lambda t, _o, p, _k: t[0] * p[0] * p[1] * 2 if t[0] is not None else None}),
+    "jvp: the second argument forgotten": (
+        "jvp",
+        {"jvp": lambda t, _o, p, _k: t[0] * p[0] * p[1] * 2 if t[0] is not None else None},
+    ),
     "jvp: a factor": ("jvp", {"jvp": lambda t, o, p, k: jvp(t, o, p, k) * 1.0001}),
     "second order: a constant in a gradient": ("second", {"vjp": (vjp_x, frozen)}),
     "batch: ranks not aligned": ("vmap", {"batch": first_only}),
@@ -135,7 +138,7 @@ WRONG = {
     "shape: not broadcast": ("trace", {"shape": lambda x, y: Aval(x.shape, x.dtype, x.device)}),
     "shape: a wrong dtype": ("trace", {"shape": lambda x, y: Aval(shape(x, y).shape, np.dtype(np.float32), x.device)}),
     "shape: wrong in the gradient's trace": ("trace_grad", {"shape": lambda x, y: Aval((), x.dtype, x.device)}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -126,7 +126,9 @@ def test_trace_grad(name):
 
 def rows_of(names: set[str]) -> set[str]:
     """The public names among `names` for which there is no row."""
-    known = {row.name.removeprefix("Tensor.") for row in ROWS} | {n for names_ in ELSEWHERE.values() for n in names_.split()}
+    known = {row.name.removeprefix("Tensor.") for row in ROWS} | {
+        n for names_ in ELSEWHERE.values() for n in names_.split()
+    }
     return names - known
 
 

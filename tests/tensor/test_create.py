@@ -20,9 +20,20 @@ def test_tensor_from_data(name, make, torch):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "dtype"), list(itertools.product(["int", "floats", "nested", "bools", "array", "empty"], ["float32", "float64", "int64", "int32", "bool", "uint8"])))
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    list(
+        itertools.product(
+            ["int", "floats", "nested", "bools", "array", "empty"],
+            ["float32", "float64", "int64", "int32", "bool", "uint8"],
+        )
+    ),
+)
 def test_tensor_with_a_dtype(name, dtype, torch):
-    ours, theirs = ek.tensor(DATA[name], dtype=getattr(ek, dtype)), torch.tensor(DATA[name], dtype=getattr(torch, dtype))
+    ours, theirs = (
+        ek.tensor(DATA[name], dtype=getattr(ek, dtype)),
+        torch.tensor(DATA[name], dtype=getattr(torch, dtype)),
+    )
     assert_same(plain(ours), plain(theirs))
 
 
@@ -94,8 +105,16 @@ def test_tensors_of_the_other_library(torch):
 
 
 def test_requires_grad_is_given():
-    for x in (ek.tensor([1.0], requires_grad=True), ek.zeros(1, requires_grad=True), ek.full((1,), 2.0, requires_grad=True), ek.rand(1, requires_grad=True),
-              ek.arange(2.0, requires_grad=True), ek.eye(1, requires_grad=True), ek.linspace(0, 1, 2, requires_grad=True), ek.ones_like(ek.ones(1), requires_grad=True)):  # fmt: skip
+    for x in (
+        ek.tensor([1.0], requires_grad=True),
+        ek.zeros(1, requires_grad=True),
+        ek.full((1,), 2.0, requires_grad=True),
+        ek.rand(1, requires_grad=True),
+        ek.arange(2.0, requires_grad=True),
+        ek.eye(1, requires_grad=True),
+        ek.linspace(0, 1, 2, requires_grad=True),
+        ek.ones_like(ek.ones(1), requires_grad=True),
+    ):
         assert x.requires_grad
         assert x.is_leaf
     with pytest.raises(RuntimeError, match="floating point"):
@@ -112,7 +131,11 @@ def test_ranges(torch):
     for args in whole + broken:
         assert_same(plain(ek.arange(*args)), plain(torch.arange(*args)), f"arange{args}")
     for args, dtype in itertools.product([(5,), (0, 4, 1.5), (0.5, 3)], ["float64", "int32", "float16"]):
-        assert_same(plain(ek.arange(*args, dtype=getattr(ek, dtype))), plain(torch.arange(*args, dtype=getattr(torch, dtype))), f"arange{args} {dtype}")
+        assert_same(
+            plain(ek.arange(*args, dtype=getattr(ek, dtype))),
+            plain(torch.arange(*args, dtype=getattr(torch, dtype))),
+            f"arange{args} {dtype}",
+        )
     for args in [(0, 1, 3), (0.0, 10.0, 7), (-1, 1, 2), (5, 5, 4), (1, 0, 5), (0, 1, 1), (0, 1, 0)]:
         np.testing.assert_allclose(ek.linspace(*args).numpy(), torch.linspace(*args).numpy(), rtol=1e-6, atol=1e-7)
     assert ek.linspace(0, 1, 101)[-1].item() == 1.0
@@ -129,7 +152,15 @@ def test_wrong_arguments_are_refused(call):
 def test_like_and_new(torch):
     for m in (ek, torch):
         x = m.ones(2, 3, dtype=m.float64)
-        made = [x.new_zeros(2), x.new_ones((1, 2)), x.new_full((2,), 3), x.new_tensor([1, 2]), m.full_like(x, 2), m.zeros_like(x, dtype=m.int64), m.ones_like(m.tensor([True]))]
+        made = [
+            x.new_zeros(2),
+            x.new_ones((1, 2)),
+            x.new_full((2,), 3),
+            x.new_tensor([1, 2]),
+            m.full_like(x, 2),
+            m.zeros_like(x, dtype=m.int64),
+            m.ones_like(m.tensor([True])),
+        ]
         results = [plain(t) for t in made]
         if m is ek:
             ours = results

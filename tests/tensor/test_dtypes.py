@@ -10,7 +10,20 @@ import pytest
 import expkit as ek
 from expkit.tensor import dtypes
 
-NAMES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
+NAMES = [
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+]
 REAL = NAMES[:10]
 PAIRS = list(itertools.product(NAMES, repeat=2))
 ids = lambda pair: "-".join(pair)  # noqa: E731
@@ -32,7 +45,9 @@ def outcome(fn):
 @pytest.mark.parametrize("pair", PAIRS, ids=ids)
 def test_promote_types(pair, torch):
     a, b = pair
-    assert name_of(ek.promote_types(getattr(ek, a), getattr(ek, b))) == name_of(torch.promote_types(getattr(torch, a), getattr(torch, b)))
+    assert name_of(ek.promote_types(getattr(ek, a), getattr(ek, b))) == name_of(
+        torch.promote_types(getattr(torch, a), getattr(torch, b))
+    )
     assert ek.can_cast(getattr(ek, a), getattr(ek, b)) == torch.can_cast(getattr(torch, a), getattr(torch, b))
 
 
@@ -42,9 +57,18 @@ def of_rank(m, name, rank):
 
 
 OPERATORS = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv, "floordiv": operator.floordiv,
-    "mod": operator.mod, "pow": operator.pow, "eq": operator.eq, "lt": operator.lt, "and": operator.and_, "xor": operator.xor,
-}  # fmt: skip
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "truediv": operator.truediv,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "pow": operator.pow,
+    "eq": operator.eq,
+    "lt": operator.lt,
+    "and": operator.and_,
+    "xor": operator.xor,
+}
 # What PyTorch has no kernel for may exist here: these results are only compared where PyTorch has one.
 ORDERED = {"floordiv", "mod", "lt", "pow"}
 
@@ -150,16 +174,42 @@ def test_in_place_results_are_cast_only_upwards(op, torch):
 
 
 REDUCTIONS = {
-    "sum": lambda m, x: x.sum(), "prod": lambda m, x: x.prod(), "cumsum": lambda m, x: x.cumsum(0), "mean": lambda m, x: x.mean(),
-    "amax": lambda m, x: x.amax(), "argmax": lambda m, x: x.argmax(), "any": lambda m, x: x.any(), "var": lambda m, x: x.var(),
-    "exp": lambda m, x: x.exp(), "floor": lambda m, x: x.floor(), "abs": lambda m, x: x.abs(), "sign": lambda m, x: x.sign(),
-    "neg": lambda m, x: -x, "invert": lambda m, x: ~x, "sort": lambda m, x: x.sort().values, "sigmoid": lambda m, x: x.sigmoid(),
-    "square": lambda m, x: x.square(), "relu": lambda m, x: x.relu(), "reciprocal": lambda m, x: x.reciprocal(),
-    "isnan": lambda m, x: m.isnan(x), "clamp": lambda m, x: x.clamp(0, 1), "clamp to float": lambda m, x: x.clamp(max=0.5),
-    "round": lambda m, x: x.round(), "softmax": lambda m, x: x.softmax(0), "norm": lambda m, x: x.norm(),
-}  # fmt: skip
+    "sum": lambda m, x: x.sum(),
+    "prod": lambda m, x: x.prod(),
+    "cumsum": lambda m, x: x.cumsum(0),
+    "mean": lambda m, x: x.mean(),
+    "amax": lambda m, x: x.amax(),
+    "argmax": lambda m, x: x.argmax(),
+    "any": lambda m, x: x.any(),
+    "var": lambda m, x: x.var(),
+    "exp": lambda m, x: x.exp(),
+    "floor": lambda m, x: x.floor(),
+    "abs": lambda m, x: x.abs(),
+    "sign": lambda m, x: x.sign(),
+    "neg": lambda m, x: -x,
+    "invert": lambda m, x: ~x,
+    "sort": lambda m, x: x.sort().values,
+    "sigmoid": lambda m, x: x.sigmoid(),
+    "square": lambda m, x: x.square(),
+    "relu": lambda m, x: x.relu(),
+    "reciprocal": lambda m, x: x.reciprocal(),
+    "isnan": lambda m, x: m.isnan(x),
+    "clamp": lambda m, x: x.clamp(0, 1),
+    "clamp to float": lambda m, x: x.clamp(max=0.5),
+    "round": lambda m, x: x.round(),
+    "softmax": lambda m, x: x.softmax(0),
+    "norm": lambda m, x: x.norm(),
+}
 # PyTorch has no kernel; the result here is the natural one.
-LACKING = {("argmax", "bool"), ("abs", "bool"), ("floor", "bool"), ("sort", "bool"), ("round", "bool"), ("round", "int"), ("softmax", "int")}
+LACKING = {
+    ("argmax", "bool"),
+    ("abs", "bool"),
+    ("floor", "bool"),
+    ("sort", "bool"),
+    ("round", "bool"),
+    ("round", "int"),
+    ("softmax", "int"),
+}
 
 
 @pytest.mark.torch
@@ -191,8 +241,13 @@ def test_dtypes_are_numpy_dtypes_to_numpy():
 def test_names_and_aliases():
     assert repr(ek.float32) == str(ek.float32) == "expkit.float32"
     assert (ek.float, ek.double, ek.half, ek.long, ek.int, ek.short) == (
-        ek.float32, ek.float64, ek.float16, ek.int64, ek.int32, ek.int16
-    )  # fmt: skip
+        ek.float32,
+        ek.float64,
+        ek.float16,
+        ek.int64,
+        ek.int32,
+        ek.int16,
+    )
     assert ek.bool is ek.bool_
     assert (ek.float32.itemsize, ek.bfloat16.itemsize, ek.bool.itemsize) == (4, 2, 1)
     assert ek.bfloat16.is_floating_point
@@ -264,9 +319,19 @@ def test_conversions_of_values(torch):
 
 @pytest.mark.parametrize(
     ("method", "dtype"),
-    [("float", "float32"), ("double", "float64"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"),
-     ("int", "int32"), ("short", "int16"), ("char", "int8"), ("byte", "uint8"), ("bool", "bool")],
-)  # fmt: skip
+    [
+        ("float", "float32"),
+        ("double", "float64"),
+        ("half", "float16"),
+        ("bfloat16", "bfloat16"),
+        ("long", "int64"),
+        ("int", "int32"),
+        ("short", "int16"),
+        ("char", "int8"),
+        ("byte", "uint8"),
+        ("bool", "bool"),
+    ],
+)
 def test_conversion_methods(method, dtype):
     x = ek.tensor([0.0, 1.0, 2.0])
     out = getattr(x, method)()

@@ -1,4 +1,4 @@
-"""x[key] and x[key] = value: reading, writing, gradients and shared memory, as in PyTorch. Keys are built for either library."""
+"""x[key] and x[key] = value: reading, writing, gradients and shared memory, as in PyTorch."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,10 @@ def test_writing_a_tensor_as_in_pytorch(case, torch):
     place = attempt(lambda: np.arange(np.prod(shape)).reshape(shape)[_numpy(key)])
     if isinstance(place, str) or key is False or len(set(place.ravel())) != place.size:
         return
-    for value in (np.linspace(1, 2, place.size).reshape(place.shape), np.linspace(1, 2, place.shape[-1] if place.ndim else 1)):
+    for value in (
+        np.linspace(1, 2, place.size).reshape(place.shape),
+        np.linspace(1, 2, place.shape[-1] if place.ndim else 1),
+    ):
         expected = plain(attempt(lambda: write(torch, shape, key, value.tolist())))  # noqa: B023
         if expected != "refused":
             assert_same(plain(attempt(lambda: write(ek, shape, key, value.tolist()))), expected)  # noqa: B023
@@ -98,7 +101,9 @@ def test_views_and_copies_as_in_pytorch(case, torch):
     x, t = data(ek, shape), data(torch, shape)
     out, expected = x[build(ek, key)], t[build(torch, key)]
     if expected.numel():
-        assert np.shares_memory(x.numpy(), out.numpy()) == (t.untyped_storage().data_ptr() == expected.untyped_storage().data_ptr())
+        assert np.shares_memory(x.numpy(), out.numpy()) == (
+            t.untyped_storage().data_ptr() == expected.untyped_storage().data_ptr()
+        )
 
 
 @pytest.mark.parametrize(("shape", "key"), CASES)
@@ -144,7 +149,13 @@ def keyed(draw):
         elif kind == "full":
             key.append(slice(None))
         elif kind == "slice":
-            key.append(slice(draw(st.integers(-n - 1, n + 1) | st.none()), draw(st.integers(-n - 1, n + 1) | st.none()), draw(st.integers(1, 3) | st.none())))
+            key.append(
+                slice(
+                    draw(st.integers(-n - 1, n + 1) | st.none()),
+                    draw(st.integers(-n - 1, n + 1) | st.none()),
+                    draw(st.integers(1, 3) | st.none()),
+                )
+            )
         elif kind == "mask":
             key.append(T(draw(st.lists(st.booleans(), min_size=n, max_size=n))))
         else:

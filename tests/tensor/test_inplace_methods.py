@@ -7,7 +7,7 @@ import pytest
 
 import expkit as ek
 from expkit.tensor import methods
-from tests.ops.checkers import attempt
+from tests.ops.case import attempt
 from tests.ops.rows import Row, Sample, to_ek
 from tests.ops.table import ROWS
 
@@ -24,13 +24,20 @@ def fitting(row: Row, dtype: str) -> list[tuple[Sample, Any]]:
             continue
         result, error = attempt(lambda: row.function()(*s.args, **s.kw))  # noqa: B023
         x = s.args[0]
-        if error is None and isinstance(result, ek.Tensor) and result.shape == x.shape and ek.can_cast(result.dtype, x.dtype):
+        if (
+            error is None
+            and isinstance(result, ek.Tensor)
+            and result.shape == x.shape
+            and ek.can_cast(result.dtype, x.dtype)
+        ):
             found.append((s, result))
     return found
 
 
 def test_every_in_place_operation_has_samples():
-    assert [name for name in NAMES if not any(fitting(row, d) for row in ROWS_OF[name] for d in ("float64", "int64"))] == []
+    assert [
+        name for name in NAMES if not any(fitting(row, d) for row in ROWS_OF[name] for d in ("float64", "int64"))
+    ] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,14 +80,18 @@ def _gradients(s: Sample, fn: Any) -> list[Any]:
     leaves = s.map(lambda x: x.clone().requires_grad_() if x.is_floating_point() else x)
     out = fn(*leaves.args, **leaves.kw)
     xs = [x for x in leaves.arrays() if x.requires_grad]
-    return ek.autograd.grad((out * ek.arange(1.0, out.numel() + 1, dtype=out.dtype).reshape(out.shape)).sum(), xs, materialize_grads=True)
+    return ek.autograd.grad(
+        (out * ek.arange(1.0, out.numel() + 1, dtype=out.dtype).reshape(out.shape)).sum(), xs, materialize_grads=True
+    )
 
 
 @pytest.mark.parametrize("name", ["add", "mul", "exp", "clamp", "zero", "fill", "copy", "normal", "uniform"])
 def test_a_write_is_seen_by_all_views(name):
     x = ek.ones(2, 3)
     row, flat = x[1], x.view(-1)
-    arguments = {"add": (1.0,), "mul": (2.0,), "clamp": (0.0, 0.5), "fill": (3.0,), "copy": (ek.zeros(3),)}.get(name, ())
+    arguments = {"add": (1.0,), "mul": (2.0,), "clamp": (0.0, 0.5), "fill": (3.0,), "copy": (ek.zeros(3),)}.get(
+        name, ()
+    )
     getattr(row, f"{name}_")(*arguments)
     assert (flat[3:] == row).all()
     assert x[0].tolist() == [1.0, 1.0, 1.0]

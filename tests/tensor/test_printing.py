@@ -20,12 +20,28 @@ def test_as_pytorch_prints(name, torch):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("options", [{"precision": 2}, {"threshold": 5}, {"edgeitems": 1, "threshold": 3}, {"linewidth": 30}, {"sci_mode": True}, {"sci_mode": False}, {"profile": "short"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": 2},
+        {"threshold": 5},
+        {"edgeitems": 1, "threshold": 3},
+        {"linewidth": 30},
+        {"sci_mode": True},
+        {"sci_mode": False},
+        {"profile": "short"},
+    ],
+    ids=str,
+)
 def test_options(options, torch):
     try:
         for m in (ek, torch):
             m.set_printoptions(**options)
-        for make in (lambda m: m.arange(12).reshape(3, 4) * 1.25, lambda m: m.tensor([1e-6, 1.0]), lambda m: m.arange(8)):
+        for make in (
+            lambda m: m.arange(12).reshape(3, 4) * 1.25,
+            lambda m: m.tensor([1e-6, 1.0]),
+            lambda m: m.arange(8),
+        ):
             assert normal(repr(make(ek))) == normal(repr(make(torch)))
     finally:
         for m in (ek, torch):
