@@ -124,17 +124,19 @@ def _run(job: Job, total: int, sweep_dir: Path, tracked: bool, metric: str | Non
         job.status = "KILLED"
         raise
     except ExpkitError as error:
-        _failed(job, str(error))
+        _failed(job, str(error), sweep_dir if tracked else None)
     except Exception as error:  # noqa: BLE001  (one broken run must not take the others with it)
-        _failed(job, f"{type(error).__name__}: {error}")
+        _failed(job, f"{type(error).__name__}: {error}", sweep_dir if tracked else None)
     finally:
         set_default_dtype(dtype)
         default_generator.set_state(state)
 
 
-def _failed(job: Job, message: str) -> None:
+def _failed(job: Job, message: str, parent: Path | None) -> None:
     job.status, job.error = "FAILED", message.splitlines()[0] if message else "failed"
     warn(f"job {job.number} ({job.label}) failed: {message}")
+    if parent is not None and not (Path(job.run_dir) / "tracking.json").exists():
+        experiment.record_failure(job.composed, Path(job.run_dir), job.varied, job.error, parent)
     if flags.DEBUG:
         console.print(traceback.format_exc(), markup=False)
 

@@ -231,7 +231,8 @@ class _CallableModule(ModuleType):
 
 sys.modules[__name__].__class__ = _CallableModule
 
-_QUICK = {"add", "sub", "mul", "div", "matmul", "linear", "relu"}  # the hottest functions check their arguments themselves
+# The hottest functions check their arguments themselves.
+_QUICK = {"add", "sub", "mul", "div", "matmul", "linear", "relu"}
 for _name, _fn in list(globals().items()):
     if isinstance(_fn, FunctionType) and not _name.startswith("_") and _name not in _QUICK:
         globals()[_name] = refusing(_fn)

@@ -95,6 +95,16 @@ def open_parent(composed: Composed, sweep_dir: Path, params: Mapping[str, Any]) 
     return logger
 
 
+def record_failure(
+    composed: Composed, run_dir: Path, params: Mapping[str, Any], message: str, parent: Path | None = None
+) -> None:
+    """A run that failed before it began (its data and model do not fit, say) as a FAILED run of its own."""
+    logger = assemble.make_logger(composed, composed.resolved(), run_dir, parent)
+    logger.log_params(params)
+    logger.set_tags({"error": message})
+    logger.finalize("FAILED")
+
+
 def close_logger(logger: JournalLogger, status: str) -> None:
     """Ends a run; waits (bounded) until its tracking has caught up, and otherwise says how it will."""
     logger.finalize(status)

@@ -114,7 +114,9 @@ ONE = ek.ones(1, 3, 8, 8)
 MESSAGES = {
     "expects 2 input channels, but the input (1, 3, 8, 8) has 3": lambda: ek.conv2d(ONE, ek.ones(4, 2, 3, 3)),
     "groups=2 does not divide": lambda: ek.conv2d(ONE, ek.ones(3, 2, 3, 3), groups=2),
-    "4 dimensions (N, C, H, W) or 3 (C, H, W), but got an input of shape (8, 8)": lambda: ek.conv2d(ONE[0, 0], ek.ones(4, 2, 3, 3)),
+    "4 dimensions (N, C, H, W) or 3 (C, H, W), but got an input of shape (8, 8)": lambda: ek.conv2d(
+        ONE[0, 0], ek.ones(4, 2, 3, 3)
+    ),
     "expected (4,)": lambda: ek.conv2d(ONE, ek.ones(4, 3, 3, 3), ek.ones(2)),
     "the kernel spans (9,), more than the padded input (8,)": lambda: ek.conv1d(ONE[0], ek.ones(4, 8, 9)),
     "windows that span (9, 9) do not fit": lambda: ek.max_pool2d(ONE, 9),

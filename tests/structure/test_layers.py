@@ -91,7 +91,7 @@ def run_python(source: str) -> str:
 
 
 def test_the_engine_imports_with_its_own_libraries_alone():
-    """Whoever embeds the engine needs NumPy, ml_dtypes and llvmlite: everything else is refused while it is imported."""
+    """Whoever embeds the engine needs NumPy, ml_dtypes and llvmlite; all else is refused while it is imported."""
     modules = [module_name(path) for path in package_files() if part_of(module_name(path)) in ENGINE]
     assert modules
     run_python(f"""

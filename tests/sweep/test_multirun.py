@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from expkit.cli.main import main
 from expkit.errors import ConfigError
 from expkit.sweep import multirun
-from expkit.tracking import history
+from expkit.tracking import RunInfo, history
 
 QUICK = ["data=iris", "trainer.max_epochs=1", "model.hidden=[8]", "logger=none", "trainer.enable_progress_bar=false"]
 
@@ -67,3 +68,19 @@ def test_a_signal_ends_the_sweep_after_its_job(workdir: Path, monkeypatch: pytes
     monkeypatch.setattr(Trainer, "fit", interrupted)
     assert multirun([*QUICK, "seed=1,2"]) == 130
     assert [job["status"] for job in results(workdir)][1:] == ["NOT RUN"]
+
+
+def test_a_job_that_fails_before_it_begins_is_a_failed_run_of_the_sweep(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a journal of its own, which the sweep's shipper brings to the dashboard."""
+    monkeypatch.setattr("expkit.tracking.loggers.start_shipper", lambda run_dir: None)
+    monkeypatch.setattr("expkit.tracking.loggers.wait_for", lambda run_dir, timeout=None: True)
+    monkeypatch.setattr(sys.modules["expkit.sweep.multirun"], "wait_for", lambda run_dir, timeout=None: True)
+    overrides = ["data=iris", "trainer.max_epochs=1", "trainer.enable_progress_bar=false", "model=linear,cnn"]
+    assert multirun(overrides) == 1
+    (job,) = [job for job in results(workdir) if job["status"] == "FAILED"]
+    journal = (Path(job["run_dir"]) / "metrics.jsonl").read_text()
+    assert "needs images" in journal
+    assert '"FAILED"' in journal
+    assert RunInfo.read(Path(job["run_dir"])).parent is not None
