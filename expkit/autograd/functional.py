@@ -77,7 +77,9 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
 
 def _is_differentiable(x: Any) -> bool:
-    return is_tensor(x) and (x.dtype.is_floating_point or x.dtype.is_complex)
+    if is_tensor(x) and x.dtype.is_complex:
+        raise AutogradError("complex numbers cannot be differentiated in reverse mode yet")
+    return is_tensor(x) and x.dtype.is_floating_point
 
 
 def grad_and_value(

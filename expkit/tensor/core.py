@@ -138,8 +138,9 @@ class Tensor(Handle):
             if requires_grad:
                 return self
             raise AutogradError("you can only change requires_grad flags of leaf variables; use .detach()")
-        if requires_grad and not (self.dtype.is_floating_point or self.dtype.is_complex):
-            raise AutogradError(f"only Tensors of floating point dtype can require gradients, not {self.dtype}")
+        if requires_grad and not self.dtype.is_floating_point:
+            kind = "complex numbers cannot be differentiated yet" if self.dtype.is_complex else f"not {self.dtype}"
+            raise AutogradError(f"only Tensors of floating point dtype can require gradients: {kind}")
         if requires_grad and self.node is None:
             self.node = Leaf(self)
         elif not requires_grad:

@@ -169,6 +169,29 @@ def check_trace_grad(row: Row, seen: set[str] | None = None) -> None:
                 seen.update(equation.prim.name for equation in graph.equations)
 
 
+def check_trace_dtypes(row: Row, dtype: str) -> None:
+    """In every equation of forward and backward the dtype is the one that its rule says, in low precision too."""
+    for sample in row.make():
+        s = to_ek(sample, dtype)
+        places = [i for i, x in enumerate(s.arrays()) if x.is_floating_point()]
+
+        def slopes(*xs: Any, s: Sample = s, places: list[int] = places) -> list[Any]:
+            values, leaves = s.arrays(), [x.detach().requires_grad_() for x in xs]
+            for i, x in zip(places, leaves, strict=True):
+                values[i] = x
+            called = s.fill(values)
+            ys = [y for y in tensors(row.function()(*called.args, **called.kw)) if y.requires_grad]
+            found = ek.autograd.grad([y.sum() for y in ys], leaves, allow_unused=True) if ys else ()
+            return [g for g in found if g is not None]
+
+        xs = [s.arrays()[i] for i in places]
+        expected, refused = attempt(lambda: slopes(*xs))  # noqa: B023
+        if refused is None:
+            what = f"trace of the gradient of {row.name}{sample!r} in {dtype}"
+            for got, e in zip(run_graph(trace(slopes, *xs), xs, what), expected, strict=True):
+                assert got.dtype == e.raw.dtype, f"{what}: {got.dtype}, eager {e.raw.dtype}"
+
+
 def primitives_of(row: Row) -> set[str]:
     """The names of the primitives that a row's functions and gradients apply."""
     seen: set[str] = set()

@@ -163,6 +163,7 @@ CHECKS = {
     "vmap",
     "vmap_grad",
     "trace",
+    "trace_dtypes",
     "trace_grad",
 }
 

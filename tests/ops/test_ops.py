@@ -112,13 +112,19 @@ def test_vmap_grad(name):
 
 @which(lambda row: row.trace)
 def test_trace(name):
-    for dtype in ("float64", "float32", "int64"):
+    for dtype in ("float64", "float32", "bfloat16", "int64", "uint8", "bool"):
         run("trace", name, lambda row, dtype=dtype: checkers.check_trace(row, dtype))
 
 
 @which(lambda row: row.trace and row.grad)
 def test_trace_grad(name):
     run("trace_grad", name, checkers.check_trace_grad)
+
+
+@which(lambda row: row.trace and row.grad and "bfloat16" in row.dtypes)
+def test_trace_dtypes(name):
+    for dtype in ("float32", "bfloat16"):
+        run("trace_dtypes", name, lambda row, dtype=dtype: checkers.check_trace_dtypes(row, dtype))
 
 
 # ---- discovery -------------------------------------------------------------------------------------------------------

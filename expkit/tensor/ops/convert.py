@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from expkit.autograd.handle import Aval, Handle, Value, wrap
+from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply1
+from expkit.errors import AutogradError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.ops.kinds import linear
 
@@ -42,6 +44,8 @@ def as_dtype(x: Any, d: dtypes.dtype) -> Any:
     if have is d:
         return x
     smooth = (have.is_floating_point or have.is_complex) and (d.is_floating_point or d.is_complex)
+    if d.is_complex and x.node is not None and MODE.grad:
+        raise AutogradError(f"{have} to {d}: complex numbers cannot be differentiated yet; detach() first")
     return apply1(convert_p if smooth else cast_p, x, dtype=d.dtype)
 
 

@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval
+from expkit.autograd.handle import Aval, Handle
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import elementwise as fast
 from expkit.tensor.ops import special
 from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary, zeros_raw
 
 # ---- one argument ----------------------------------------------------------------------------------------------------
+
+
+def times(g: Any, c: float) -> Any:
+    """g * c in g's dtype (NumPy makes bfloat16 times a Python float a float32)."""
+    return g * c if isinstance(g, Handle) or g.dtype.itemsize != 2 else g * np.asarray(c, g.dtype)
 
 
 def flat(g: Any, *_args: Any) -> Any:
@@ -31,11 +36,11 @@ sign_p = unary("sign", special.sign, flat)
 exp_p = unary("exp", fast("exp", np.exp), lambda g, out, _x: g * out)
 expm1_p = unary("expm1", fast("expm1", np.expm1), lambda g, out, _x: g * (out + 1))
 log_p = unary("log", fast("log", np.log), lambda g, _out, x: g / x)
-log2_p = unary("log2", fast("log2", np.log2), lambda g, _out, x: g / (x * math.log(2)))
-log10_p = unary("log10", fast("log10", np.log10), lambda g, _out, x: g / (x * math.log(10)))
+log2_p = unary("log2", fast("log2", np.log2), lambda g, _out, x: g / times(x, math.log(2)))
+log10_p = unary("log10", fast("log10", np.log10), lambda g, _out, x: g / times(x, math.log(10)))
 log1p_p = unary("log1p", fast("log1p", np.log1p), lambda g, _out, x: g / (x + 1))
 sqrt_p = unary("sqrt", np.sqrt, lambda g, out, _x: g / (out * 2))
-rsqrt_p = unary("rsqrt", lambda x: _one(x) / np.sqrt(x), lambda g, out, _x: g * -0.5 * out * out * out)
+rsqrt_p = unary("rsqrt", lambda x: _one(x) / np.sqrt(x), lambda g, out, _x: times(g, -0.5) * out * out * out)
 reciprocal_p = unary("reciprocal", lambda x: _one(x) / x, lambda g, out, _x: -g * out * out)
 square_p = unary("square", np.square, lambda g, _out, x: g * x * 2)
 sin_p = unary("sin", np.sin, lambda g, _out, x: g * cos_p(x))
@@ -48,8 +53,8 @@ sinh_p = unary("sinh", np.sinh, lambda g, _out, x: g * cosh_p(x))
 cosh_p = unary("cosh", np.cosh, lambda g, _out, x: g * sinh_p(x))
 tanh_p = unary("tanh", fast("tanh", np.tanh), lambda g, out, _x: g * (1 - out * out))
 sigmoid_p = unary("sigmoid", fast("sigmoid", special.sigmoid), lambda g, out, _x: g * out * (1 - out))
-erf_p = unary("erf", fast("erf", special.erf), lambda g, _out, x: g * exp_p(-x * x) * (2 / math.sqrt(math.pi)))
-erfc_p = unary("erfc", fast("erfc", special.erfc), lambda g, _out, x: g * exp_p(-x * x) * (-2 / math.sqrt(math.pi)))
+erf_p = unary("erf", fast("erf", special.erf), lambda g, _out, x: times(g * exp_p(-x * x), 2 / math.sqrt(math.pi)))
+erfc_p = unary("erfc", fast("erfc", special.erfc), lambda g, _out, x: times(g * exp_p(-x * x), -2 / math.sqrt(math.pi)))
 relu_p = unary("relu", lambda x: np.maximum(x, 0), lambda g, out, _x: g * positive_p(out))
 softplus_p = unary("softplus", fast("softplus", lambda x: np.logaddexp(x, 0)), lambda g, _out, x: g * sigmoid_p(x))
 floor_p = unary("floor", np.floor, flat)
@@ -164,4 +169,4 @@ def _within(x: Any, low: Any, high: Any) -> Any:
 
 def _won(g: Any, x: Any, y: Any, lost: Any) -> Any:
     """The share of the gradient that goes to x: none where it lost against y, half at a tie."""
-    return where_p(lost(x, y), zeros_raw(g), where_p(eq_p(x, y), g * 0.5, g))
+    return where_p(lost(x, y), zeros_raw(g), where_p(eq_p(x, y), times(g, 0.5), g))

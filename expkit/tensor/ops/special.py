@@ -183,6 +183,8 @@ def whole_division(fn: Any) -> Any:
     """The function, refusing to divide whole numbers by zero (NumPy would give 0)."""
 
     def impl(x: Any, y: Any) -> Any:
+        if getattr(x, "dtype", None) == np.bool_ == getattr(y, "dtype", None):
+            raise TypeError("division of bools is not supported; convert one with .int() or .float()")
         if y.__class__ is np.ndarray and y.dtype.kind in "iu" and not y.all():
             raise RuntimeError("ZeroDivisionError: a division of integers by zero")
         if y.__class__ is int and y == 0 and x.dtype.kind in "iu":
