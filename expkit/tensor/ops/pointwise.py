@@ -61,7 +61,7 @@ floor_p = unary("floor", np.floor, flat)
 ceil_p = unary("ceil", np.ceil, flat)
 trunc_p = unary("trunc", np.trunc, flat)
 round_p = unary("round", np.rint, flat)
-positive_p = unary("positive", lambda x: (x > 0).astype(x.dtype))  # 1 where x > 0, else 0
+positive_p = unary("positive", lambda x: np.logical_not(x <= 0).astype(x.dtype))  # 1 where x > 0 or NaN, else 0
 clamp_p = unary(  # low, high: numbers or None
     "clamp", special.clip, lambda g, _out, x, *, low, high: where_p(_within(x, low, high), g, zeros_raw(g))
 )
@@ -99,7 +99,9 @@ pow_p = binary(
     (lambda g, _out, x, y: g * _pow_x(x, y), lambda g, out, x, y: g * _pow_y(out, x, y)),
 )
 atan2_p = binary(
-    "atan2", np.arctan2, (lambda g, _out, x, y: g * y / (x * x + y * y), lambda g, _out, x, y: -g * x / (x * x + y * y))
+    "atan2",
+    np.arctan2,
+    (lambda g, _out, x, y: g * y * _inverse_square(x, y), lambda g, _out, x, y: -g * x * _inverse_square(x, y)),
 )
 maximum_p = binary(
     "maximum", np.maximum, (lambda g, _out, x, y: _won(g, x, y, lt_p), lambda g, _out, x, y: _won(g, y, x, lt_p))
@@ -115,9 +117,9 @@ logaddexp_p = binary(
 floor_divide_p = binary("floor_divide", special.whole_division(np.floor_divide), (flat, flat))
 trunc_divide_p = binary("trunc_divide", special.whole_division(special.trunc_divide), (flat, flat))
 remainder_p = binary(
-    "remainder", special.whole_division(np.remainder), (same, lambda g, _out, x, y: -g * floor_p(x / y))
+    "remainder", special.whole_division(np.remainder), (same, lambda g, _out, x, y: -g * floor_divide_p(x, y))
 )
-fmod_p = binary("fmod", special.whole_division(np.fmod), (same, lambda g, _out, x, y: -g * trunc_p(x / y)))
+fmod_p = binary("fmod", special.whole_division(np.fmod), (same, lambda g, _out, x, y: -g * trunc_divide_p(x, y)))
 eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p = (
     binary(name, fn, dtype=BOOL)
     for name, fn in {
@@ -159,6 +161,13 @@ def _pow_y(out: Any, x: Any, y: Any) -> Any:
     still = logical_and_p(eq_p(x, 0), ge_p(y, 0))
     slope = out * log_p(where_p(still, zeros_raw(out) + 1, x))
     return where_p(still, zeros_raw(slope), slope)
+
+
+def _inverse_square(x: Any, y: Any) -> Any:
+    """1 / (x² + y²); 0 at the origin."""
+    square = x * x + y * y
+    origin = eq_p(square, 0)
+    return where_p(origin, zeros_raw(square), 1 / where_p(origin, zeros_raw(square) + 1, square))
 
 
 def _within(x: Any, low: Any, high: Any) -> Any:
