@@ -46,6 +46,8 @@ def _roots(outputs: list[Any], grads: list[Any], create_graph: bool, what: str) 
         raise ValueError(f"{what}: {len(outputs)} outputs but {len(grads)} gradients")
     roots = []
     for out, g in zip(outputs, grads, strict=True):
+        if not isinstance(out, Handle):
+            raise TypeError(f"{what}: outputs must be Tensors, not {type(out).__name__}")
         if not out.requires_grad:  # brings a stale view up to date as well
             raise AutogradError(
                 f"{what}: an output (shape {tuple(out.raw.shape)}) does not require grad and has no grad_fn"
@@ -66,6 +68,8 @@ def backward(
     seeds = [None] * len(outputs) if grad_tensors is None else _as_list(grad_tensors)
     roots = _roots(outputs, seeds, create_graph, "backward()")
     targets = None if inputs is None else [_edge(x, "backward(inputs=...)") for x in _as_list(inputs)]
+    if targets == []:
+        raise ValueError("backward(): inputs must not be empty")
     found = _run(roots, targets, retain_graph, create_graph)
     held = {id(x.node): x for x in _as_list(inputs)} if inputs is not None else {}
     given: set[int] = {id(raw_of(g)) for _, g in roots}
@@ -78,7 +82,9 @@ def backward(
 
 
 def _edge(x: Any, what: str) -> Any:
-    if not isinstance(x, Handle) or not x.requires_grad:
+    if not isinstance(x, Handle):
+        raise TypeError(f"{what}: inputs must be Tensors, not {type(x).__name__}")
+    if not x.requires_grad:
         raise AutogradError(f"{what}: one of the tensors does not require grad")
     return x.node
 
@@ -92,6 +98,9 @@ def _run(roots: Any, targets: Any, retain_graph: bool | None, create_graph: bool
 def accumulate(target: Any, g: Any, given: set[int]) -> None:
     """target.grad += g, without ever sharing memory with another gradient."""
     old = target.grad
+    if old is not None and (not isinstance(old, Handle) or tuple(old.raw.shape) != tuple(g.shape)):
+        what = f"shape {tuple(old.raw.shape)}" if isinstance(old, Handle) else f"type {type(old).__name__}"
+        raise AutogradError(f"the .grad of a tensor of shape {tuple(g.shape)} was set to something of {what}")
     if isinstance(g, Handle):
         _set_grad(target, g.clone() if old is None else old + g)
         return
@@ -154,6 +163,8 @@ def grad(
     seeds = [None] * len(outs) if grad_outputs is None else _as_list(grad_outputs)
     roots = _roots(outs, seeds, create_graph, "grad()")
     edges = [_edge(x, "grad()") for x in ins]
+    if not edges:
+        raise ValueError("grad(): inputs must not be empty")
     found = _run(roots, edges, retain_graph, create_graph)
     results = []
     for x, edge in zip(ins, edges, strict=True):

@@ -186,3 +186,11 @@ def test_the_message_of_a_second_backward_says_what_to_do():
     y.backward()
     with pytest.raises(AutogradError, match=r"exp a second time.*retain_graph=True"):
         y.backward()
+
+
+def test_a_gradient_of_another_shape_cannot_be_added_to():
+    x = ek.ones(2, requires_grad=True)
+    for wrong in (ek.ones(3), 3.0):
+        x.grad = wrong
+        with pytest.raises(AutogradError, match=r"the .grad of a tensor of shape \(2,\) was set"):
+            (x * 2).sum().backward()
