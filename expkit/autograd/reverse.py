@@ -95,12 +95,17 @@ def _run(roots: Any, targets: Any, retain_graph: bool | None, create_graph: bool
         return run(roots, get=(lambda x: x) if create_graph else raw_of, targets=targets, retain=retain)
 
 
+def _require_fit(old: Any, g: Any) -> None:
+    if not isinstance(old, Handle) or tuple(old.raw.shape) != tuple(g.shape):
+        what = f"shape {tuple(old.raw.shape)}" if isinstance(old, Handle) else f"type {type(old).__name__}"
+        raise AutogradError(f"the .grad of a tensor of shape {tuple(g.shape)} was set to something of {what}")
+
+
 def accumulate(target: Any, g: Any, given: set[int]) -> None:
     """target.grad += g, without ever sharing memory with another gradient."""
     old = target.grad
-    if old is not None and (not isinstance(old, Handle) or tuple(old.raw.shape) != tuple(g.shape)):
-        what = f"shape {tuple(old.raw.shape)}" if isinstance(old, Handle) else f"type {type(old).__name__}"
-        raise AutogradError(f"the .grad of a tensor of shape {tuple(g.shape)} was set to something of {what}")
+    if old is not None:
+        _require_fit(old, g)
     if isinstance(g, Handle):
         _set_grad(target, g.clone() if old is None else old + g)
         return
