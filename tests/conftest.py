@@ -17,8 +17,11 @@ import pytest
 
 HAVE_TORCH = importlib.util.find_spec("torch") is not None
 LEFT_OUT = pytest.StashKey[int]()
-# Files that start processes and databases in every test: slow as a whole.
-SLOW_FILES = ("tracking/test_shipping.py", "tracking/test_syncing.py", "tracking/test_dashboard.py")
+# Files whose tests take seconds each (processes, databases, whole runs, much compiling): slow as a whole.
+SLOW_FILES = (
+    "cli/test_startup.py", "cli/test_train.py", "kernels/test_reduce.py", "tracking/test_dashboard.py",
+    "tracking/test_shipping.py", "tracking/test_syncing.py", "trainer/test_experiment.py", "trainer/test_resume.py",
+)  # fmt: skip
 # Settings of whoever runs the suite that would change what the tests see.
 FOREIGN_ENVIRONMENT = ("EXPKIT_", "MLFLOW_", "HYDRA_")
 

@@ -65,6 +65,10 @@ class Value:
         """The same value, cut off from what differentiation has recorded below: what detach() holds."""
         return self
 
+    def carrying(self, new: Any) -> Any:
+        """The value of `new` with this one's derivatives: what a write through detach() leaves behind."""
+        return new
+
 
 class View:
     """How a view came from its parent: `prim(parent, **kw)`, and when its own history was last brought up to date.

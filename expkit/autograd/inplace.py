@@ -37,7 +37,7 @@ def write(x: Handle, value: Handle, overwrite: Primitive, *, fresh: bool = False
     interpreted = isinstance(x.raw, Value) or isinstance(value.raw, Value)
     before = _chain_before(x) if recording or interpreted else []
     if interpreted:
-        _rebind_chain(x, value if fresh and value.chain is None else _own(value), before)
+        _rebind_chain(x, _at_level(x, value, overwrite, before), before)
     else:
         ARRAYS.write(x.raw, value.raw)
     if recording:
@@ -114,9 +114,11 @@ def _put_of(view: Handle) -> Primitive:
     return put
 
 
-def _own(value: Handle) -> Handle:
-    """The value, of which nobody else holds the array."""
-    return value if isinstance(value.raw, Value) else wrap(value.raw.copy(), value.node)
+def _at_level(x: Handle, value: Handle, overwrite: Primitive, before: list[Handle]) -> Handle:
+    """The value as one of the interpreter whose value x holds: what was a tensor of a level stays one."""
+    if isinstance(value.raw, Value) and (not isinstance(x.raw, Value) or value.raw.level >= x.raw.level):
+        return value
+    return wrap(overwrite.interpret((before[0], value), (x.raw, value.raw), {}))
 
 
 def before_write(x: Handle, compute: Callable[[Handle], Handle]) -> Handle:
@@ -139,8 +141,11 @@ def _rebind_chain(x: Handle, value: Handle, before: list[Handle]) -> None:
     """The write under an interpreter: x and all that it looks into get new values."""
     new = value
     for old in before[1:]:
-        put, kw, parent = _put_of(x), x.chain.kw, x.chain.parent
+        put, kw, parent, cut = _put_of(x), x.chain.kw, x.chain.parent, x.chain.tracked is False
         rebind(x, new.raw)
         new = wrap(put.interpret((old, new), (old.raw, new.raw), kw))
+        if cut and isinstance(new.raw, Value):
+            beside = isinstance(old.raw, Value) and old.raw.level == new.raw.level
+            new = wrap(old.raw.carrying(new.raw) if beside else new.raw.stopped())
         x = parent
     rebind(x, new.raw)

@@ -55,10 +55,19 @@ class Lift(Wrapped):
     def stopped(self) -> Any:
         return Lift(self.level, stop(self.value))
 
+    def carrying(self, new: Any) -> Any:
+        same = new.__class__ is Lift and new.level == self.level
+        return Lift(self.level, carry(self.value, new.value)) if same else new
+
 
 def stop(x: Handle) -> Any:
     """x.detach(), for a Tensor of the level below."""
     return ARRAYS.tensor.alias(x)
+
+
+def carry(old: Handle, new: Handle) -> Handle:
+    """The value of `new` with the history and derivatives of `old`."""
+    return wrap(old.raw.carrying(new.raw) if isinstance(old.raw, Value) else new.raw, old.node)
 
 
 def lower(raw: Any) -> Any:
@@ -93,6 +102,10 @@ class Dual(Wrapped):
 
     def stopped(self) -> Any:
         return Dual(self.level, stop(self.value), None)
+
+    def carrying(self, new: Any) -> Any:
+        same = new.__class__ is Dual and new.level == self.level
+        return Dual(self.level, carry(self.value, new.value), self.tangent) if same else new
 
 
 def push(prim: Any, tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
@@ -132,3 +145,7 @@ class Batched(Wrapped):
 
     def stopped(self) -> Any:
         return Batched(self.level, stop(self.value), self.size)
+
+    def carrying(self, new: Any) -> Any:
+        same = new.__class__ is Batched and new.level == self.level
+        return Batched(self.level, carry(self.value, new.value), self.size) if same else new

@@ -35,7 +35,9 @@ def _replay(x: Handle) -> None:
     parent = view.parent
     if MODE.special and isinstance(parent.raw, Value):
         raw = view.prim.bind(parent.raw, **view.kw)
-        rebind(x, raw.stopped() if view.tracked is False else raw)
+        if view.tracked is False:  # detached: the new value, and what derivatives it has of its own
+            raw = x.raw.carrying(raw) if isinstance(x.raw, Value) else raw.stopped()
+        rebind(x, raw)
     if view.tracked and parent.node is not None:
         x.node = record(view.prim, (parent,), view.kw, (parent.node,), (x.raw,)) if view.prim.differentiable else None
 

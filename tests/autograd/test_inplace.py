@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import expkit as ek
+from expkit.autograd.trace import trace
 from expkit.errors import AutogradError, InplaceError
 from tests.autograd.scenarios import compare, grid, plain
 from tests.autograd.table_inplace import scenario
@@ -137,3 +138,51 @@ def test_the_errors_say_what_to_do():
         z.backward()
     with pytest.raises(AutogradError, match="expand"):
         ek.zeros(3).expand(2, 3).add_(1.0)
+
+
+# ---- the same programs under transforms ------------------------------------------------------------------------------
+
+
+def program_as_function(steps):
+    """The program as a function of (x, w): a scalar."""
+
+    def f(x, w):
+        pool = [x * 1.0, ek.ones(2, 2, dtype=ek.float64)]
+        total = 0.0
+        for kind, name, first, second in steps:
+            t, other = pool[first % len(pool)], pool[second % len(pool)]
+            if kind == "use":
+                total = total + (t * t).sum()
+            elif kind == "view" and t.ndim and t.shape[0] and t.shape[-1]:
+                pool.append(VIEWS[name](t))
+            elif kind == "write" and (name != "setitem" or (t.ndim and t.shape[0])):
+                WRITES[name](t, other, w)
+        return total + sum((t * t).sum() for t in pool)
+
+    return f
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(steps)
+def test_random_programs_under_transforms(steps):
+    """func.grad, jvp, vmap and trace agree with the tape, where the tape has a gradient."""
+    f = program_as_function(steps)
+    x, w = grid(ek, 3, 2), ek.tensor(0.7, dtype=ek.float64, requires_grad=True)
+    try:
+        value = f(x, w)
+        expected = ek.autograd.grad(value, [x, w], materialize_grads=True)
+    except AutogradError:
+        return  # a needed value was overwritten
+    a, b = x.detach(), w.detach()
+    for got in (ek.func.grad(f, argnums=(0, 1))(a, b), trace(ek.func.grad(f, argnums=(0, 1)), a, b)(a, b)):
+        for g, e in zip(got, expected, strict=True):
+            np.testing.assert_allclose(g.numpy(), e.numpy(), rtol=1e-9, atol=1e-10)
+    tangents = ek.ones_like(a), ek.full_like(b, 0.5)
+    out, slope = ek.func.jvp(f, (a, b), tangents)
+    np.testing.assert_allclose(out.item(), value.item(), rtol=1e-10)
+    along = sum((e * t).sum().item() for e, t in zip(expected, tangents, strict=True))
+    np.testing.assert_allclose(slope.item(), along, rtol=1e-8, atol=1e-9)
+    xs = ek.stack([a, a * 0.5, -a])
+    loop = [f(v, b).item() for v in xs]
+    np.testing.assert_allclose(ek.vmap(f, in_dims=(0, None))(xs, b).numpy(), loop, rtol=1e-10)
+    np.testing.assert_allclose(trace(f, a, b)(a, b).item(), value.item(), rtol=1e-10)
