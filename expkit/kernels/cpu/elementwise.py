@@ -173,7 +173,7 @@ _FLOAT_FUNCTIONS = {
     "silu": _silu, "silu_slope": _silu_slope, "reciprocal": lambda x: 1 / x, "isfinite": _finite,
     "isinf": lambda x: math.fabs(x).compare("eq", numbers.inf), "isnan": lambda x: x.compare("ne", x),
     "div": lambda x, y: x / y, "relu": lambda x: x.compare("le", 0.0).select(0.0, x),
-    "positive": lambda x: x.compare("gt", 0.0).to(x.kind),
+    "positive": lambda x: (x.compare("le", 0.0) ^ 1).to(x.kind),
 }  # fmt: skip
 EMITTERS: dict[str, Callable[..., Value]] = {
     **{name: _floats(fn) for name, fn in _FLOAT_FUNCTIONS.items()},
