@@ -359,6 +359,8 @@ def triu(input: Any, diagonal: int = 0) -> Any:
 
 
 def _triangle(x: Any, diagonal: int) -> Any:
+    if not isinstance(diagonal, int | np.integer):
+        raise TypeError(f"tril/triu: diagonal must be an int, not {type(diagonal).__name__}")
     xp = xp_of(x.raw)
     return wrap(xp.tril(xp.ones(tuple(x.shape)[-2:], bool), diagonal))
 
