@@ -11,8 +11,8 @@ from expkit.autograd.mode import MODE
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops import random
-from expkit.tensor.ops.convert import as_dtype, to_device_p
-from expkit.tensor.ops.elementwise import div, full_like, mul, sub
+from expkit.tensor.ops.convert import as_dtype, constant, to_device_p
+from expkit.tensor.ops.elementwise import div, mul, sub
 from expkit.tensor.ops.movement import expand, overwrite_p
 
 
@@ -53,7 +53,7 @@ def fill_(x: Any, value: Any) -> Any:
     """Sets every element to one value (a number or 0-d tensor)."""
     if isinstance(value, Handle):
         return copy_(x, value)
-    return assign(x, full_like(x, value, dtypes.of(x.raw)))
+    return assign(x, constant(value, dtypes.of(x.raw), x))
 
 
 def zero_(x: Any) -> Any:

@@ -245,13 +245,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
 def choose(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition (a bool tensor) holds, y elsewhere; x and y are promoted."""
     if not isinstance(x, Handle) and not isinstance(y, Handle):
-        x = full_like(condition, x, dtypes.result_type(x, y))
+        x = constant(x, dtypes.result_type(x, y), condition)
     return apply(where_p, condition, *promote(x, y))
-
-
-def full_like(x: Any, value: Any, d: dtypes.dtype) -> Any:
-    """A 0-d tensor of a number beside x."""
-    return constant(value, d, x)
 
 
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
@@ -300,8 +295,8 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
 def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
     """True where |input - other| <= atol + rtol * |other| (or both are the same infinity)."""
     x, y = promote(input, other)
-    xp_close = logical_or(eq(x, y), logical_and(isfinite(y), le(abs(sub(x, y)), add(mul(abs(y), rtol), atol))))
-    return logical_or(xp_close, logical_and(isnan(x), isnan(y))) if equal_nan else xp_close
+    close = logical_or(eq(x, y), logical_and(isfinite(y), le(abs(sub(x, y)), add(mul(abs(y), rtol), atol))))
+    return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close
 
 
 def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:

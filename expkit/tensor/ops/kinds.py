@@ -115,10 +115,6 @@ unary = binary = elementwise
 # ---- linear maps -----------------------------------------------------------------------------------------------------
 
 
-def _push_linear(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any], prim: Primitive) -> Any:
-    return None if tangents[0] is None else prim(tangents[0], *primals[1:], **kw)
-
-
 def linear(
     name: str,
     impl: Callable[..., Any],
@@ -137,8 +133,8 @@ def linear(
     def rule(g: Any, _out: Any, _x: Any, **kw: Any) -> Any:
         return transpose(g, _x, **kw)
 
-    def jvp(tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
-        return _push_linear(tangents, out, primals, kw, prim)
+    def jvp(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+        return None if tangents[0] is None else prim(tangents[0], *primals[1:], **kw)
 
     def batch(size: int, values: list[Any], _mapped: list[bool], kw: dict[str, Any]) -> Any:
         return prim(values[0], **batch_kw(size, kw))
