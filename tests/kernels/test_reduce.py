@@ -7,7 +7,7 @@ import pytest
 
 from expkit.kernels.cpu.program import Program, Ref, Step
 from expkit.kernels.cpu.reduce import Reduction, RowKernel
-from expkit.tensor.generated import ROWS
+from expkit.tensor.generated.rows import ROWS
 from tests.kernels.guards import install, layouts
 
 pytest.importorskip("llvmlite")

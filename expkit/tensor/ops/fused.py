@@ -9,8 +9,9 @@ import numpy as np
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
-from expkit.tensor import dtypes, generated
+from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.pointwise import elementwise as by_kernel
 from expkit.tensor.ops.convert import floating, promote
 from expkit.tensor.ops.elementwise import mul, square, sub
 from expkit.tensor.ops.kinds import keep, materialize, reduced, shifted, sum_p, unary
@@ -24,7 +25,7 @@ def _smooth(
     name: str, value: Callable[[Any], Any], slope: Callable[[Any], Any], curve: Callable[[Any], Any]
 ) -> Primitive:
     """An activation by its value and slope on arrays, and its second derivative in primitives."""
-    impls = {n: generated.elementwise(n, in_blocks(widened(f))) for n, f in ((name, value), (f"{name}_slope", slope))}
+    impls = {n: by_kernel(n, in_blocks(widened(f))) for n, f in ((name, value), (f"{name}_slope", slope))}
     slope_p = unary(f"{name}_slope", impls[f"{name}_slope"], lambda g, _out, x: g * curve(x))
     return unary(name, impls[name], lambda g, _out, x: g * slope_p(x))
 

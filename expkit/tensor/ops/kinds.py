@@ -8,9 +8,9 @@ import numpy as np
 from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.errors import ShapeError
-from expkit.tensor import generated
 from expkit.tensor.arrays import zeros_like as zeros_raw
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.reduction import reduction as by_kernel
 from expkit.tensor.ops.special import widened
 
 BOOL = np.dtype(bool)
@@ -254,7 +254,7 @@ expand_p = linear(  # of equal rank: axes of size one are repeated
 )
 sum_p = reduction(
     "sum",
-    generated.reduction("sum", widened(_sum)),
+    by_kernel("sum", widened(_sum)),
     lambda g, _out, _x, *, axes: expand_p(keep(g, _x, axes), shape=tuple(_x.shape)),
     jvp=lambda tangents, _out, _primals, kw: None if tangents[0] is None else sum_p(tangents[0], **kw),
 )

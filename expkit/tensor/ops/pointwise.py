@@ -11,7 +11,7 @@ import numpy as np
 
 from expkit.autograd.handle import Aval, Handle
 from expkit.tensor.devices import xp_of
-from expkit.tensor.generated import elementwise as fast
+from expkit.tensor.generated.pointwise import elementwise as fast
 from expkit.tensor.ops import special
 from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary, zeros_raw
 

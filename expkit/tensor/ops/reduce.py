@@ -10,8 +10,9 @@ import numpy as np
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
-from expkit.tensor import dtypes, generated
+from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.reduction import reduction as by_kernel
 from expkit.tensor.ops import special
 from expkit.tensor.ops.convert import as_dtype, cast_p, floating
 from expkit.tensor.ops.elementwise import add, choose, div, exp, log, maximum, minimum, sqrt, square, sub
@@ -47,13 +48,13 @@ def _extremum_push(tangents: list[Any], out: Any, primals: list[Any], kw: dict[s
 
 amax_p = reduction(
     "amax",
-    generated.reduction("amax", lambda x, *, axes: x.max(axes), whole=False),
+    by_kernel("amax", lambda x, *, axes: x.max(axes), whole=False),
     _extremum_vjp,
     jvp=_extremum_push,
 )
 amin_p = reduction(
     "amin",
-    generated.reduction("amin", lambda x, *, axes: x.min(axes), whole=False),
+    by_kernel("amin", lambda x, *, axes: x.min(axes), whole=False),
     _extremum_vjp,
     jvp=_extremum_push,
 )

@@ -6,7 +6,8 @@ import numpy as np
 
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
-from expkit.tensor import dtypes, generated
+from expkit.tensor import dtypes
+from expkit.tensor.generated.rows import rowwise
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, sub
 from expkit.tensor.ops.kinds import keep, sum_p
@@ -16,7 +17,7 @@ from expkit.tensor.ops.special import widened
 
 
 def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    fast = generated.rowwise("softmax_grad", g, out, axis=axis)
+    fast = rowwise("softmax_grad", g, out, axis=axis)
     return fast if fast is not None else out * (g - keep(sum_p(g * out, axes=(axis,)), out, (axis,)))
 
 
@@ -24,7 +25,7 @@ def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
 def _softmax(x: Any, *, axis: int) -> Any:
     if not x.size:
         return x.copy()
-    fast = generated.rowwise("softmax", x, axis=axis)
+    fast = rowwise("softmax", x, axis=axis)
     if fast is not None:
         return fast
     e = np.exp(x - x.max(axis, keepdims=True))
@@ -36,7 +37,7 @@ def _softmax(x: Any, *, axis: int) -> Any:
 def _log_softmax(x: Any, *, axis: int) -> Any:
     if not x.size:
         return x.copy()
-    fast = generated.rowwise("log_softmax", x, axis=axis)
+    fast = rowwise("log_softmax", x, axis=axis)
     if fast is not None:
         return fast
     shifted = x - x.max(axis, keepdims=True)
@@ -45,7 +46,7 @@ def _log_softmax(x: Any, *, axis: int) -> Any:
 
 
 def _log_softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    fast = generated.rowwise("log_softmax_grad", g, out, axis=axis)
+    fast = rowwise("log_softmax_grad", g, out, axis=axis)
     return fast if fast is not None else g - exp_p(out) * keep(sum_p(g, axes=(axis,)), out, (axis,))
 
 
