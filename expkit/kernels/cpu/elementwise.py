@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu import math
-from expkit.kernels.cpu.ir import Value
+from expkit.kernels.cpu.ir import Value, scalar_of
 
 KINDS = {
     np.dtype(name): kind
@@ -46,7 +46,7 @@ def _floats(fn: Callable[..., Value]) -> Callable[..., Value]:
 
 def _no_bool(fn: Callable[..., Value]) -> Callable[..., Value]:
     def emitter(*args: Value, **kw: Any) -> Value:
-        if args[0].kind == "b1":
+        if scalar_of(args[0].kind) == "b1":
             raise Gap("arithmetic of bools")
         return fn(*args, **kw)
 
@@ -84,7 +84,7 @@ def _extremum(intrinsic: str, keeps: str) -> Callable[..., Value]:
 def _abs(x: Value) -> Value:
     if x.is_float:
         return math.fabs(x)
-    return x if x.kind == "u1" else x.compare("lt", 0).select(-x, x)
+    return x if x.kind[0] == "u" else x.compare("lt", 0).select(-x, x)
 
 
 def _sign(x: Value) -> Value:

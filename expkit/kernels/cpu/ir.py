@@ -1,7 +1,7 @@
 """A small builder for LLVM IR text: values with Python's operators, each of which writes one instruction.
 
-A value knows its kind, a dtype's code: f4 f8 i1 i2 i4 i8 u1 b1. Bools are i1 here and bytes in memory. Fast-math flags:
-`contract` everywhere, and nothing else; reductions add `reassoc` where they sum.
+A value knows its kind, a dtype's code: f4 f8 i1 i2 i4 i8 u1 b1; "f4x16" is a vector of 16. Bools are i1 here and bytes
+in memory. Fast-math flags: `contract` everywhere, and nothing else; reductions add `reassoc` where they sum.
 """
 
 from __future__ import annotations
@@ -17,6 +17,35 @@ _COMPARE = {  # name: (floats, signed integers, unsigned ones)
     "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"), "lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"),
     "gt": ("ogt", "sgt", "ugt"), "ge": ("oge", "sge", "uge"),
 }  # fmt: skip
+
+
+def lanes_of(kind: str) -> int:
+    """How many elements a kind holds: 16 for "f4x16", 1 for "f4"."""
+    return int(kind.partition("x")[2] or 1)
+
+
+def scalar_of(kind: str) -> str:
+    """The kind of one element: "f4" for "f4x16"."""
+    return kind.partition("x")[0]
+
+
+def vector_of(kind: str, lanes: int) -> str:
+    """The kind of `lanes` such elements."""
+    return f"{scalar_of(kind)}x{lanes}" if lanes > 1 else scalar_of(kind)
+
+
+def type_of(kind: str) -> str:
+    """LLVM's type of a value of the kind."""
+    if kind in TYPES:
+        return TYPES[kind]
+    return f"<{lanes_of(kind)} x {TYPES[scalar_of(kind)]}>"
+
+
+def _overload(kind: str) -> str:
+    """A kind as the names of LLVM's intrinsics have it: f32, v16f32, i64."""
+    lanes, bits = lanes_of(kind), 8 * SIZES[scalar_of(kind)]
+    letter = "f" if kind[0] == "f" else "i"
+    return f"{f'v{lanes}' if lanes > 1 else ''}{letter}{1 if kind[0] == 'b' else bits}"
 
 
 class Block:
@@ -41,15 +70,18 @@ class Block:
         return Value(self, kind, literal(kind, number))
 
     def call(self, intrinsic: str, *args: Value) -> Value:
-        """llvm.<intrinsic> of floats, overloaded on their type."""
+        """llvm.<intrinsic>, overloaded on the type of its first operand, which is its result's too."""
         kind = args[0].kind
-        name = f"llvm.{intrinsic}.{'f32' if kind == 'f4' else 'f64'}"
-        self.calls[name] = f"declare {TYPES[kind]} @{name}({', '.join(TYPES[a.kind] for a in args)})"
-        return self.put(kind, f"call contract {TYPES[kind]} @{name}({', '.join(map(repr, args))})")
+        name, kept = f"llvm.{intrinsic}.{_overload(kind)}", "contract " if kind[0] == "f" else ""
+        self.calls[name] = f"declare {type_of(kind)} @{name}({', '.join(type_of(a.kind) for a in args)})"
+        return self.put(kind, f"call {kept}{type_of(kind)} @{name}({', '.join(map(repr, args))})")
 
 
 def literal(kind: str, number: float) -> str:
-    """A constant as LLVM writes it: floats by the bits of the double that equals them."""
+    """A constant as LLVM writes it: floats by the bits of the double that equals them; a vector has it everywhere."""
+    if lanes_of(kind) > 1:
+        one = scalar_of(kind)
+        return f"splat ({TYPES[one]} {literal(one, number)})"
     if kind == "b1":
         return "true" if number else "false"
     if kind[0] != "f":
@@ -71,7 +103,7 @@ class Value:
         self.block, self.kind, self.name = block, kind, name
 
     def __repr__(self) -> str:
-        return f"{TYPES[self.kind]} {self.name}"
+        return f"{type_of(self.kind)} {self.name}"
 
     @property
     def is_float(self) -> bool:
@@ -107,6 +139,15 @@ class Value:
     def __neg__(self) -> Value:
         return self.block.put(self.kind, f"fneg contract {self!r}") if self.is_float else 0 - self
 
+    def __mod__(self, other: Value | int) -> Value:
+        return self.binary("srem", other)
+
+    def __lshift__(self, other: Value | int) -> Value:
+        return self.binary("shl", other)
+
+    def __rshift__(self, other: Value | int) -> Value:
+        return self.binary("ashr" if self.kind[0] == "i" else "lshr", other)
+
     __radd__, __rmul__ = __add__, __mul__
 
     def __and__(self, other: Value | int) -> Value:
@@ -123,9 +164,9 @@ class Value:
         return self.block.call("fmuladd", self, self.like(times), self.like(plus))
 
     def compare(self, name: str, other: Value | float) -> Value:
-        column = 0 if self.is_float else 2 if self.kind in ("u1", "b1") else 1
+        column = 0 if self.is_float else 2 if self.kind[0] in "ub" else 1
         kind = "fcmp" if self.is_float else "icmp"
-        return self.block.put("b1", f"{kind} {_COMPARE[name][column]} {self!r}, {self.like(other).name}")
+        return self.block.put(vector_of("b1", lanes_of(self.kind)), f"{kind} {_COMPARE[name][column]} {self!r}, {self.like(other).name}")
 
     def select(self, yes: Value | float, no: Value | float) -> Value:
         """yes where self (a bool) is true, else no; one of both is a Value."""
@@ -136,20 +177,23 @@ class Value:
 
     def bits(self) -> Value:
         """The bits of a float as an integer."""
-        return self.block.put(BITS[self.kind], f"bitcast {self!r} to {TYPES[BITS[self.kind]]}")
+        kind = vector_of(BITS[scalar_of(self.kind)], lanes_of(self.kind))
+        return self.block.put(kind, f"bitcast {self!r} to {type_of(kind)}")
 
     def as_float(self) -> Value:
         """The float that has these bits."""
-        kind = {"i4": "f4", "i8": "f8"}[self.kind]
-        return self.block.put(kind, f"bitcast {self!r} to {TYPES[kind]}")
+        kind = vector_of({"i4": "f4", "i8": "f8"}[scalar_of(self.kind)], lanes_of(self.kind))
+        return self.block.put(kind, f"bitcast {self!r} to {type_of(kind)}")
 
     def to(self, kind: str) -> Value:
-        """Converted as NumPy does: toward zero, and to bool by being nonzero."""
-        if kind == self.kind:
+        """Each element converted as NumPy does: toward zero, and to bool by being nonzero."""
+        kind = scalar_of(kind)
+        if kind == scalar_of(self.kind):
             return self
         if kind == "b1":
             return self.compare("ne", 0)
-        return self.block.put(kind, f"{_conversion(self.kind, kind)} {self!r} to {TYPES[kind]}")
+        wide = vector_of(kind, lanes_of(self.kind))
+        return self.block.put(wide, f"{_conversion(scalar_of(self.kind), kind)} {self!r} to {type_of(wide)}")
 
 
 def _conversion(old: str, new: str) -> str:

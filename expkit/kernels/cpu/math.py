@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from expkit.kernels.cpu.ir import Value
+from expkit.kernels.cpu.ir import Value, scalar_of
 
 
 class Format(NamedTuple):
@@ -120,14 +120,14 @@ def _reduced(x: Value, f: Format, less: Value | None = None) -> tuple[Value, Val
 
 def exp(x: Value, less: Value | None = None) -> Value:
     """e^x, or e^(x - less) for a small `less` whose digits x could not hold."""
-    f = FORMATS[x.kind]
+    f = FORMATS[scalar_of(x.kind)]
     n, small = _reduced(bounded(x, f.low, f.high), f, less)
     half = n.binary("ashr", 1)  # two factors: the first may not leave the range where the product does
     return (small + 1) * _power(half, f) * _power(n - half, f)
 
 
 def expm1(x: Value) -> Value:
-    f = FORMATS[x.kind]
+    f = FORMATS[scalar_of(x.kind)]
     n, small = _reduced(bounded(x, -f.flat, f.high), f)
     scale = _power(n - 1, f)
     return copysign(small.fma(scale, scale - 0.5) * 2, x)
@@ -162,14 +162,14 @@ def _log_limits(x: Value, out: Value) -> Value:
 
 
 def log(x: Value) -> Value:
-    f = FORMATS[x.kind]
+    f = FORMATS[scalar_of(x.kind)]
     k, m = _split(x, f)
     half, rest = _log1p_small(m, f)
     return _log_limits(x, k * f.ln2[0] + (m - (half - k.fma(f.ln2[1], rest))))
 
 
 def log1p(x: Value) -> Value:
-    f = FORMATS[x.kind]
+    f = FORMATS[scalar_of(x.kind)]
     u = x + 1
     lost = x.compare("gt", 1.0).select(1 - (u - x), x - (u - 1)) / u  # what rounding 1 + x took away
     k, m = _split(u, f)
@@ -188,10 +188,10 @@ def _log1p_limits(x: Value, u: Value, out: Value) -> Value:
 
 def _log_base(x: Value, per_two: tuple[float, float], per_e: tuple[float, float]) -> Value:
     """log2 or log10: the factor of ln in two parts, so that its rounding does not add to the logarithm's."""
-    f = FORMATS[x.kind]
+    f = FORMATS[scalar_of(x.kind)]
     k, m = _split(x, f)
     half, rest = _log1p_small(m, f)
-    high = ((m - half).bits() & (-1 << (12 if x.kind == "f4" else 32))).as_float()
+    high = ((m - half).bits() & (-1 << (12 if scalar_of(x.kind) == "f4" else 32))).as_float()
     low = (m - high) - half + rest
     small = (low + high) * per_e[1] + low * per_e[0]
     whole, part = k * per_two[0], high * per_e[0]
@@ -200,13 +200,13 @@ def _log_base(x: Value, per_two: tuple[float, float], per_e: tuple[float, float]
 
 
 def log2(x: Value) -> Value:
-    if x.kind == "f4":
+    if scalar_of(x.kind) == "f4":
         return _log_base(x, (1.0, 0.0), (1.4428710938, -1.7605285393e-4))
     return _log_base(x, (1.0, 0.0), (1.44269504072144627571e00, 1.67517131648865118353e-10))
 
 
 def log10(x: Value) -> Value:
-    if x.kind == "f4":
+    if scalar_of(x.kind) == "f4":
         return _log_base(x, (3.0102920532e-01, 7.9034151668e-07), (4.3432617188e-01, -3.1689971365e-05))
     per_two = (3.01029995663611771306e-01, 3.69423907715893078616e-13)
     return _log_base(x, per_two, (4.34294481878168880939e-01, 2.50829467116452752298e-11))
@@ -231,7 +231,7 @@ def softplus(x: Value) -> Value:
 
 def _scaled_tail(a: Value, f: Format) -> Value:
     """erfc(a) for a >= 1; a² is split, lest its rounding error be blown up by exp."""
-    high = (a.bits() & (-1 << (12 if a.kind == "f4" else 27))).as_float()
+    high = (a.bits() & (-1 << (12 if scalar_of(a.kind) == "f4" else 27))).as_float()
     low = (a - high) * (a + high)
     t = (a - f.center) / (a + f.center)
     factor = poly(t, f.erfc) / (a + f.center / 2)
@@ -239,7 +239,7 @@ def _scaled_tail(a: Value, f: Format) -> Value:
 
 
 def erf(x: Value) -> Value:
-    f = FORMATS[x.kind]
+    f = FORMATS[scalar_of(x.kind)]
     a = fabs(x)
     near = x * poly(x * x, f.erf)
     b = a.compare("gt", 6.5).select(6.5, a)
@@ -249,7 +249,7 @@ def erf(x: Value) -> Value:
 
 
 def erfc(x: Value) -> Value:
-    f = FORMATS[x.kind]
+    f = FORMATS[scalar_of(x.kind)]
     a = fabs(x)
     near = 1 - x * poly(x * x, f.erf)
     tail = _scaled_tail(a.compare("gt", f.far + 0.5).select(f.far + 0.5, a), f)

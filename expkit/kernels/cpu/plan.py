@@ -64,16 +64,16 @@ def movement(stride: int, kind: str) -> int:
     return SCALAR if stride == 0 else DENSE if stride == SIZES[kind] else STRIDED
 
 
-def caller(layout: Layout) -> str:
-    """call(table, parallel_for, pool or null, objects...): see above."""
-    objects = "".join(f", ptr %o{k}" for k in range(layout.operands))
+def caller(operands: int, words: int, tasks: int) -> str:
+    """call(table, parallel_for, pool or null, objects...): see above. The table's `tasks`th word counts the tasks."""
+    objects = "".join(f", ptr %o{k}" for k in range(operands))
     lines = [
         "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
         f"define void @call(ptr %plan, ptr %parallel, ptr %pool{objects}) {{\nentry:",
-        f"  %table = alloca [{layout.words} x i64], align 64",
-        f"  call void @llvm.memcpy.p0.p0.i64(ptr %table, ptr %plan, i64 {layout.words * 8}, i1 false)",
+        f"  %table = alloca [{words} x i64], align 64",
+        f"  call void @llvm.memcpy.p0.p0.i64(ptr %table, ptr %plan, i64 {words * 8}, i1 false)",
     ]
-    for k in range(layout.operands):
+    for k in range(operands):
         lines += [
             f"  %f{k} = getelementptr i8, ptr %o{k}, i64 {OBJECT}",
             f"  %d{k} = load ptr, ptr %f{k}",
@@ -81,7 +81,7 @@ def caller(layout: Layout) -> str:
             f"  store ptr %d{k}, ptr %w{k}",
         ]
     lines.append(
-        f"""  %cp = getelementptr i64, ptr %table, i64 {layout.head("tasks")}
+        f"""  %cp = getelementptr i64, ptr %table, i64 {tasks}
   %count = load i64, ptr %cp
   %alone = icmp eq ptr %pool, null
   br i1 %alone, label %loop, label %many
@@ -105,7 +105,7 @@ out:
 @lru_cache(maxsize=4096)
 def compiled(write: Callable[..., str], program: Any, layout: Layout, moves: tuple[int, ...]) -> Callable[..., None]:
     """The foreign function of a kernel."""
-    text = write(program, layout, moves) + caller(layout)
+    text = write(program, layout, moves) + caller(layout.operands, layout.words, layout.head("tasks"))
     address = llvm.compile_ir(text).address("call")
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (3 + layout.operands))(address)
 
