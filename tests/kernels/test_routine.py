@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
-from expkit.kernels.cpu.builder import least  # noqa: E402
-from expkit.kernels.cpu.elementwise import emit  # noqa: E402
-from expkit.kernels.cpu.routine import Routine  # noqa: E402
-from tests.kernels.guards import Guards  # noqa: E402
+from expkit.kernels.cpu.builder import least
+from expkit.kernels.cpu.elementwise import emit
+from expkit.kernels.cpu.routine import Routine
+from tests.kernels.guards import Guards
 
 
 def relu_rows(f):

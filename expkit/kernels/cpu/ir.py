@@ -166,7 +166,9 @@ class Value:
     def compare(self, name: str, other: Value | float) -> Value:
         column = 0 if self.is_float else 2 if self.kind[0] in "ub" else 1
         kind = "fcmp" if self.is_float else "icmp"
-        return self.block.put(vector_of("b1", lanes_of(self.kind)), f"{kind} {_COMPARE[name][column]} {self!r}, {self.like(other).name}")
+        return self.block.put(
+            vector_of("b1", lanes_of(self.kind)), f"{kind} {_COMPARE[name][column]} {self!r}, {self.like(other).name}"
+        )
 
     def select(self, yes: Value | float, no: Value | float) -> Value:
         """yes where self (a bool) is true, else no; one of both is a Value."""

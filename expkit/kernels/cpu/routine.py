@@ -1,13 +1,13 @@
 """A kernel that a Python function writes, and its calls: one foreign call each, split into tasks over the pool.
 
-    def write(f):                                   # f.index is the task's number
+    def write(f):  # f.index is the task's number
         x, y = f.arrays
         for i in f.range(f["n"]):
             y.store(x.load(i) + 1.0, i)
 
     routine = Routine("add_one", ("f4", "f4"), ("n",), write)
-    run = routine.bind(tasks=1, n=100)              # once for given sizes: keep it
-    run(x, y)                                       # arrays of the kinds promised; nothing is checked here
+    run = routine.bind(tasks=1, n=100)  # once for given sizes: keep it
+    run(x, y)  # arrays of the kinds promised; nothing is checked here
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Task(Function):
     """The body of a routine: its arrays, its numbers and the number of the task."""
 
     def __init__(self, kinds: Sequence[str], words: Sequence[str]) -> None:
-        super().__init__("body", **{f"p{k}": f"*{kind}" for k, kind in enumerate(kinds)}, **dict.fromkeys(words, "i8"),
-                         index="i8")  # fmt: skip
+        pointers = {f"p{k}": f"*{kind}" for k, kind in enumerate(kinds)}
+        super().__init__("body", **pointers, **dict.fromkeys(words, "i8"), index="i8")
         self.arrays: list[Pointer] = [self.pointer(f"p{k}") for k in range(len(kinds))]
         self.helpers: list[Function] = []
 
@@ -49,9 +49,7 @@ class Task(Function):
 class Routine:
     """A kernel over `kinds` of arrays (those that are written may not overlap any other) and whole numbers `words`."""
 
-    def __init__(
-        self, name: str, kinds: Sequence[str], words: Sequence[str], write: Callable[[Task], None]
-    ) -> None:
+    def __init__(self, name: str, kinds: Sequence[str], words: Sequence[str], write: Callable[[Task], None]) -> None:
         self.name, self.kinds, self.words, self._write = name, tuple(kinds), tuple(words), write
         self._compiled: Callable[..., None] | None = None
 
