@@ -1,6 +1,6 @@
 """`make bench`: the workloads in expkit and its peers, in one run, in turns; a table and a JSON file in .benchmarks/.
 
-    python benchmarks/run.py [--rounds 7] [--seconds 0.3] [--threads 2] [--only mlp_small,multiply] [--no-commands]
+    python benchmarks/run.py [--table eager] [--rounds 7] [--seconds 0.3] [--threads 2] [--only mlp_small,conv3]
 """
 
 import argparse
@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
@@ -17,16 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.commands import COMMANDS  # noqa: E402
-from benchmarks.worker import median  # noqa: E402
+from benchmarks.eager import EAGER  # noqa: E402
+from benchmarks.timing import median  # noqa: E402
+from benchmarks.workloads import STEPS, Row  # noqa: E402
 
 LIBRARIES = ("expkit", "torch")
-# (case, what it is, the most that expkit's time may be as a multiple of PyTorch's; None: shown, not promised)
-CASES = (
-    ("add", "8x8 add", None),
-    ("multiply", "8x8 multiply that records a gradient", 1.5),
-    ("mlp_small", "mlp_small step: 64-256-256-10, batch 64, Adam", 2.5),
-    ("mlp_mnist", "mlp_mnist step: 784-1024-1024-10, batch 128, SGD momentum", None),
-)
+TABLES = {"steps": STEPS, "eager": EAGER}
 COMMAND_LIMITS = {"expkit --help": 0.5, "expkit ls": 0.5, "first training step": 3.0}
 
 
@@ -34,6 +31,7 @@ class Peer:
     """A worker process of one library, asked over its pipes."""
 
     def __init__(self, library: str, threads: int) -> None:
+        self.library = library
         command = [sys.executable, "-m", "benchmarks.worker", library, str(threads)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = self._answer()
@@ -44,30 +42,35 @@ class Peer:
             raise RuntimeError(f"the benchmark worker ended with status {self.process.wait()}")
         return json.loads(line)
 
-    def seconds(self, case: str, budget: float) -> float:
+    def seconds(self, case: str, budget: float) -> float | None:
+        """None where the case failed; why goes to the error output."""
         self.process.stdin.write(json.dumps({"case": case, "seconds": budget}) + "\n")
         self.process.stdin.flush()
-        return self._answer()["seconds"]
+        answer = self._answer()
+        if "error" in answer:
+            print(f"{case} in {self.library}: {answer['error']}", file=sys.stderr)
+        return answer.get("seconds")
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
 
 
-def clean_start(threads: int) -> None:
+def clean_start(threads: int, clock: str) -> None:
     """Start again without OPENBLAS_* settings (they can pick slower kernels) and with one thread count for all."""
     wanted = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
     wanted |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    wanted["EXPKIT_BENCH_CLOCK"] = clock
     if wanted != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.argv], wanted)
 
 
-def compare(cases: list[tuple], rounds: int, budget: float, threads: int) -> tuple[dict, dict]:
+def compare(rows: dict[str, Row], rounds: int, budget: float, threads: int) -> tuple[dict, dict]:
     """{case: {library: [seconds, one a round]}}, {library: version}; the libraries take turns and change places."""
     names = [name for name in LIBRARIES if importlib.util.find_spec(name)]
     peers = {name: Peer(name, threads) for name in names}
     times: dict = {}
-    for case, *_ in cases:
+    for case in rows:
         times[case] = {name: [] for name in names}
         for number in range(rounds):
             for name in names if number % 2 == 0 else names[::-1]:
@@ -81,16 +84,26 @@ def time_commands(rounds: int) -> dict[str, list[float]]:
     return {name: [run() for _ in range(rounds)] for name, run in COMMANDS.items()}
 
 
-def table(cases: list[tuple], times: dict, commands: dict) -> list[str]:
+def table(rows: dict[str, Row], times: dict, commands: dict) -> list[str]:
     lines = [f"{'':58} {'expkit':>10} {'PyTorch':>10} {'ratio':>6}  promise"]
-    for case, what, limit in cases:
-        ours, theirs = (median(times[case][name]) if name in times[case] else None for name in ("expkit", "torch"))
-        ratio = ours / theirs if theirs else None
+    ratios = []
+    for case, (what, _, limit) in rows.items():
+        ours, theirs = (_median(times[case].get(name)) for name in ("expkit", "torch"))
+        ratio = ours / theirs if ours and theirs else None
+        ratios += [ratio] if case in EAGER and ratio else []
         lines.append(f"{what:58} {_time(ours)} {_time(theirs)} {_ratio(ratio)}  {_verdict(ratio, limit, 'x')}")
+    if ratios:
+        speed = 1 / statistics.geometric_mean(ratios)
+        lines.append(f"geometric mean of the {len(ratios)} eager rows: {speed:.2f} times PyTorch's speed")
     for name, seconds in commands.items():
         ours = median(seconds)
         lines.append(f"{name:58} {_time(ours)} {'':>10} {'':>6}  {_verdict(ours, COMMAND_LIMITS[name], ' s')}")
     return lines
+
+
+def _median(seconds: list[float | None] | None) -> float | None:
+    """None where a library is missing or its case failed."""
+    return median(seconds) if seconds and None not in seconds else None
 
 
 def _time(seconds: float | None) -> str:
@@ -109,7 +122,7 @@ def _ratio(ratio: float | None) -> str:
 def _verdict(value: float | None, limit: float | None, unit: str) -> str:
     if value is None or limit is None:
         return ""
-    return f"at most {limit}{unit}: {'kept' if value <= limit else 'NOT KEPT'}"
+    return f"at most {limit:.3g}{unit}: {'kept' if value <= limit else 'NOT KEPT'}"
 
 
 def machine() -> dict:
@@ -135,17 +148,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.3, help="for each case, library and round")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", default="", help="cases, separated by commas")
-    parser.add_argument("--no-commands", action="store_true", help="leave out the command line's timings")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: one thread, by its own time")
+    parser.add_argument("--table", choices=[*TABLES, "commands"], default="", help="only this one")
+    parser.add_argument("--only", default="", help="rows whose names begin so, separated by commas")
     arguments = parser.parse_args()
-    clean_start(arguments.threads)
-    only = [name for name in arguments.only.split(",") if name]
-    cases = [case for case in CASES if not only or case[0] in only]
-    times, versions = compare(cases, arguments.rounds, arguments.seconds, arguments.threads)
-    commands = {} if only or arguments.no_commands else time_commands(max(1, arguments.rounds // 2))
-    about = {**machine(), "threads": arguments.threads, "versions": versions}
+    threads = 1 if arguments.clock == "cpu" else arguments.threads
+    clean_start(threads, arguments.clock)
+    begins = tuple(name for name in arguments.only.split(",") if name) or ("",)
+    commands: dict = {}
+    if not arguments.only and arguments.table in ("", "commands"):
+        commands = time_commands(max(1, arguments.rounds // 2))
+    chosen = {name: rows for name, rows in TABLES.items() if arguments.table in ("", name)}
+    rows = {case: row for table in chosen.values() for case, row in table.items() if case.startswith(begins)}
+    times, versions = compare(rows, arguments.rounds, arguments.seconds, threads)
+    about = {**machine(), "threads": threads, "clock": arguments.clock, "versions": versions}
     print(f"{about['cpu']}, {about['threads']} threads, Python {about['python']}, {versions}", "", sep="\n")
-    print(*table(cases, times, commands), sep="\n")
+    print(*table(rows, times, commands), sep="\n")
     print("", f"saved: {save({'about': about, 'times': times, 'commands': commands}).relative_to(ROOT)}", sep="\n")
 
 

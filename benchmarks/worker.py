@@ -8,33 +8,11 @@ A process per library keeps their thread pools apart: two spinning pools in one 
 
 import json
 import sys
-import time
 from typing import TextIO
 
-from benchmarks.workloads import Run, Workloads
-
-
-def per_call(run: Run, calls: int) -> float:
-    """Seconds a call, over `calls` calls in a row."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return (time.perf_counter() - start) / calls
-
-
-def median(values: list[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def measure(run: Run, seconds: float) -> float:
-    """The median seconds a call within a budget; short calls are timed in bunches of about a millisecond."""
-    calls = max(1, int(1e-3 / max(per_call(run, 3), 1e-9)))
-    samples, end = [], time.perf_counter() + seconds
-    while not samples or time.perf_counter() < end:
-        samples.append(per_call(run, calls))
-    return median(samples)
+from benchmarks.eager import EAGER
+from benchmarks.timing import Run, measure
+from benchmarks.workloads import STEPS, Workloads
 
 
 def serve(library: str, threads: int, requests: TextIO, answers: TextIO) -> None:
@@ -46,11 +24,18 @@ def serve(library: str, threads: int, requests: TextIO, answers: TextIO) -> None
     built: dict[str, Run] = {}
     for line in requests:
         request = json.loads(line)
-        name = request["case"]
+        print(json.dumps(answer(workloads, built, request["case"], request["seconds"])), file=answers, flush=True)
+
+
+def answer(workloads: Workloads, built: dict[str, Run], name: str, seconds: float) -> dict[str, object]:
+    """The timing of a case, or what went wrong with it: one case that fails does not end the others."""
+    try:
         if name not in built:
-            built[name] = getattr(workloads, name)()
+            built[name] = (STEPS | EAGER)[name].build(workloads)
             measure(built[name], 0.2)
-        print(json.dumps({"seconds": measure(built[name], request["seconds"])}), file=answers, flush=True)
+        return {"seconds": measure(built[name], seconds)}
+    except Exception as error:  # noqa: BLE001  (reported in the table)
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import importlib
 import itertools
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-Run = Callable[[], object]
+from benchmarks.timing import Run
 
 
 class Workloads:
@@ -55,3 +55,19 @@ class Workloads:
             return loss
 
         return run
+
+
+class Row(NamedTuple):
+    """A line of a table; `limit`: the most that expkit's time may be as a multiple of PyTorch's, None: no promise."""
+
+    what: str
+    build: Callable[[Workloads], Run]
+    limit: float | None = None
+
+
+STEPS: dict[str, Row] = {
+    "add": Row("8x8 add", Workloads.add),
+    "multiply": Row("8x8 multiply that records a gradient", Workloads.multiply, 1.5),
+    "mlp_small": Row("mlp_small step: 64-256-256-10, batch 64, Adam", Workloads.mlp_small, 2.5),
+    "mlp_mnist": Row("mlp_mnist step: 784-1024-1024-10, batch 128, SGD momentum", Workloads.mlp_mnist),
+}
