@@ -1,6 +1,6 @@
 """`make bench`: the workloads in expkit and its peers, in one run, in turns; a table and a JSON file in .benchmarks/.
 
-    python benchmarks/run.py [--table eager] [--rounds 7] [--seconds 0.3] [--threads 2] [--only mlp_small,conv3]
+    python benchmarks/run.py [--table eager] [--only mlp_small,conv3] [--rounds 7] [--threads 2] [--clock cpu]
 """
 
 import argparse
