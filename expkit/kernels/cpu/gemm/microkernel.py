@@ -1,0 +1,154 @@
+"""The innermost kernel of products and convolutions: a block of the result that stays in registers.
+
+    C[rows, width] (= or +=) sum over s < segments of A_s[rows, k] @ B_s[k, width],   width = vectors * lanes
+
+One step of k broadcasts an element of each row of A and multiplies it with `vectors` vectors of B (the register
+blocking of Goto and van de Geijn, 2008). With one segment this is a product of matrices, with one segment for each
+place of a filter it is a direct convolution. A lies anywhere; B is packed: for each segment k times `width` elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from expkit.kernels.cpu import llvm
+from expkit.kernels.cpu.builder import Function, Pointer
+from expkit.kernels.cpu.ir import SIZES, Value
+
+Finish = Callable[[Function, int, int, Value], Value]  # (function, row, vector, accumulator) -> what is written
+CHAINS = 8  # additions under way at once that hide an addition's latency
+UNROLL = 4  # steps of k written out
+
+
+class Blocking(NamedTuple):
+    """How a CPU's registers are used: the rows that kernels come in, tallest first, vectors in a row, and lanes."""
+
+    heights: tuple[int, ...]
+    vectors: int
+    lanes: int
+
+    @property
+    def width(self) -> int:
+        return self.vectors * self.lanes
+
+
+def blocking(kind: str) -> Blocking:
+    """The blocks for the CPU at hand and elements of a kind ("f4" or "f8")."""
+    per_byte = SIZES[kind]
+    if llvm.has("avx512f"):
+        return Blocking((14, 8, 4, 2, 1), 2, 64 // per_byte)
+    if llvm.has("avx2"):
+        return Blocking((6, 4, 2, 1), 2, 32 // per_byte)
+    return Blocking((4, 2, 1), 2, 16 // per_byte)
+
+
+def microkernel(
+    helpers: list[Function], name: str, rows: int, vectors: int, kind: str, *, lanes: int = 0,
+    strides: tuple[int, int] | None = None, segmented: bool = True, finish: Finish | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> Function:  # fmt: skip
+    """Writes one kernel and adds it to a module's `helpers` (Task.helpers). Its arguments, in this order:
+
+        ptr a [, i64 a_row, i64 a_k], ptr b, ptr c, i64 c_row, i64 k [, i64 segments, ptr offsets],
+        i64 columns, i64 accumulate [, i64 last, extra...]
+
+    Element A_s[r, p] lies at a + offsets[s] + r * a_row + p * a_k, element C[r, j] at c + r * c_row + j elements; all
+    steps in bytes. Only the first `columns` (1 to width) of a row are written, or read where `accumulate` is not 0.
+    strides: (a_row, a_k) as constants, which are then no arguments.
+    segmented: False for one segment; `segments` and `offsets` (a pointer to i8 numbers) are then no arguments.
+    finish: computes what is written from an accumulator, C's old value included, where `last` is not 0. It gets the
+        kernel, the row and the vector within the block; `extra` (name -> kind, "*kind" for pointers) are further
+        arguments of the kernel for it, e.g. a bias.
+    """
+    lanes = lanes or blocking(kind).lanes
+    arguments = {"a": f"*{kind}"}
+    arguments |= {} if strides else {"a_row": "i8", "a_k": "i8"}
+    arguments |= {"b": f"*{kind}", "c": f"*{kind}", "c_row": "i8", "k": "i8"}
+    arguments |= {"segments": "i8", "offsets": "*i8"} if segmented else {}
+    arguments |= {"columns": "i8", "accumulate": "i8"}
+    arguments |= {"last": "i8", **(extra or {})} if finish else {}
+    f = Function(name, **arguments)
+    helpers.append(f)
+    block = _Accumulators(f, rows, vectors, lanes, kind)
+    steps = strides or (f["a_row"], f["a_k"])
+    if segmented:
+        for s in f.range(f["segments"]):
+            a = f.pointer("a").move(f.pointer("offsets").load(s))
+            block.multiply(a, steps, f.pointer("b").at(s * f["k"] * (vectors * lanes)))
+    else:
+        block.multiply(f.pointer("a"), steps, f.pointer("b"))
+    block.write(finish)
+    return f
+
+
+class _Accumulators:
+    """The block of C: one variable for each vector, several where there are too few to hide the latency."""
+
+    def __init__(self, f: Function, rows: int, vectors: int, lanes: int, kind: str) -> None:
+        self.f, self.rows, self.vectors, self.lanes = f, rows, vectors, lanes
+        self.sets = max(1, min(UNROLL, CHAINS // (rows * vectors)))
+        self.places = [(r, v) for r in range(rows) for v in range(vectors)]
+        zero = f.splat(0.0, lanes, kind)
+        self.cells = [[f.cell(zero) for _ in self.places] for _ in range(self.sets)]
+
+    def multiply(self, a: Pointer, steps: tuple[Value | int, Value | int], b: Pointer) -> None:
+        """Adds one segment's product."""
+        whole = self.f["k"] & -UNROLL
+        for p in self.f.range(whole, step=UNROLL):
+            self._steps(a, steps, b, p, UNROLL)
+        for p in self.f.range(self.f["k"], start=whole):
+            self._steps(a, steps, b, p, 1)
+
+    def _steps(self, a: Pointer, steps: tuple[Value | int, Value | int], b: Pointer, p: Value, count: int) -> None:
+        sums = [[cell.value for cell in cells] for cells in self.cells]
+        b = b.at(p * (self.vectors * self.lanes))
+        a = a.move(p * steps[1])
+        for u in range(count):
+            row = [b.load((u * self.vectors + v) * self.lanes, self.lanes) for v in range(self.vectors)]
+            some = sums[u % self.sets]
+            for r in range(self.rows):
+                x = self.f.splat(a.move(_times(steps[0], r)).load(), self.lanes)
+                for v in range(self.vectors):
+                    some[r * self.vectors + v] = x.fma(row[v], some[r * self.vectors + v])
+            a = a.move(steps[1])
+        for cells, some in zip(self.cells, sums, strict=True):
+            for cell, value in zip(cells, some, strict=True):
+                cell.value = value
+
+    def write(self, finish: Finish | None) -> None:
+        """C from the accumulators."""
+        f = self.f
+        for extra in self.cells[1:]:
+            for cell, other in zip(self.cells[0], extra, strict=True):
+                cell.value = cell.value + other.value
+        whole = f["columns"].compare("ge", self.vectors * self.lanes)
+        for full in f.either(whole):
+            masks = None if full else [f.first(f["columns"] - v * self.lanes, self.lanes) for v in range(self.vectors)]
+            with f.when(f["accumulate"].compare("ne", 0)):
+                for cell, (r, v) in zip(self.cells[0], self.places, strict=True):
+                    cell.value = cell.value + self._old(r, v, masks)
+            if finish:
+                with f.when(f["last"].compare("ne", 0)):
+                    for cell, (r, v) in zip(self.cells[0], self.places, strict=True):
+                        cell.value = finish(f, r, v, cell.value)
+            for cell, (r, v) in zip(self.cells[0], self.places, strict=True):
+                self._store(cell.value, r, v, masks)
+
+    def _place(self, r: int, v: int) -> Pointer:
+        return self.f.pointer("c").move(_times(self.f["c_row"], r)).at(v * self.lanes)
+
+    def _old(self, r: int, v: int, masks: list[Value] | None) -> Value:
+        place = self._place(r, v)
+        return place.load_some(masks[v]) if masks else place.load(lanes=self.lanes)
+
+    def _store(self, x: Value, r: int, v: int, masks: list[Value] | None) -> None:
+        place = self._place(r, v)
+        if masks:
+            place.store_some(masks[v], x)
+        else:
+            place.store(x)
+
+
+def _times(step: Value | int, count: int) -> Value | int:
+    return step if count == 1 else step * count if count else 0
