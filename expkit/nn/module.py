@@ -196,12 +196,20 @@ class Module(Members):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """`to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; a dtype converts floating-point state only."""
+        """`to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; a dtype converts floating-point state only.
+
+        memory_format=expkit.channels_last: the parameters and buffers with four dimensions in that format.
+        """
+        layout = kwargs.pop("memory_format", None)
         where, kind = _parse_to(*args, **kwargs)
         if kind is not None and not kind.is_floating_point:
             raise TypeError(f"Module.to only accepts floating point dtypes, but got desired dtype={kind}")
         return self._apply(
-            lambda t: t.to(device=where or t.device, dtype=kind if kind and t.is_floating_point() else t.dtype)
+            lambda t: t.to(
+                device=where or t.device,
+                dtype=kind if kind and t.is_floating_point() else t.dtype,
+                memory_format=layout if layout and t.ndim == len(layout.order) else None,
+            )
         )
 
     def float(self) -> Self:

@@ -147,9 +147,16 @@ from expkit.tensor.ops.index import (
 )  # fmt: skip
 from expkit.tensor.ops.join import cat, chunk, hstack, repeat_interleave, roll, split, stack, tile, unbind, vstack
 from expkit.tensor.ops.matmul import addmm, baddbmm, bmm, dot, einsum, linear, matmul, mm, mv, outer, tensordot, trace
+from expkit.tensor.ops.memory_format import (
+    channels_last,
+    channels_last_3d,
+    clone,
+    contiguous_format,
+    memory_format,
+    preserve_format,
+)  # fmt: skip
 from expkit.tensor.ops.movement import (
     broadcast_to,
-    clone,
     detach,
     diagonal,
     flatten,

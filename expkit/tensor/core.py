@@ -10,12 +10,13 @@ from expkit.autograd.handle import Handle, Value, View, wrap
 from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import Leaf, Pick
 from expkit.autograd.views import refresh
-from expkit.errors import AutogradError, TraceError
+from expkit.errors import AutogradError
 from expkit.tensor import arrays, devices, dtypes, printing
 from expkit.tensor.ops import create, kinds
 from expkit.tensor.ops.convert import as_dtype, raw_convert, to_device_p
+from expkit.tensor.ops.memory_format import check, contiguous_format, converted, lies_in, memory_format
 from expkit.tensor.ops.movement import alias_p, permute
-from expkit.tensor.parts import RemovableHandle, Size, add_hook
+from expkit.tensor.parts import RemovableHandle, Size, add_hook, array_of
 
 
 class Tensor(Handle):
@@ -95,14 +96,17 @@ class Tensor(Handle):
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps in memory along each dimension, in elements."""
-        steps = tuple(s // self.raw.itemsize for s in _array(self, "stride()").strides)
+        steps = tuple(s // self.raw.itemsize for s in array_of(self, "stride()").strides)
         return steps if dim is None else steps[dim]
 
-    def is_contiguous(self) -> bool:
-        return bool(_array(self, "is_contiguous()").flags.c_contiguous)
+    def is_contiguous(self, memory_format: memory_format = contiguous_format) -> bool:
+        """Whether the tensor lies in memory in its own order, or in that of another format."""
+        raw = array_of(self, "is_contiguous()")
+        check(memory_format, self)
+        return lies_in(raw, memory_format.order) if memory_format.order else bool(raw.flags.c_contiguous)
 
     def data_ptr(self) -> int:
-        raw = _array(self, "data_ptr()")
+        raw = array_of(self, "data_ptr()")
         return raw.ctypes.data if raw.__class__ is np.ndarray else raw.data.ptr
 
     def is_floating_point(self) -> bool:
@@ -226,19 +230,19 @@ class Tensor(Handle):
 
     def item(self) -> Any:
         """The value of a one-element tensor as a Python number."""
-        raw = _array(self, "item()")
+        raw = array_of(self, "item()")
         if raw.size != 1:
             raise RuntimeError(f"a Tensor with {raw.size} elements cannot be converted to Scalar")
         return raw.item()
 
     def tolist(self) -> Any:
-        return devices.transfer(_array(self, "tolist()"), devices.CPU).tolist()
+        return devices.transfer(array_of(self, "tolist()"), devices.CPU).tolist()
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The NumPy array (shared memory). RuntimeError on a GPU or with gradients, unless force=True."""
         if not force and self.requires_grad:
             raise RuntimeError("can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        raw = _array(self, "numpy()")
+        raw = array_of(self, "numpy()")
         if raw.__class__ is not np.ndarray and not force:
             raise TypeError(
                 f"can't convert a {self.device} tensor to numpy. Use .cpu() to copy it to host memory first."
@@ -250,15 +254,21 @@ class Tensor(Handle):
         return out.astype(dtype) if dtype is not None and out.dtype != dtype else out.copy() if copy else out
 
     def __dlpack__(self, **kw: Any) -> Any:
-        return _array(self, "__dlpack__").__dlpack__(**kw)
+        return array_of(self, "__dlpack__").__dlpack__(**kw)
 
     def __dlpack_device__(self) -> Any:
-        return _array(self, "__dlpack_device__").__dlpack_device__()
+        return array_of(self, "__dlpack_device__").__dlpack_device__()
 
     def to(
-        self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False
+        self,
+        *args: Any,
+        dtype: Any = None,
+        device: Any = None,
+        copy: bool = False,
+        non_blocking: bool = False,
+        memory_format: Any = None,
     ) -> "Tensor":
-        """The tensor in another dtype or on another device: to(dtype), to(device), to(device, dtype), to(other)."""
+        """The tensor in another dtype, device or memory format: to(dtype), to(device), to(device, dtype), to(other)."""
         for a in args:
             if isinstance(a, Handle):
                 dtype, device = a.dtype, a.device
@@ -274,6 +284,7 @@ class Tensor(Handle):
             if where != out.device:
                 devices.xp_for(where)
                 out = to_device_p(out, device=where)
+        out = converted(out, memory_format)
         return out.clone() if copy and out is self else out
 
     def cpu(self) -> "Tensor":
@@ -322,7 +333,7 @@ class Tensor(Handle):
         return iter(self.unbind(0))
 
     def __bool__(self) -> bool:
-        raw = _array(self, "bool()")
+        raw = array_of(self, "bool()")
         if raw.size != 1:
             raise RuntimeError(
                 f"Boolean value of Tensor with {'more than one value' if raw.size else 'no values'} is ambiguous"
@@ -368,18 +379,6 @@ class Tensor(Handle):
         if self.requires_grad:
             out.node = Leaf(out)
         return out
-
-
-def _array(x: Tensor, what: str) -> Any:
-    """The raw array of a tensor that has one. Under a transform there are no values to look at."""
-    if x.chain is not None and MODE.special and x.chain.root.written > x.chain.stamp:
-        refresh(x)
-    if isinstance(x.raw, Value):
-        raise TraceError(
-            f"{what} asks for the value of a tensor inside a transform (trace, vmap, jvp, grad), where it has none. "
-            "Use where() instead of Python's if, and keep values as tensors."
-        )
-    return x.raw
 
 
 handle.install(

@@ -10,7 +10,7 @@ from expkit.tensor import dtypes
 from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import elementwise as ew
-from expkit.tensor.ops import index, join, matmul, movement, order, random, reduce, softmax, subscript
+from expkit.tensor.ops import index, join, matmul, memory_format, movement, order, random, reduce, softmax, subscript
 from expkit.tensor.ops import pointwise as pw
 from expkit.tensor.ops.convert import as_dtype, cast_p
 
@@ -24,8 +24,9 @@ METHODS = {
         min""",
     order: "argsort sort topk",
     movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
-        broadcast_to narrow select flip contiguous clone diagonal""",
+        broadcast_to narrow select flip diagonal""",
     join: "repeat repeat_interleave tile chunk split unbind roll",
+    memory_format: "contiguous clone",
     index: "gather scatter scatter_add index_add masked_fill take_along_dim nonzero diag diag_embed tril triu",
     subscript: "index_select index_put masked_select",
     softmax: "softmax log_softmax",

@@ -1,9 +1,12 @@
-"""Small things that tensors hand out: shapes, and handles on hooks."""
+"""Small things that tensors hand out: shapes, handles on hooks, their arrays."""
 
 from collections.abc import Callable
 from typing import Any
 
-from expkit.autograd.mode import tick
+from expkit.autograd.handle import Handle, Value
+from expkit.autograd.mode import MODE, tick
+from expkit.autograd.views import refresh
+from expkit.errors import TraceError
 
 
 class Size(tuple):
@@ -46,3 +49,15 @@ def add_hook(node: Any, slot: str, hook: Callable[..., Any]) -> RemovableHandle:
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     return handle
+
+
+def array_of(x: Handle, what: str) -> Any:
+    """The raw array of a tensor that has one. Under a transform there are no values to look at."""
+    if x.chain is not None and MODE.special and x.chain.root.written > x.chain.stamp:
+        refresh(x)
+    if isinstance(x.raw, Value):
+        raise TraceError(
+            f"{what} asks for the value of a tensor inside a transform (trace, vmap, jvp, grad), where it has none. "
+            "Use where() instead of Python's if, and keep values as tensors."
+        )
+    return x.raw
