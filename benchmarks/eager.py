@@ -1,7 +1,7 @@
 """The eager table: one row an operation on tensors of a megabyte and more, written once for both libraries.
 
 A row is a name, what it is, and a builder: workloads -> a function that does one iteration. "and back" rows compute the
-gradients of all operands too. Images: PyTorch runs in both of its memory formats, and the faster one counts.
+gradients of all operands too. Images: each library runs in both memory formats, and its faster one counts.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def images(fn: Callable[..., Any], x: tuple[int, ...], *weights: tuple[int, ...]
 
     def build(w: Workloads) -> Run:
         runs = []
-        for channels_last in (False, True) if w.lib.__name__ == "torch" else (False,):
+        for channels_last in (False, True):
             tensors = [w.lib.randn(*shape) for shape in (x, *weights)]
             if channels_last:
                 tensors = [t.contiguous(memory_format=w.lib.channels_last) if t.ndim == 4 else t for t in tensors]
             runs.append(_image_run(w, fn, tensors, back))
-        return runs[0] if len(runs) == 1 else min(runs, key=lambda run: measure(run, 0.2))
+        return min(runs, key=lambda run: measure(run, 0.2))
 
     return build
 
