@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from expkit.kernels.cpu.accumulate import REDUCTIONS
 from expkit.kernels.cpu.elementwise import EMITTERS, HEAVY
-
-REDUCTIONS = {"sum": 0.0, "amax": float("-inf"), "amin": float("inf")}  # and what they start from
 
 
 class Ref(NamedTuple):

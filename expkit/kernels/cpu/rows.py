@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from expkit.kernels.cpu.accumulate import REDUCTIONS, Accumulator, combine, identity
 from expkit.kernels.cpu.elementwise import HEAVY, Gap, emit
 from expkit.kernels.cpu.ir import SIZES, TYPES, Block, Value
-from expkit.kernels.cpu.program import REDUCTIONS, Facts, Program, Ref, Step, facts
+from expkit.kernels.cpu.program import Facts, Program, Ref, Step, facts
 
 HEAD = ("tasks", "rows", "block", "n", "tile", "chunks", "middle", "part", "parts")
-UNROLL = 1  # reduced places that one look at the accumulator takes in, where columns are reduced
+INTERLEAVE = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.interleave.count", i32 4}\n'  # accumulators of a reduction
+UNROLL = 8  # reduced places that one look at the accumulator takes in, where columns are reduced
 SCALAR, DENSE, STRIDED = 0, 1, 2  # how an operand moves along the innermost axis
 
 
@@ -77,7 +79,7 @@ class Rows:
         body = "\n".join(["entry:", *self.cells, *self.block.lines])
         head = f"define internal void @row(i64 %n, i64 %middle, ptr %sizes{pointers}{middles}) noinline {{"
         declarations = "\n".join(sorted(self.block.calls.values()))
-        return f"{declarations}\n{head}\n{body}\n  ret void\n}}\n{self._task()}"
+        return f"{declarations}\n{head}\n{body}\n  ret void\n}}\n{INTERLEAVE}{self._task()}"
 
     def _body(self) -> None:
         """The row function's instructions."""
@@ -132,14 +134,10 @@ class Rows:
         for value in reducing:
             step = self._step(value)
             kind = self._kind(step.refs[0])
-            cell = f"%cell{value}"
-            self.cells.append(f"  {cell} = alloca {TYPES[kind]}")
-            self.block.write(f"  store {identity(self.block, step.name, kind)!r}, ptr {cell}")
-            cells[value] = (cell, kind, step)
+            cells[value] = Accumulator(self.block, self.cells, value, step.name, kind)
         self._loops(cells, writing, phase)
-        for value, (cell, kind, _) in cells.items():
-            self.rows[value] = self.block.put(kind, f"load {TYPES[kind]}, ptr {cell}")
-            self.kinds[value] = kind
+        for value, cell in cells.items():
+            self.rows[value], self.kinds[value] = cell.result(), cell.kind
 
     def _step(self, value: int) -> Step:
         step = self.program.step(value)
@@ -172,7 +170,8 @@ class Rows:
         self._element(f"%{loop}.i", offsets, cells, writing, phase)
         block.write(f"  %{loop}.next = add nuw nsw i64 %{loop}.i, 1")
         block.write(f"  %{loop}.c = icmp slt i64 %{loop}.next, %n")
-        block.write(f"  br i1 %{loop}.c, label %{loop}, label %{done}\n{done}:")
+        hint = ", !llvm.loop !0" if cells else ""
+        block.write(f"  br i1 %{loop}.c, label %{loop}, label %{done}{hint}\n{done}:")
         if self.layout.reduced:
             block.write(f"  %{outer}.next = add nuw nsw i64 %{outer}.m, 1")
             block.write(f"  %{outer}.c = icmp slt i64 %{outer}.next, %middle")
@@ -192,11 +191,8 @@ class Rows:
             kind = self._kind(self.stash)
             pointer = self._pointer(self._slot(0), i, offsets)
             cache[self.stash] = self.block.put(kind, f"load {TYPES[kind]}, ptr {pointer}, align 1")
-        for cell, kind, step in cells.values():
-            x = self._full(step.refs[0], i, offsets, cache)
-            old = self.block.put(kind, f"load {TYPES[kind]}, ptr {cell}")
-            new = combine(step.name, old, x)
-            self.block.write(f"  store {new!r}, ptr {cell}")
+        for value, cell in cells.items():
+            cell.take(self._full(self._step(value).refs[0], i, offsets, cache))
         for slot, value in writing:
             x = self._full(value, i, offsets, cache)
             self._store(slot, x, self._pointer(self._slot(slot), i, offsets))
@@ -311,9 +307,8 @@ class Columns(Rows):
         def add(i: str, places: list[dict[int, str]]) -> None:
             pointer = self._pointer(slot, i)
             total = self.block.put(kind, f"load {TYPES[kind]}, ptr {pointer}, align 1")
-            for offsets in places:
-                total = combine(step.name, total, self._full(step.refs[0], i, offsets, {}))
-            self._store(0, total, pointer)
+            xs = [self._full(step.refs[0], i, offsets, {}) for offsets in places]
+            self._store(0, combine(step.name, total, xs), pointer)
 
         self._along("fill", fill)
         before = "fill.done"
@@ -344,22 +339,6 @@ class Columns(Rows):
         b.write(f"  %{name}.next = add nuw nsw i64 %{name}.i, 1")
         b.write(f"  %{name}.c = icmp slt i64 %{name}.next, %n")
         b.write(f"  br i1 %{name}.c, label %{name}.loop, label %{name}.done\n{name}.done:")
-
-
-def identity(block: Block, name: str, kind: str) -> Value:
-    """What a reduction starts from."""
-    start = REDUCTIONS[name]
-    if kind[0] != "f" and start:
-        bits = 8 * SIZES[kind]
-        low, high = (0, 2**bits - 1) if kind == "u1" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        start = low if start < 0 else high
-    return block.constant(kind, start)
-
-
-def combine(name: str, old: Value, x: Value) -> Value:
-    if name == "sum":
-        return old.binary("fadd reassoc contract" if x.is_float else "add", x)
-    return emit("maximum" if name == "amax" else "minimum", [old, x], {})
 
 
 def _at(b: Block, word: int) -> str:
