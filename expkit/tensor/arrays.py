@@ -9,6 +9,7 @@ from expkit.autograd import handle
 from expkit.autograd.handle import Aval, Handle, Value
 from expkit.errors import AutogradError, DeviceError, ExpkitError, ShapeError
 from expkit.tensor.devices import ARRAY_LIBRARIES, CPU, as_device, device, device_of, transfer, xp_for, xp_of
+from expkit.tensor.generated import copy as by_kernel
 
 # IEEE semantics without warnings, as PyTorch: 1/0 is inf. np.errstate around each operation would cost more than most
 # operations; seterr covers the importing thread, the filter other threads.
@@ -61,7 +62,7 @@ def write(target: Any, value: Any) -> None:
             "in-place write to a tensor of which several elements share one place in memory (expand), or whose array "
             "is read-only; clone() it first"
         )
-    target[...] = value
+    by_kernel.write(target, value)
 
 
 def _refuse(a: Any, b: Any) -> Any:

@@ -11,6 +11,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated import copy as by_kernel
 from expkit.tensor.ops.convert import promote
 from expkit.tensor.ops.kinds import materialize, spread, zeros_raw
 from expkit.tensor.ops.movement import (
@@ -43,7 +44,7 @@ def _pad_batch(_size: int, values: list[Any], _mapped: list[bool], kw: dict[str,
 
 pad_p = Primitive(  # widths >= 0
     "pad",
-    _pad,
+    by_kernel.pad(_pad),
     lambda x, *, widths, value: Aval(
         tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype, x.device
     ),
@@ -78,7 +79,7 @@ def _cat_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, 
 
 cat_p = Primitive(
     "cat",
-    lambda *xs, axis: xp_of(xs[0]).concatenate(xs, axis),
+    by_kernel.cat(lambda *xs, axis: xp_of(xs[0]).concatenate(xs, axis)),
     _cat_shape,
     joint=_cat_joint,
     jvp=_cat_push,

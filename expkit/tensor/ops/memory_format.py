@@ -11,6 +11,7 @@ import numpy as np
 from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply1
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated import copy as by_kernel
 from expkit.tensor.ops import movement
 from expkit.tensor.ops.kinds import linear
 
@@ -32,7 +33,7 @@ channels_last_3d = memory_format("channels_last_3d", (0, 2, 3, 4, 1))
 
 layout_p = linear(  # a copy with the axes in memory from slow to fast as in `order`
     "layout",
-    lambda x, *, order: ordered(x, order),
+    by_kernel.ordered(lambda x, *, order: ordered(x, order)),
     lambda x, *, order: x,
     lambda g, _x, *, order: g,
     batch_kw=lambda size, kw: {"order": (0, *(a + 1 for a in kw["order"]))},

@@ -11,6 +11,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated import copy as by_kernel
 from expkit.tensor.ops.kinds import linear, materialize, reshape_p, shifted, spread, zeros_raw
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ slice_p = linear(  # spans: (start, stop, step) of each axis, start <= stop, ste
 
 flip_p = linear(
     "flip",
-    lambda x, *, axes: xp_of(x).flip(x, axes).copy(),
+    by_kernel.flip(lambda x, *, axes: xp_of(x).flip(x, axes).copy()),
     lambda x, *, axes: x,
     lambda g, _x, *, axes: flip_p(g, axes=axes),
     batch_kw=lambda size, kw: {"axes": shifted(kw["axes"])},
@@ -77,10 +78,16 @@ def _diagonal_shape(shape: tuple[int, ...], offset: int, axes: tuple[int, int]) 
     return (*(n for i, n in enumerate(shape) if i not in axes), length)
 
 
-copy_p = linear("copy", lambda x: x.copy(), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {})
+copy_p = linear(
+    "copy", by_kernel.clone(lambda x: x.copy("K")), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}
+)
 alias_p = linear("alias", lambda x: x[...], lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}, aliases=True)
 contiguous_p = linear(
-    "contiguous", lambda x: xp_of(x).ascontiguousarray(x), lambda x: x, lambda g, _x: g, batch_kw=lambda size, kw: {}
+    "contiguous",
+    by_kernel.contiguously(lambda x: xp_of(x).ascontiguousarray(x)),
+    lambda x: x,
+    lambda g, _x: g,
+    batch_kw=lambda size, kw: {},
 )
 overwrite_p = Primitive(  # the value, with base's place in the history
     "overwrite",

@@ -1,0 +1,137 @@
+"""What copies memory in another order, by generated kernels: contiguous, clone, reshape, flip, cat, pad, writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from expkit.kernels.cpu.copy import contiguous, copy, like
+from expkit.tensor.generated.base import enabled
+
+LEAST = 1 << 15  # bytes from which a kernel is faster than NumPy
+Plain = Callable[..., Any]
+
+
+def large(x: Any) -> bool:
+    """Whether a kernel copies it."""
+    return x.__class__ is np.ndarray and x.nbytes >= LEAST and enabled()
+
+
+def contiguously(plain: Plain) -> Plain:
+    """A copy in the order of the shape."""
+
+    @wraps(plain)
+    def impl(x: Any) -> Any:
+        return contiguous(x) if large(x) and not x.flags.c_contiguous else plain(x)
+
+    return impl
+
+
+def clone(plain: Plain) -> Plain:
+    """A copy in the order of the memory."""
+
+    @wraps(plain)
+    def impl(x: Any) -> Any:
+        return _filled(like(x), x) if large(x) else plain(x)
+
+    return impl
+
+
+def _filled(out: Any, x: Any) -> Any:
+    copy(out, x)
+    return out
+
+
+def ordered(plain: Plain) -> Plain:
+    """A copy whose axes lie in memory, from slow to fast, in the given order."""
+
+    @wraps(plain)
+    def impl(x: Any, *, order: tuple[int, ...]) -> Any:
+        if not large(x):
+            return plain(x, order=order)
+        return contiguous(x.transpose(order)).transpose(np.argsort(order))
+
+    return impl
+
+
+def reshape(plain: Plain) -> Plain:
+    """A view, or a copy where no strides give that shape."""
+
+    @wraps(plain)
+    def impl(x: Any, *, shape: tuple[int, ...]) -> Any:
+        if not large(x) or x.flags.c_contiguous:
+            return plain(x, shape=shape)
+        try:
+            return x.reshape(shape, copy=False)
+        except ValueError:
+            return contiguous(x).reshape(shape)
+
+    return impl
+
+
+def flip(plain: Plain) -> Plain:
+    """A copy with the order along axes turned round."""
+
+    @wraps(plain)
+    def impl(x: Any, *, axes: tuple[int, ...]) -> Any:
+        return _filled(like(x), np.flip(x, axes)) if large(x) else plain(x, axes=axes)
+
+    return impl
+
+
+def cat(plain: Plain) -> Plain:
+    """Arrays of one dtype joined along an axis, in the order of memory of the largest."""
+
+    @wraps(plain)
+    def impl(*xs: Any, axis: int) -> Any:
+        top = max(xs, key=lambda x: x.size)
+        if not large(top) or any(x.__class__ is not np.ndarray or x.dtype != top.dtype for x in xs):
+            return plain(*xs, axis=axis)
+        total = sum(x.shape[axis] for x in xs)
+        out, start = like(top, (*top.shape[:axis], total, *top.shape[axis + 1 :])), 0
+        before = (slice(None),) * axis
+        for x in xs:
+            stop = start + x.shape[axis]
+            write(out[(*before, slice(start, stop))], x)
+            start = stop
+        return out
+
+    return impl
+
+
+def pad(plain: Plain) -> Plain:
+    """One value around an array."""
+
+    @wraps(plain)
+    def impl(x: Any, *, widths: tuple[tuple[int, int], ...], value: float) -> Any:
+        if not large(x):
+            return plain(x, widths=widths, value=value)
+        out = like(x, tuple(n + lo + hi for n, (lo, hi) in zip(x.shape, widths, strict=True)))
+        edge = np.array(value, x.dtype)
+        inner = [slice(lo, lo + n) for n, (lo, _) in zip(x.shape, widths, strict=True)]
+        for axis, (lo, hi) in enumerate(widths):
+            for rim, wide in ((slice(0, lo), lo), (slice(lo + x.shape[axis], None), hi)):
+                if wide:
+                    write(out[(*inner[:axis], rim)], edge)
+        copy(out[tuple(inner)], x)
+        return out
+
+    return impl
+
+
+def write(target: Any, value: Any) -> None:
+    """target[...] = value: converted and broadcast."""
+    if (
+        target.__class__ is np.ndarray
+        and target.nbytes >= LEAST
+        and value.__class__ is np.ndarray
+        and value.dtype == target.dtype
+        and enabled()
+        and not np.may_share_memory(target, value)
+    ):
+        copy(target, value)
+    else:
+        target[...] = value
