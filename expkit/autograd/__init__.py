@@ -1,5 +1,6 @@
 """Automatic differentiation: the primitive record, the tape, forward mode, vmap and tracing. Knows no array library."""
 
+from expkit.autograd.function import Function
 from expkit.autograd.mode import (
     enable_grad,
     inference_mode,
@@ -11,6 +12,6 @@ from expkit.autograd.mode import (
 from expkit.autograd.reverse import backward, grad
 
 __all__ = [
-    "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
-    "set_grad_enabled",
+    "Function", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
+    "no_grad", "set_grad_enabled",
 ]  # fmt: skip

@@ -54,6 +54,8 @@ class _Run:
 
     def all_parts(self, node: Node) -> tuple[Any, ...]:
         parts = self.parts.pop(node)
+        if not getattr(node.prim, "materialize", True):
+            return tuple(parts)
         return tuple(_zeros(aval, self.get) if p is None else p for p, aval in zip(parts, node.avals, strict=True))
 
 
@@ -104,7 +106,7 @@ def _pull(node: Node, g: Any, work: _Run) -> None:
             "Pass retain_graph=True to the first backward() or grad() call."
         )
     _check_versions(node)
-    like = g if prim.nout == 1 else g[0]
+    like = g if prim.nout == 1 else next((part for part in g if part is not None), None)
     args = [like if s is None else get(s) if isinstance(s, Handle) else s for s in saved]
     out = node.out
     if out is not None and node.dirty and any(node.dirty >> i & 1 for i in prim.saves):
