@@ -76,13 +76,10 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Runs forward, and records what leads back through it."""
-        top: Any = None
-        for x in args:
-            if isinstance(x, Handle):
-                x.requires_grad  # noqa: B018  (brings a view up to date)
-                raw = x.raw
-                if raw.__class__ in _LEVELS and (top is None or raw.level > top.level):
-                    top = raw
+        handles = [x for x in args if isinstance(x, Handle)]
+        for x in handles:
+            x.requires_grad  # noqa: B018  (brings a view up to date)
+        top = max((x.raw for x in handles if type(x.raw) in _LEVELS), key=lambda raw: raw.level, default=None)
         if top is None:
             return _plain(cls, args)
         if not _splits(cls):
