@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from expkit.kernels.cpu.program import Program, Ref, Step
-from expkit.kernels.cpu.reduce import Reduction, RowKernel
-from expkit.tensor.generated.rows import ROWS
+from expkit.kernels.cpu.reduce import Reduction
 from tests.kernels.guards import install, layouts
 
 pytest.importorskip("llvmlite")
@@ -74,41 +73,3 @@ def test_a_reduction_of_an_expression():
     for axes in ((0,), (1,), (0, 1)):
         np.testing.assert_allclose(Reduction(program)((x, y), axes), ((x - y) ** 2).sum(axes), rtol=1e-13)
         np.testing.assert_allclose(Reduction(program)((x, y[0]), axes), ((x - y[0]) ** 2).sum(axes), rtol=1e-13)
-
-
-def _softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-PLAIN_ROWS = {
-    "softmax": _softmax,
-    "log_softmax": lambda x: x - np.logaddexp.reduce(x, -1, keepdims=True),
-    "softmax_grad": lambda g, y: y * (g - (g * y).sum(-1, keepdims=True)),
-    "log_softmax_grad": lambda g, y: g - np.exp(y) * g.sum(-1, keepdims=True),
-}
-
-
-@pytest.mark.parametrize("kind", ["f4", "f8"])
-@pytest.mark.parametrize("name", ROWS)
-def test_row_programs(name, kind, monkeypatch):
-    rng, guards = np.random.default_rng(3), install(monkeypatch)
-    count, steps = ROWS[name]
-    kernel = RowKernel(Program((kind,) * count, steps, (count + len(steps) - 1,)))
-    for shape in [(1,), (9,), (3, 1), (5, 17), (2, 3, 100), (300, 150), (2, 50_000)]:
-        for x in layouts(rng.standard_normal(shape).astype(kind), rng):
-            args = [guards.guarded(x), np.clip(rng.standard_normal(x.shape), -2, 2).astype(kind)][:count]
-            (got,) = kernel(*args)
-            want = PLAIN_ROWS[name](*(a.astype("f8") for a in args))
-            single_precision = kind == "f4"
-            near = 2e-3 if single_precision else 1e-9
-            np.testing.assert_allclose(got, want, rtol=2e-5 if single_precision else 1e-12, atol=near)
-    guards.check()
-
-
-def test_softmax_of_extremes():
-    count, steps = ROWS["softmax"]
-    kernel = RowKernel(Program(("f4",), steps, (count + len(steps) - 1,)))
-    x = np.array([[1e4, 0, -np.inf], [-1e30, -1e30, -1e30], [np.nan, 0, 0], [np.inf, 0, 0]], "f4")
-    with np.errstate(all="ignore"):
-        np.testing.assert_allclose(kernel(x)[0], _softmax(x), rtol=1e-6)

@@ -159,6 +159,7 @@ UNREACHED = {
     "overwrite": "copy_ records it, but its gradient is no equation",
     "one_hot": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
     "loss_factors": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
+    "fused": "composites of large arrays: tests/kernels/test_composites.py",
     "to_device": "tests/structure/test_fake_device.py (there is no second device here)",
 }
 

@@ -107,6 +107,21 @@ def kernel_of(graph: Any) -> Callable[..., list[Any]] | None:
         return None
 
 
+def _is_zero(raw: Any) -> bool:
+    return raw.__class__ is np.ndarray and raw.dtype.kind == "f" and not raw.any() and not np.signbit(raw).any()
+
+
+def _live(graph: Any) -> list[Any]:
+    """The equations that the outputs rest on, in order."""
+    wanted = {id(v) for v in graph.outputs}
+    found = []
+    for eq in reversed(graph.equations):
+        if any(id(v) in wanted for v in eq.outs):
+            found.append(eq)
+            wanted.update(id(a) for a in eq.args)
+    return found[::-1]
+
+
 class _Reader:
     """Rewrites a graph as a Program; Gap for what no kernel has."""
 
@@ -114,14 +129,17 @@ class _Reader:
         if graph.state or not all(hasattr(v, "index") for v in graph.outputs):
             raise Gap("a graph that writes state or returns numbers")
         self.graph = graph
-        self.vars = [*graph.inputs, *(var for var, _ in graph.consts)]
-        self.consts = [raw for _, raw in graph.consts]
+        zeros = {id(var) for var, raw in graph.consts if _is_zero(raw)}  # of whatever shape, they are a number
+        consts = [(var, raw) for var, raw in graph.consts if id(var) not in zeros]
+        self.vars = [*graph.inputs, *(var for var, _ in consts)]
+        self.consts = [raw for _, raw in consts]
         self.full = np.broadcast_shapes(*(v.shape for v in self.vars))
-        self.refs = {id(v): Ref(i) for i, v in enumerate(self.vars)}
+        self.refs: dict[int, Ref | float] = {id(v): Ref(i) for i, v in enumerate(self.vars)}
+        self.refs.update(dict.fromkeys(zeros, 0.0))
         self.steps: list[Step] = []
         self.row: set[int] = set()  # ids of row variables
         self.axes: set[tuple[int, ...]] = set()
-        for eq in graph.equations:
+        for eq in _live(graph):
             self._read(eq)
 
     def _read(self, eq: Any) -> None:
@@ -144,6 +162,10 @@ class _Reader:
             elif any(a.shape not in (self._kept(), self.full) for a in args if id(a) in self.row):
                 raise Gap("a reduced value beside a full one, not aligned with it")
         operands = tuple(self.refs[id(a)] if hasattr(a, "index") else a for a in args)
+        if any(a.__class__ is float and str(a) == "-0.0" for a in operands):
+            raise Gap("-0.0, which keys would take for 0.0")
+        if not any(isinstance(a, Ref) for a in operands):
+            raise Gap(f"{name} of numbers only")
         self.refs[id(out)] = Ref(len(self.vars) + len(self.steps))
         self.steps.append(Step(name, operands, tuple(sorted(kw.items()))))
 
@@ -166,8 +188,9 @@ class _Reader:
 
     def kernel(self) -> Callable[..., list[Any]]:
         outputs = self.graph.outputs
-        indices = tuple(self.refs[id(v)].number for v in outputs)
-        if any(i < len(self.vars) for i in indices) or not indices:
+        refs = [self.refs.get(id(v)) for v in outputs]
+        indices = tuple(ref.number for ref in refs if isinstance(ref, Ref))
+        if len(indices) < len(refs) or any(i < len(self.vars) for i in indices) or not indices:
             raise Gap("an output that is an input")
         program = Program(tuple(kind_of(v.dtype) for v in self.vars), tuple(self.steps), indices)
         if not self.axes:

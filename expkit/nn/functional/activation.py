@@ -1,7 +1,8 @@
 """Activations: elementwise functions and the softmax family. Formulas, defaults and subgradients are PyTorch's.
 
-`inplace=True` overwrites the input, as in PyTorch. Where a branch may overflow it is fed a harmless value, so that the
-zero that backward sends it never meets an infinity.
+Each formula is written once, plainly; @fused makes kernels of it and of its gradient. `inplace=True` overwrites the
+input, as in PyTorch. Where a branch may overflow it is fed a harmless value, so that the zero that backward sends it
+never meets an infinity.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
+from expkit.tensor.composite import fused
 
 SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al., 2017: the fixed point of mean 0, variance 1
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -42,8 +44,11 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """x cut to [min_val, max_val]; the gradient is 0 at both ends."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is greater than max_val {max_val}")
-    if inplace:
-        return _overwrite(input, hardtanh, min_val, max_val)
+    return _overwrite(input, _hardtanh, min_val, max_val) if inplace else _hardtanh(input, min_val, max_val)
+
+
+@fused
+def _hardtanh(input: Tensor, min_val: float, max_val: float) -> Tensor:
     return T.where(input <= min_val, min_val, T.where(input >= max_val, max_val, input))
 
 
@@ -54,8 +59,11 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
-    if inplace:
-        return _overwrite(input, leaky_relu, negative_slope)
+    return _overwrite(input, _leaky_relu, negative_slope) if inplace else _leaky_relu(input, negative_slope)
+
+
+@fused
+def _leaky_relu(input: Tensor, negative_slope: float) -> Tensor:
     return T.where(input > 0, input, input * negative_slope)
 
 
@@ -71,23 +79,26 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, alpha (exp(x) - 1) elsewhere."""
-    if inplace:
-        return _overwrite(input, elu, alpha)
+    return _overwrite(input, _elu, alpha) if inplace else _elu(input, alpha)
+
+
+@fused
+def _elu(input: Tensor, alpha: float, scale: float = 1.0, slope: float = 1.0) -> Tensor:
+    """scale * (x where positive, alpha (exp(slope x) - 1) elsewhere)."""
     positive = input > 0
-    return T.where(positive, input, alpha * T.expm1(T.where(positive, 0.0, input)))
+    low = T.where(positive, 0.0, input)
+    out = T.where(positive, input, alpha * T.expm1(low if slope == 1 else low * slope))
+    return out if scale == 1 else out * scale
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Self-normalising: scale * elu(x, alpha) with the two constants of Klambauer et al., 2017."""
-    return _overwrite(input, selu) if inplace else SELU_SCALE * elu(input, SELU_ALPHA)
+    return _overwrite(input, selu) if inplace else _elu(input, SELU_ALPHA, SELU_SCALE)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, alpha (exp(x / alpha) - 1) elsewhere: smooth for every alpha."""
-    if inplace:
-        return _overwrite(input, celu, alpha)
-    positive = input > 0
-    return T.where(positive, input, alpha * T.expm1(T.where(positive, 0.0, input) / alpha))
+    return _overwrite(input, celu, alpha) if inplace else _elu(input, alpha, 1.0, 1 / alpha)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -102,16 +113,27 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
-    return _overwrite(input, mish) if inplace else input * T.tanh(softplus(input))
+    return _overwrite(input, _mish) if inplace else _mish(input)
+
+
+@fused
+def _mish(input: Tensor) -> Tensor:
+    return input * T.tanh(_softplus.plain(input, 1.0, 20.0))
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
+    return _softplus(input, beta, threshold)
+
+
+@fused
+def _softplus(input: Tensor, beta: float, threshold: float) -> Tensor:
     scaled = input * beta
     linear = scaled > threshold
     return T.where(linear, input, T.log1p(T.exp(T.where(linear, 0.0, scaled))) / beta)
 
 
+@fused
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without overflow."""
     negative = input < 0
@@ -119,21 +141,25 @@ def logsigmoid(input: Tensor) -> Tensor:
     return T.where(negative, input, 0.0) - T.log1p(T.exp(low))
 
 
+@fused
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
     return input / (1 + T.abs(input))
 
 
+@fused
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd; 0 where |x| <= lambd."""
     return T.where(input > lambd, input - lambd, T.where(input < -lambd, input + lambd, input * 0))
 
 
+@fused
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x, but 0 where |x| <= lambd."""
     return T.where(T.abs(input) <= lambd, 0.0, input)
 
 
+@fused
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
     return input - T.tanh(input)
@@ -141,20 +167,31 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """(x + 3) / 6 cut to [0, 1]."""
-    return _overwrite(input, hardsigmoid) if inplace else relu6(input + 3) / 6
+    return _overwrite(input, _hardsigmoid) if inplace else _hardsigmoid(input)
+
+
+@fused
+def _hardsigmoid(input: Tensor) -> Tensor:
+    return _hardtanh.plain(input + 3, 0.0, 6.0) / 6
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x)."""
-    if inplace:
-        return _overwrite(input, hardswish)
+    return _overwrite(input, _hardswish) if inplace else _hardswish(input)
+
+
+@fused
+def _hardswish(input: Tensor) -> Tensor:
     return T.where(input <= -3, 0.0, T.where(input >= 3, input, input * (input + 3) / 6))
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where it is above the threshold, `value` elsewhere."""
-    if inplace:
-        return _overwrite(input, globals()["threshold"], threshold, value)
+    return _overwrite(input, _threshold, threshold, value) if inplace else _threshold(input, threshold, value)
+
+
+@fused
+def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     return T.where(input <= threshold, value, input)
 
 
@@ -162,8 +199,12 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along `dim` times the sigmoid of the second half."""
     if input.shape[dim] % 2:
         raise ShapeError(f"glu: size {input.shape[dim]} of dim {dim} is odd, it must split in two halves")
-    first, second = T.chunk(input, 2, dim)
-    return first * T.sigmoid(second)
+    return _gated(*T.chunk(input, 2, dim))
+
+
+@fused
+def _gated(value: Tensor, gate: Tensor) -> Tensor:
+    return value * T.sigmoid(gate)
 
 
 def _implicit_dim(name: str, ndim: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
-from expkit.nn.functional.reduction import TargetError, reduce, same_shape
+from expkit.nn.functional.reduction import TargetError, elementwise_loss, reduce
 from expkit.tensor import Tensor
 
 
@@ -129,8 +129,12 @@ def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)) of probabilities p; each logarithm is at least -100, as in PyTorch."""
-    same_shape("binary_cross_entropy", input, target)
-    return reduce(-(target * _log(input) + (1 - target) * _log(1 - input)), reduction, weight)
+    return _binary("binary_cross_entropy", input, target, reduction=reduction, weight=weight)
+
+
+@elementwise_loss
+def _binary(input: Tensor, target: Tensor) -> Tensor:
+    return -(target * _log(input) + (1 - target) * _log(1 - input))
 
 
 def _log(p: Tensor) -> Tensor:
@@ -151,19 +155,36 @@ def binary_cross_entropy_with_logits(
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """Binary cross entropy of sigmoid(x), without overflow; `pos_weight` scales the positive term."""
-    same_shape("binary_cross_entropy_with_logits", input, target)
-    scale = 1 if pos_weight is None else 1 + (pos_weight - 1) * target
-    return reduce((1 - target) * input - scale * logsigmoid(input), reduction, weight)
+    name = "binary_cross_entropy_with_logits"
+    if pos_weight is None:
+        return _binary_of_logits(name, input, target, reduction=reduction, weight=weight)
+    return _weighted_binary(name, input, target, pos_weight, reduction=reduction, weight=weight)
+
+
+@elementwise_loss
+def _binary_of_logits(input: Tensor, target: Tensor) -> Tensor:
+    return (1 - target) * input - logsigmoid.plain(input)
+
+
+@elementwise_loss
+def _weighted_binary(input: Tensor, target: Tensor, pos_weight: Tensor) -> Tensor:
+    return (1 - target) * input - (1 + (pos_weight - 1) * target) * logsigmoid.plain(input)
 
 
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """target (log target - input), input: log-probabilities; "batchmean" (sum / N) is the divergence itself."""
-    same_shape("kl_div", input, target)
-    if log_target:
-        loss = T.exp(target) * (target - input)
-    else:
-        positive = target > 0
-        loss = T.where(positive, target * T.log(T.where(positive, target, 1.0)), 0.0) - target * input
+    loss = _divergence_of_logs if log_target else _divergence
     if reduction == "batchmean":
-        return loss.sum() / (input.shape[0] if input.ndim else 1)
-    return reduce(loss, reduction)
+        return loss("kl_div", input, target, reduction="sum") / (input.shape[0] if input.ndim else 1)
+    return loss("kl_div", input, target, reduction=reduction)
+
+
+@elementwise_loss
+def _divergence_of_logs(input: Tensor, target: Tensor) -> Tensor:
+    return T.exp(target) * (target - input)
+
+
+@elementwise_loss
+def _divergence(input: Tensor, target: Tensor) -> Tensor:
+    positive = target > 0
+    return T.where(positive, target * T.log(T.where(positive, target, 1.0)), 0.0) - target * input

@@ -7,10 +7,13 @@ Input and target must have equal shapes (class indices aside): PyTorch broadcast
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import update_wrapper
 from math import prod
+from typing import Any
 
 from expkit.errors import DataError, ShapeError
 from expkit.tensor import Tensor
+from expkit.tensor.composite import fused
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda loss: loss.mean(),
@@ -37,3 +40,28 @@ def same_shape(name: str, input: Tensor, target: Tensor) -> None:
     if have != wanted:
         hint = f" Reshape it: target.reshape({', '.join(map(str, wanted))})." if prod(have) == prod(wanted) else ""
         raise ShapeError(f"{name}: the target has shape {have}, but the input has {wanted}; they must be equal.{hint}")
+
+
+class ElementwiseLoss:
+    """The loss of each element, written plainly; its sum and mean are one pass as well, and so are the gradients.
+
+    loss("its name", input, target, *numbers, reduction=..., weight=...)
+    """
+
+    def __init__(self, fn: Callable[..., Tensor]) -> None:
+        self._each = fused(fn)
+        self._sum = fused(update_wrapper(lambda *args, **kw: fn(*args, **kw).sum(), fn))
+
+    def __call__(
+        self, name: str, input: Tensor, target: Tensor, *numbers: Any, reduction: str, weight: Tensor | None = None
+    ) -> Tensor:
+        same_shape(name, input, target)
+        if reduction == "none" or weight is not None or reduction not in REDUCTIONS:
+            return reduce(self._each(input, target, *numbers), reduction, weight)
+        total = self._sum(input, target, *numbers)
+        return total if reduction == "sum" else total / prod(input.shape)
+
+
+def elementwise_loss(fn: Callable[..., Tensor]) -> ElementwiseLoss:
+    """See above."""
+    return ElementwiseLoss(fn)

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import expkit.tensor as T
-from expkit.nn.functional.reduction import REDUCTIONS, reduce, same_shape
+from expkit.nn.functional.reduction import elementwise_loss, same_shape
 from expkit.tensor import Tensor
 
 
-def _difference(name: str, input: Tensor, target: Tensor) -> Tensor:
-    same_shape(name, input, target)
-    return input - target
+@elementwise_loss
+def _squared(input: Tensor, target: Tensor) -> Tensor:
+    difference = input - target
+    return difference * difference
+
+
+@elementwise_loss
+def _absolute(input: Tensor, target: Tensor) -> Tensor:
+    return T.abs(input - target)
+
+
+@elementwise_loss
+def _smooth(input: Tensor, target: Tensor, beta: float) -> Tensor:
+    distance = T.abs(input - target)
+    return T.where(distance < beta, distance * distance * (0.5 / beta), distance - 0.5 * beta)
+
+
+@elementwise_loss
+def _huber(input: Tensor, target: Tensor, delta: float) -> Tensor:
+    distance = T.abs(input - target)
+    return T.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
 
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """(x - y)²."""
-    if weight is None and reduction in REDUCTIONS:
+    if weight is None and reduction in ("mean", "sum"):
         same_shape("mse_loss", input, target)
         return T.mse_loss(input, target, reduction)
-    difference = _difference("mse_loss", input, target)
-    return reduce(difference * difference, reduction, weight)
+    return _squared("mse_loss", input, target, reduction=reduction, weight=weight)
 
 
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """|x - y|."""
-    return reduce(T.abs(_difference("l1_loss", input, target)), reduction, weight)
+    return _absolute("l1_loss", input, target, reduction=reduction, weight=weight)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -32,8 +49,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
         raise ValueError("smooth_l1_loss does not support negative values for beta")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    distance = T.abs(_difference("smooth_l1_loss", input, target))
-    return reduce(T.where(distance < beta, distance * distance * (0.5 / beta), distance - 0.5 * beta), reduction)
+    return _smooth("smooth_l1_loss", input, target, beta, reduction=reduction)
 
 
 def huber_loss(
@@ -42,6 +58,4 @@ def huber_loss(
     """(x - y)² / 2 where |x - y| <= delta, delta (|x - y| - delta / 2) beyond (Huber, 1964)."""
     if delta <= 0:
         raise ValueError("huber_loss does not support non-positive values for delta.")
-    distance = T.abs(_difference("huber_loss", input, target))
-    loss = T.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
-    return reduce(loss, reduction, weight)
+    return _huber("huber_loss", input, target, delta, reduction=reduction, weight=weight)

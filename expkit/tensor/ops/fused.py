@@ -11,6 +11,7 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.one_pass import one_pass
 from expkit.tensor.generated.pointwise import elementwise as by_kernel
 from expkit.tensor.ops.convert import floating, promote
 from expkit.tensor.ops.elementwise import mul, square, sub
@@ -117,8 +118,13 @@ def _squared(x: Any, y: Any, *, axes: tuple[int, ...], scale: float) -> Any:
     return np.square(d).sum(axes) * d.dtype.type(scale)
 
 
+@one_pass
+def _stretched(factor: Any, x: Any, y: Any) -> Any:
+    return (x - y) * factor
+
+
 def _squared_slope(g: Any, x: Any, y: Any, axes: tuple[int, ...], scale: float) -> Any:
-    return (x - y) * (keep(g, x, axes) * (2 * scale))
+    return _stretched(keep(g, x, axes) * (2 * scale), x, y)
 
 
 def _squared_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:

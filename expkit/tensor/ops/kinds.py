@@ -10,6 +10,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.errors import ShapeError
 from expkit.tensor.arrays import zeros_like as zeros_raw
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.one_pass import one_pass
 from expkit.tensor.generated.reduction import reduction as by_kernel
 from expkit.tensor.ops.special import widened
 
@@ -97,7 +98,8 @@ def elementwise(
     name: str, impl: Callable[..., Any], vjp: Any = None, *, dtype: Any = None, shape: Callable[..., Any] | None = None
 ) -> Primitive:
     """Any number of broadcast operands, one output of their dtype (or of `dtype`)."""
-    rules = None if vjp is None else (vjp,) if callable(vjp) else tuple(vjp)
+    given = () if vjp is None else (vjp,) if callable(vjp) else tuple(vjp)
+    rules = tuple(None if rule is None else one_pass(rule) for rule in given) or None
 
     def default_shape(*avals: Any, **_kw: Any) -> Aval:
         return joint_aval(avals, dtype)

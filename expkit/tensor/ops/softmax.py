@@ -2,52 +2,54 @@
 
 from typing import Any
 
-import numpy as np
-
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.tensor import dtypes
-from expkit.tensor.generated.rows import rowwise
+from expkit.tensor.generated.one_pass import one_pass
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, sub
 from expkit.tensor.ops.kinds import keep, sum_p
 from expkit.tensor.ops.movement import dim_of
-from expkit.tensor.ops.pointwise import exp_p
+from expkit.tensor.ops.pointwise import exp_p, log_p, reciprocal_p
+from expkit.tensor.ops.reduce import amax_p
 from expkit.tensor.ops.special import widened
 
 
-def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    fast = rowwise("softmax_grad", g, out, axis=axis)
-    return fast if fast is not None else out * (g - keep(sum_p(g * out, axes=(axis,)), out, (axis,)))
+def _shifted(x: Any, axis: int) -> Any:
+    """x less its maximum along the axis."""
+    return x - keep(amax_p(x, axes=(axis,)), x, (axis,))
+
+
+def _total(x: Any, axis: int) -> Any:
+    return keep(sum_p(x, axes=(axis,)), x, (axis,))
 
 
 @widened
+@one_pass
 def _softmax(x: Any, *, axis: int) -> Any:
-    if not x.size:
+    if 0 in x.shape:
         return x.copy()
-    fast = rowwise("softmax", x, axis=axis)
-    if fast is not None:
-        return fast
-    e = np.exp(x - x.max(axis, keepdims=True))
-    e /= e.sum(axis, keepdims=True)
-    return e
+    e = exp_p(_shifted(x, axis))
+    return e * reciprocal_p(_total(e, axis))
 
 
 @widened
+@one_pass
 def _log_softmax(x: Any, *, axis: int) -> Any:
-    if not x.size:
+    if 0 in x.shape:
         return x.copy()
-    fast = rowwise("log_softmax", x, axis=axis)
-    if fast is not None:
-        return fast
-    shifted = x - x.max(axis, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis, keepdims=True))
-    return shifted
+    low = _shifted(x, axis)
+    return low - log_p(_total(exp_p(low), axis))
 
 
+@one_pass
+def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
+    return out * (g - _total(g * out, axis))
+
+
+@one_pass
 def _log_softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
-    fast = rowwise("log_softmax_grad", g, out, axis=axis)
-    return fast if fast is not None else g - exp_p(out) * keep(sum_p(g, axes=(axis,)), out, (axis,))
+    return g - exp_p(out) * _total(g, axis)
 
 
 def _log_softmax_push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:
