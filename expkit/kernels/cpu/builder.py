@@ -50,6 +50,10 @@ class Pointer:
         """The same place, seen as elements of another kind."""
         return Pointer(self.block, kind, self.name)
 
+    def follow(self, kind: str, i: Number = 0) -> Pointer:
+        """The place, of elements of a kind, whose address is the 64-bit word i on."""
+        return Pointer(self.block, kind, self.block.put("i8", f"load ptr, {self.at(i)!r}").name)
+
     def load(self, i: Number = 0, lanes: int = 1) -> Value:
         """The element i, or the vector that starts there."""
         kind = vector_of(self.kind, lanes)
@@ -66,12 +70,13 @@ class Pointer:
             x = x.to("u1")
         self.block.write(f"  store {x!r}, {self.at(i)!r}, align {_align(self.kind)}")
 
-    def load_some(self, mask: Value, i: Number = 0) -> Value:
-        """The vector at i where the mask is true, zeros elsewhere; what is masked out is not touched."""
+    def load_some(self, mask: Value, i: Number = 0, other: Value | None = None) -> Value:
+        """The vector at i where the mask is true, `other` (or zeros) elsewhere; what is masked out is not touched."""
         kind = vector_of(self.kind, lanes_of(mask.kind))
         name = f"llvm.masked.load.{_overloaded(kind)}.p0"
         self.block.calls[name] = f"declare {type_of(kind)} @{name}(ptr, i32, {type_of(mask.kind)}, {type_of(kind)})"
-        call = f"@{name}({self.at(i)!r}, i32 {_align(self.kind)}, {mask!r}, {type_of(kind)} zeroinitializer)"
+        rest = f"{type_of(kind)} zeroinitializer" if other is None else repr(other)
+        call = f"@{name}({self.at(i)!r}, i32 {_align(self.kind)}, {mask!r}, {rest})"
         return self.block.put(kind, f"call {type_of(kind)} {call}")
 
     def store_some(self, mask: Value, x: Value, i: Number = 0) -> None:
@@ -108,7 +113,7 @@ class Function(Block):
 
     def __init__(self, name: str, **arguments: str) -> None:
         super().__init__()
-        self.name, self._labels = name, 0
+        self.name, self.attributes, self._labels = name, "", 0
         self._allocas: list[str] = []
         self._arguments = arguments
 
@@ -120,14 +125,14 @@ class Function(Block):
         """A pointer among the arguments."""
         return Pointer(self, self._arguments[name][1:], f"%a.{name}")
 
-    def text(self, linkage: str = "internal", attributes: str = "") -> str:
+    def text(self, linkage: str = "internal") -> str:
         """The definition, without the declarations that it needs (`calls`)."""
         arguments = ", ".join(
             f"ptr noalias %a.{name}" if kind[0] == "*" else f"{type_of(kind)} %a.{name}"
             for name, kind in self._arguments.items()
         )
         body = "\n".join(["entry:", *self._allocas, *self.lines, "  ret void"])
-        return f"define {linkage} void @{self.name}({arguments}) {attributes} {{\n{body}\n}}\n"
+        return f"define {linkage} void @{self.name}({arguments}) {self.attributes} {{\n{body}\n}}\n"
 
     # ---- control -----------------------------------------------------------------------------------------------------
 
@@ -210,10 +215,10 @@ class Function(Block):
 
     def total(self, x: Value) -> Value:
         """The sum of a vector's elements, by halves."""
-        while (lanes := lanes_of(x.kind)) > 1:
+        while (lanes := lanes_of(x.kind)) > 2:
             half = lanes // 2
             x = self.shuffle(x, x, range(half)) + self.shuffle(x, x, range(half, lanes))
-        return x
+        return self.lane(x, 0) + self.lane(x, 1) if lanes == 2 else x
 
 
 def least(a: Value, b: Number) -> Value:

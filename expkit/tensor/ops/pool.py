@@ -15,6 +15,7 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_for
+from expkit.tensor.generated import pooling as generated
 from expkit.tensor.ops import pool_arrays
 from expkit.tensor.ops.kinds import linear, materialize
 from expkit.tensor.ops.matmul import matmul
@@ -23,6 +24,7 @@ from expkit.tensor.ops.reduce import mean
 from expkit.tensor.ops.windows import Pads, Sizes, all_raw, check_rank, out_sizes, per_axis, reach
 
 INT = np.dtype(np.int64)
+max_pool_grad = generated.max_gradient(pool_arrays.max_pool_grad)
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
@@ -53,7 +55,7 @@ def _same(_size: int, kw: dict[str, Any]) -> dict[str, Any]:
 
 def _max_vjp(g: Any, out: Any, x: Any, **kw: Any) -> Any:
     if all_raw(g, out, x):
-        return pool_arrays.max_pool_grad(g, out, x, **kw)
+        return max_pool_grad(g, out, x, **kw)
     return drop_p(g, max_place_p(x, **kw), size=_last(x, len(kw["kernel"])))
 
 
@@ -69,21 +71,21 @@ def _both_batched(prim: Primitive, args: tuple[Any, ...]) -> Any:
 
 window_sum_p = linear(
     "window_sum",
-    pool_arrays.window_sum,
+    generated.reduced("sum", pool_arrays.window_sum),
     _sum_shape,
     lambda g, _x, **kw: window_spread_p(g, size=_last(_x, len(kw["kernel"])), **kw),
     batch_kw=_same,
 )
 window_spread_p = linear(
     "window_spread",
-    pool_arrays.window_spread,
+    generated.spread(pool_arrays.window_spread),
     lambda g, *, size, **_: _with_size(g, size),
     lambda g, _x, *, size, **kw: window_sum_p(g, **kw),
     batch_kw=_same,
 )
 max_pool_p = Primitive(
     "max_pool",
-    pool_arrays.max_pool,
+    generated.reduced("max", pool_arrays.max_pool),
     _max_shape,
     _max_vjp,
     jvp=_max_push,
@@ -91,7 +93,7 @@ max_pool_p = Primitive(
 )
 max_place_p = Primitive(
     "max_place",
-    pool_arrays.max_place,
+    generated.reduced("place", pool_arrays.max_place),
     lambda x, **kw: _max_shape(x, **kw)._replace(dtype=INT),
     batch=lambda size, values, mapped, kw: max_place_p(values[0], **kw),
 )

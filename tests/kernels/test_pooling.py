@@ -1,0 +1,172 @@
+"""Pooling kernels against the plain implementation and PyTorch: windows, orders in memory, ties and NaN, threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("llvmlite")
+import expkit as ek
+from expkit.kernels.cpu import pooling
+from expkit.kernels.cpu.pooling import Window
+from expkit.tensor.ops import pool_arrays as plain
+from expkit.tensor.ops.windows import out_sizes
+from tests.kernels.guards import Guards
+
+
+def channels_last(x, spatial):
+    return np.ascontiguousarray(np.moveaxis(x, -1 - spatial, -1)).transpose(pooling._order(x.ndim, spatial)[1])
+
+
+def is_last(x, spatial):
+    return np.moveaxis(x, -1 - spatial, -1).flags.c_contiguous
+
+
+def window_of(x, *, kernel, stride, padding, dilation=None, scale=1.0):
+    n = len(kernel)
+    step, size = dilation or (1,) * n, x.shape[x.ndim - n :]
+    pad = tuple(lo for lo, _ in padding)
+    return Window(size, out_sizes(size, kernel, stride, padding, step), kernel, stride, pad, step, scale)
+
+
+@st.composite
+def poolings(draw, most_stride=pooling.SHUFFLED):
+    """(shape, kernel, stride, padding, dilation)"""
+    spatial = draw(st.integers(1, 3))
+    shape, kernel, stride, padding, dilation = [], [], [], [], []
+    for axis in range(spatial):
+        k, e = draw(st.integers(1, 9 if axis == spatial - 1 else 3)), draw(st.sampled_from([1, 1, 1, 2, 3]))
+        reach = e * (k - 1) + 1
+        lo, hi = (draw(st.integers(0, k // 2)) for _ in range(2))
+        shape.append(draw(st.integers(max(reach, 1), 40 if axis == spatial - 1 else reach + 6)))
+        kernel.append(k)
+        stride.append(draw(st.integers(1, most_stride)))
+        padding.append((lo, hi))
+        dilation.append(e)
+    lead = draw(st.sampled_from([(), (3,), (2, 5), (1, 70), (2, 33), (2, 2, 3), (1, 600)]))
+    return (*lead, *shape), tuple(kernel), tuple(stride), tuple(padding), tuple(dilation)
+
+
+def image(rng, shape, kind, odd, spatial, order):
+    x = rng.standard_normal(shape)
+    if odd:
+        x = rng.choice([0.0, -0.0, 1.0, 2.0, np.nan, -np.inf], shape, p=[0.2, 0.1, 0.3, 0.2, 0.1, 0.1])
+    x = x.astype(kind)
+    if order == "odd":  # neither order: it is copied
+        return x[..., ::-1]
+    return channels_last(x, spatial) if order == "last" and len(shape) > spatial else x
+
+
+ORDERS = st.sampled_from(["first", "last", "odd"])
+MANY = settings(max_examples=20, deadline=None)
+
+
+@MANY
+@given(poolings(), ORDERS, st.sampled_from(["f4", "f8"]), st.booleans(), st.integers(0, 99))
+def test_maxima(case, order, kind, odd, seed):
+    shape, kernel, stride, padding, dilation = case
+    rng, guards, n = np.random.default_rng(seed), Guards(), len(kernel)
+    kw = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    x = guards.guarded(image(rng, shape, kind, odd, n, order))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooling.plan, "empty", guards.empty)
+        window = window_of(x, **kw)
+        top, place = pooling.forward("max", x, window), pooling.forward("place", x, window)
+        np.testing.assert_array_equal(top, plain.max_pool(x, **kw))
+        np.testing.assert_array_equal(place, plain.max_place(x, **kw))
+        g = image(rng, top.shape, kind, False, n, order)
+        back = pooling.backward("max", g, window, top, x)
+    guards.check()
+    np.testing.assert_allclose(back, plain.max_pool_grad(g, top, x, **kw), rtol=1e-5, atol=1e-5)
+    assert top.dtype == back.dtype == x.dtype
+    if order == "last" and x.ndim > n:
+        assert all(is_last(a, n) for a in (top, place, back))
+
+
+@MANY
+@given(poolings(), ORDERS, st.sampled_from(["f4", "f8"]), st.integers(0, 99))
+def test_sums(case, order, kind, seed):
+    shape, kernel, stride, padding, _ = case
+    rng, guards, n = np.random.default_rng(seed), Guards(), len(kernel)
+    kw = {"kernel": kernel, "stride": stride, "padding": padding, "scale": 0.3}
+    x = guards.guarded(image(rng, shape, kind, False, n, order))
+    tight = {"rtol": 1e-5, "atol": 1e-5} if kind == "f4" else {"rtol": 1e-12, "atol": 1e-13}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pooling.plan, "empty", guards.empty)
+        window = window_of(x, **kw)
+        y = pooling.forward("sum", x, window)
+        g = image(rng, y.shape, kind, False, n, order)
+        back = pooling.backward("sum", g, window.plain())
+    guards.check()
+    np.testing.assert_allclose(y, plain.window_sum(x.astype("f8"), **kw), **tight)
+    np.testing.assert_allclose(back, plain.window_spread(g.astype("f8"), size=window.size, **kw), **tight)
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 2)], ids=str)
+def test_results_do_not_depend_on_the_number_of_threads(kernel, order, threads):
+    x = image(np.random.default_rng(0), (3, 70, 61, 63), "f4", False, 2, order)
+    window = window_of(x, kernel=kernel, stride=(2, 2), padding=((1, 1), (1, 1)))
+    results = []
+    for n in (1, 2, 5):
+        threads(n)
+        top = pooling.forward("max", x, window)
+        back = pooling.backward("max", top, window, top, x)
+        results.append((top, back, pooling.forward("sum", x, window), pooling.backward("sum", top, window)))
+    for other in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_several_threads_at_once():
+    xs = [image(np.random.default_rng(i), (2, 16, 60, 60), "f4", False, 2, "first") for i in range(8)]
+    kw = {"kernel": (3, 3), "stride": (2, 2), "padding": ((1, 1), (1, 1)), "dilation": (1, 1)}
+    with ThreadPoolExecutor(4) as pool:
+        for x, y in zip(xs, pool.map(lambda x: pooling.forward("max", x, window_of(x, **kw)), xs), strict=True):
+            np.testing.assert_array_equal(y, plain.max_pool(x, **kw))
+
+
+# ---- in the engine ---------------------------------------------------------------------------------------------------
+
+USES = {
+    "max": (lambda m, x: m.max_pool2d(x, 3, 2, 1), ["max"]),
+    "ceil": (lambda m, x: m.max_pool2d(x, 2, ceil_mode=True), ["max"]),
+    "dilated": (lambda m, x: m.max_pool2d(x, 3, 1, 1, 2), ["max"]),
+    "avg": (lambda m, x: m.avg_pool2d(x, 2), ["sum"]),
+    "avg without padding": (lambda m, x: m.avg_pool2d(x, 3, 2, 1, count_include_pad=False), ["sum"]),
+    "divisor": (lambda m, x: m.avg_pool2d(x, 3, 1, 1, divisor_override=2), ["sum"]),
+    "adaptive max": (lambda m, x: m.adaptive_max_pool2d(x, 7), ["max"]),
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("name", USES)
+def test_values_and_gradients_are_pytorchs(name, order, torch, monkeypatch):
+    fn, expected = USES[name]
+    x = image(np.random.default_rng(3), (2, 20, 21 if name != "adaptive max" else 28, 28), "f4", False, 2, order)
+    seen = []
+    original = pooling._bound
+    monkeypatch.setattr(pooling, "_bound", lambda *args: seen.append(args[:2]) or original(*args))
+    results = []
+    for module, functions in ((ek, ek), (torch, torch.nn.functional)):
+        leaf = (ek.from_numpy if module is ek else torch.from_numpy)(x.copy(order="K")).requires_grad_()
+        y = fn(functions, leaf)
+        (y * y).sum().backward()
+        results.append((y.detach().numpy(), leaf.grad.numpy()))
+    assert [what for what, _ in seen] == expected * 2, "no kernel was used"
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "i4", ">f4"])
+def test_other_dtypes_take_the_plain_way(dtype, monkeypatch):
+    monkeypatch.setattr(pooling, "_bound", None)
+    x = np.arange(4 * 30 * 30, dtype="f4").reshape(1, 4, 30, 30).astype(dtype)
+    got = ek.tensor.ops.pool.max_pool_p.impl(x, kernel=(2, 2), stride=(2, 2), padding=((0, 0), (0, 0)), dilation=(1, 1))
+    np.testing.assert_array_equal(got, x[:, :, 1::2, 1::2])
+
+
+def test_no_elements():
+    assert ek.max_pool2d(ek.zeros(0, 40, 40, 40), 2).shape == (0, 40, 20, 20)
