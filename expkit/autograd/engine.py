@@ -50,7 +50,8 @@ class _Run:
         if node not in self.parts:
             self.parts[node] = [None] * node.prim.nout
             heapq.heappush(self.heap, (-node.t, id(node), _Many(node)))
-        self.parts[node][pick.index] = g
+        held = self.parts[node][pick.index]  # a rule that was given the output again made a second Pick of it
+        self.parts[node][pick.index] = g if held is None else held + g
 
     def all_parts(self, node: Node) -> tuple[Any, ...]:
         parts = self.parts.pop(node)
