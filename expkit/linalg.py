@@ -192,7 +192,7 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dty
         if dims is None and A.ndim != 2:
             raise ShapeError(f"linalg.norm: if ord={ord!r} is given without dim, the input must be 1- or 2-dimensional")
         if dims is None or len(dims) == 2:
-            return matrix_norm(A, ord, (-2, -1) if dims is None else (dims[0], dims[1]), keepdim, dtype=dtype)
+            return matrix_norm(A, ord, tuple(dims or (-2, -1)), keepdim, dtype=dtype)
     elif ord is not None and A.ndim > 2:
         raise ShapeError("linalg.norm: if dim is not specified but ord is, the input must be 1D or 2D")
     return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
