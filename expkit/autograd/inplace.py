@@ -6,7 +6,7 @@ from the value's node; a write through a view becomes a `put` on the base's hist
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
@@ -15,6 +15,8 @@ from expkit.autograd.node import Leaf, Node, Pick, record
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.views import origin_of, rebind, refresh, root_of
 from expkit.errors import AutogradError
+
+_UNMADE = frozenset({type(None), Leaf})  # nodes of tensors that no operation has made
 
 
 def write(x: Handle, value: Handle, overwrite: Primitive, *, fresh: bool = False) -> None:
@@ -53,6 +55,17 @@ def touch(x: Handle) -> None:
     _mark(x.node)
     _mark(root.node)
     root.written = tick()
+
+
+def touch_all(handles: Iterable[Handle]) -> None:
+    """`touch` of many handles, at one time."""
+    now = tick()
+    for x in handles:
+        root = x if x.chain is None else x.chain.root
+        if x.node.__class__ in _UNMADE and root.node.__class__ in _UNMADE:
+            root.written = now
+        else:
+            touch(x)
 
 
 def _refuse(x: Handle, origin: Handle, recording: bool, root: Handle) -> None:

@@ -17,6 +17,7 @@ class Adam(Optimizer):
     Kingma and Ba, arXiv:1412.6980; amsgrad: Reddi et al. 2018.
     """
 
+    fusible = True
     decoupled = False  # AdamW's weight decay acts on the weights, not by way of the gradient
 
     def __init__(
@@ -59,7 +60,7 @@ class Adam(Optimizer):
         v = state["exp_avg_sq"].mul_(beta2).addcmul_(g, g, value=1 - beta2)
         if amsgrad:
             v = state["max_exp_avg_sq"].copy_(maximum(state["max_exp_avg_sq"], v))
-        scale = v.sqrt().div_((1 - beta2**t) ** 0.5).add_(eps)
+        scale = v.sqrt().mul_((1 - beta2**t) ** -0.5).add_(eps)
         p.addcdiv_(m, scale, value=-lr / (1 - beta1**t))
 
 

@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 from expkit.autograd.mode import MODE
 from expkit.errors import ConfigError
+from expkit.optim.fused import Fused
 from expkit.optim.groups import as_groups, check_options, checked_params, refuse_shared
 from expkit.optim.state import pack, unpack
 from expkit.tensor import Tensor, enable_grad, no_grad
 from expkit.tensor.core import RemovableHandle
+from expkit.tensor.generated.update import apply_all
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -32,18 +34,26 @@ class Optimizer:
 
     Both name the group's options that they need as keyword-only arguments. `maximize` is the base's: where a group sets
     it, g arrives negated. ConfigError for options and parameters that cannot be used.
+
+    A subclass that says `fusible = True` beside its update_one has one kernel made of it for all parameters of a group.
+    For that it must be elementwise and depend on its arguments and the class alone; of options that are numbers it may
+    ask whether they are zero (`if weight_decay:`), and reckon with them.
     """
 
+    fusible: ClassVar[bool] = False
     _wanted: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._wanted = (_keyword_only(cls.init_one), _keyword_only(cls.update_one))
+        if "update_one" in cls.__dict__:
+            cls.fusible = bool(cls.__dict__.get("fusible", False))
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
+        self._fused: list[Fused] = []  # one for each group
         self._pre_hooks: dict[int, Callable[..., Any]] = {}
         self._post_hooks: dict[int, Callable[..., Any]] = {}
         check_options(type(self).__name__, defaults)
@@ -71,34 +81,42 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            for group in self.param_groups:
-                self._update_group(group)
+            for number, group in enumerate(self.param_groups):
+                self._update_group(number, group)
         for after in tuple(self._post_hooks.values()):
             after(self, (closure,), {})
         return loss
 
-    def _update_group(self, group: Group) -> None:
+    def _update_group(self, number: int, group: Group) -> None:
         at_init, at_update = self._wanted
         options = {name: group[name] for name in at_update}
         maximize, states, update = group.get("maximize", False), self.state, self.update_one
+        pairs = []
         for p in group["params"]:
-            g = p.grad
-            if g is None:
+            if p.grad is None:
                 continue
             state = states.get(p)
             if state is None:
                 state = states[p] = self.init_one(p, **{name: group[name] for name in at_init})
-            update(p, -g if maximize else g, state, **options)
+            pairs.append((p, state))
+        if self.fusible and not MODE.special:
+            while len(self._fused) <= number:
+                self._fused.append(Fused())
+            pairs = self._fused[number].update(update, pairs, options, maximize)
+        for p, state in pairs:
+            update(p, -p.grad if maximize else p.grad, state, **options)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or fills them with zeros."""
+        kept = []
         for group in self.param_groups:
             for p in group["params"]:
-                if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
-                    p.grad = p.grad.detach()
-                    p.grad.zero_()
+                p.grad = None if set_to_none or p.grad is None else p.grad.detach()
+                if p.grad is not None:
+                    kept.append(p.grad)
+        if kept and not apply_all("fill", kept, 0.0):
+            for grad in kept:
+                grad.zero_()
 
     # ------------------------------------------------------------------ groups and hooks
 

@@ -17,6 +17,8 @@ class RMSprop(Optimizer):
     Hinton, lecture 6 of "Neural networks for machine learning", 2012; centered: Graves, arXiv:1308.0850.
     """
 
+    fusible = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -58,7 +60,7 @@ class RMSprop(Optimizer):
             scale = v.addcmul(mean, mean, value=-1).sqrt_().add_(eps)
         else:
             scale = v.sqrt().add_(eps)
-        if momentum > 0:
+        if momentum:
             p.add_(state["momentum_buffer"].mul_(momentum).addcdiv_(g, scale), alpha=-lr)
         else:
             p.addcdiv_(g, scale, value=-lr)

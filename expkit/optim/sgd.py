@@ -18,6 +18,8 @@ class SGD(Optimizer):
     Momentum: Polyak 1964; Sutskever et al. 2013.
     """
 
+    fusible = True
+
     def __init__(
         self,
         params: Iterable[Any],

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from expkit.autograd.mode import MODE
 from expkit.errors import ConfigError, NonFiniteError
 from expkit.tensor import Tensor, no_grad, stack, zeros
+from expkit.tensor.generated.update import apply_all, sum_of_squares
 
 INF = float("inf")
 
@@ -11,8 +13,7 @@ INF = float("inf")
 def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
     """The norm of all `tensors` taken as one vector: a 0-d tensor (zero when there are none)."""
     with no_grad():
-        norms = [_norm(tensor, float(norm_type)) for tensor in tensors]
-        total = _norm(stack(norms), float(norm_type)) if norms else zeros(())
+        total = _total(list(tensors), float(norm_type))
     if error_if_nonfinite and not abs(total.item()) < INF:
         raise NonFiniteError(
             f"the total norm of order {norm_type} of the gradients is {total.item()}, so they cannot be clipped. "
@@ -32,21 +33,33 @@ def clip_grad_norm_(
     total = get_total_norm(grads, norm_type, error_if_nonfinite)
     with no_grad():
         scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
-        for grad in grads:
-            grad.mul_(scale)
+        if MODE.special or not (scale.item() == 1 or apply_all("scale", grads, scale.item())):
+            for grad in grads:
+                grad.mul_(scale)
     return total
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Clamps every gradient in place to [-clip_value, clip_value]."""
+    grads, limit = _grads(parameters), float(clip_value)
     with no_grad():
-        for grad in _grads(parameters):
-            grad.clamp_(-float(clip_value), float(clip_value))
+        if not apply_all("clamp", grads, -limit, limit):
+            for grad in grads:
+                grad.clamp_(-limit, limit)
 
 
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     tensors = [parameters] if isinstance(parameters, Tensor) else parameters
     return [p.grad for p in tensors if p.grad is not None]
+
+
+def _total(tensors: list[Tensor], order: float) -> Tensor:
+    """The norm of all tensors; that of order 2 in one pass of a kernel where there is one."""
+    squared = sum_of_squares(tensors) if order == 2 else None
+    if squared is not None:
+        return Tensor.of(squared**0.5, like=tensors[0])
+    norms = [_norm(tensor, order) for tensor in tensors]
+    return _norm(stack(norms), order) if norms else zeros(())
 
 
 def _norm(x: Tensor, order: float) -> Tensor:

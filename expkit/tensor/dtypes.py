@@ -156,7 +156,7 @@ def result_type(*operands: Any) -> dtype:
         if isinstance(x, Handle):
             rank, d = (1 if x.raw.ndim == 0 else 0), of(x.raw)
         elif isinstance(x, bool | int | float | complex):
-            rank, d = 2, get(type(x))
+            rank, d = 2, get(next(kind for kind in _PYTHON if isinstance(x, kind)))
         else:
             rank, d = 0, get(x)
         known = best[rank]

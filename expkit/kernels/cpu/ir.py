@@ -51,6 +51,8 @@ def _overload(kind: str) -> str:
 class Block:
     """Instructions written one after another; `calls` are the functions that they need declared."""
 
+    exact = False  # every operation is rounded on its own, as NumPy does (nothing is contracted)
+
     def __init__(self, prefix: str = "v") -> None:
         self.lines: list[str] = []
         self.calls: dict[str, str] = {}
@@ -116,7 +118,9 @@ class Value:
         return self.block.put(self.kind, f"{op} {self!r}, {self.like(other).name}")
 
     def _arithmetic(self, op: str, other: Value | float) -> Value:
-        return self.binary(_FLOAT[op] if self.is_float else {"div": "sdiv"}.get(op, op), other)
+        if not self.is_float:
+            return self.binary({"div": "sdiv"}.get(op, op), other)
+        return self.binary(f"f{op}" if self.block.exact else _FLOAT[op], other)
 
     def __add__(self, other: Value | float) -> Value:
         return self._arithmetic("add", other)

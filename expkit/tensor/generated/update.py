@@ -1,0 +1,192 @@
+"""In-place updates of many arrays by one kernel: from a traced update to its kernel; clipping; who owns what memory."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expkit.autograd.graph import Equation, Graph, Var
+from expkit.autograd.handle import Handle
+from expkit.autograd.inplace import touch_all
+from expkit.autograd.mode import MODE
+from expkit.kernels.cpu.elementwise import Gap, kind_of
+from expkit.kernels.cpu.program import Ref, Step
+from expkit.kernels.cpu.update import Sweep, Table, Update, squares, sweep_of
+from expkit.tensor.generated.base import F32, F64, enabled
+
+SCALARS: dict[str, Callable[..., Any]] = {  # of 0-d values: in Python's floats, as `update_one` reckons with them
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
+    "neg": operator.neg, "sqrt": math.sqrt, "maximum": max, "minimum": min, "convert": lambda x: x,
+}  # fmt: skip
+
+
+class Source(NamedTuple):
+    """A value of the kernel: an "array" that it reads, a "number", or what a "step" makes."""
+
+    what: str
+    which: int
+
+
+class Rule:
+    """A traced update (p, g, *state) -> (p, *state): elementwise on whole arrays, and on numbers (0-d) beside them.
+
+    A number in an equation that has `place` is left open: it is the option at that place, or `fn(*args)` of such.
+    """
+
+    def __init__(self, graph: Graph, options: int) -> None:
+        """options: how many numbers are left open. Gap where the update cannot be one kernel."""
+        self.graph, self.shape = graph, graph.inputs[0].shape
+        whole = [v for v in graph.inputs if v.shape == self.shape]
+        single = [v for v in graph.inputs if v.shape != self.shape]
+        self._whole = {id(v): Source("array", n) for n, v in enumerate(whole)}
+        self._steps: list[tuple[str, list[Any], dict[str, Any]]] = []
+        self._places = {id(v): options + n for n, v in enumerate(single)}  # of numbers among all numbers
+        self._made: list[tuple[Callable[..., Any], list[int]]] = []  # how each further number is computed
+        self._given = options + len(single)
+        self._numbers: list[int] = []  # the places of the kernel's numbers
+        for equation in graph.equations:
+            self._read(equation)
+        kinds = {kind_of(v.dtype) for v in whole}
+        if len(kinds) != 1:
+            raise Gap("arrays of several dtypes")
+        self.sweep = sweep_of(self._update(kinds.pop(), len(whole)))
+        pairs = zip(graph.inputs[2:], graph.outputs[1:], strict=True)
+        self._after = [self._place(new) for old, new in pairs if old.shape != self.shape]
+
+    def numbers(self, given: Sequence[float]) -> tuple[list[float], list[float]]:
+        """(the kernel's numbers, the state's after the update) from the options and the state's numbers."""
+        values = list(given)
+        for fn, args in self._made:
+            values.append(fn(*[values[a] for a in args]))
+        return [values[n] for n in self._numbers], [values[n] for n in self._after]
+
+    def _read(self, equation: Equation) -> None:
+        (out,), name = equation.outs, equation.prim.name
+        if out.shape == self.shape:
+            args = [self._operand(a) for a in equation.args]
+            self._whole[id(out)] = Source("step", len(self._steps))
+            self._steps.append((name, args, equation.kw))
+        elif out.shape == () and name in SCALARS:
+            self._places[id(out)] = self._compute(SCALARS[name], equation.args)
+        else:
+            raise Gap(f"{name} in an update")
+
+    def _operand(self, x: Any) -> Any:
+        """What a step works on: a Source or a constant."""
+        if id(x) in self._whole:
+            return self._whole[id(x)]
+        if _fixed(x):
+            if x != x:
+                raise Gap("the trace has fixed an option")
+            return x
+        place = self._place(x)
+        if place not in self._numbers:
+            self._numbers.append(place)
+        return Source("number", self._numbers.index(place))
+
+    def _place(self, x: Any) -> int:
+        """Where a number stands among all numbers."""
+        if id(x) in self._places:
+            return self._places[id(x)]
+        if isinstance(x, Var):
+            raise Gap("a number from elsewhere")
+        if _fixed(x):
+            return self._compute(partial(float, x), ())
+        return x.place if x.fn is None else self._compute(x.fn, x.args)
+
+    def _compute(self, fn: Callable[..., Any], args: Iterable[Any]) -> int:
+        made = (fn, [self._place(a) for a in args])
+        if made not in self._made:
+            self._made.append(made)
+        return self._given + self._made.index(made)
+
+    def _update(self, kind: str, arrays: int) -> Update:
+        start = {"array": 0, "number": arrays, "step": arrays + len(self._numbers)}
+
+        def value(x: Any) -> Any:
+            return Ref(start[x.what] + x.which) if isinstance(x, Source) else x
+
+        steps = tuple(Step(name, tuple(map(value, args)), tuple(kw.items())) for name, args, kw in self._steps)
+        written = [0, *range(2, arrays)]  # the gradient, number 1, is only read
+        after = [value(self._whole[id(v)]).number for v in self.graph.outputs if v.shape == self.shape]
+        writes = tuple(pair for pair in zip(written, after, strict=True) if pair[0] != pair[1])
+        return Update(kind, arrays, len(self._numbers), steps, writes)
+
+
+def _fixed(x: Any) -> bool:
+    return not isinstance(x, Var) and not hasattr(x, "place")
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def owner(x: Any) -> Any:
+    """The array whose memory x looks into; None where it is not NumPy's own."""
+    while x.base is not None:
+        x = x.base
+        if x.__class__ is not np.ndarray:
+            return None
+    return x if x.flags.owndata else None
+
+
+def disjoint(arrays: Sequence[Any]) -> bool:
+    """Whether no two arrays have a byte in common."""
+    bounds = sorted(np.lib.array_utils.byte_bounds(x) for x in arrays if x.size)
+    return all(end <= start for (_, end), (start, _) in pairwise(bounds))
+
+
+# ---- one array a segment ---------------------------------------------------------------------------------------------
+
+_STEPS: dict[str, tuple[int, tuple[Step, ...]]] = {  # how many numbers, and what is done with them; value 0 is x
+    "fill": (1, ()),
+    "scale": (1, (Step("mul", (Ref(0), Ref(1))),)),
+    "clamp": (2, (Step("maximum", (Ref(0), Ref(1))), Step("minimum", (Ref(3), Ref(2))))),
+}
+
+
+def apply_all(name: str, tensors: Sequence[Handle], *numbers: float) -> bool:
+    """fill, scale or clamp all tensors in place; False (and nothing done) where the kernel is not for them."""
+    kind = _common_kind(tensors)
+    if kind is None or not all(t.raw.flags.writeable for t in tensors):
+        return False
+    count, steps = _STEPS[name]
+    table = _table(sweep_of(Update(kind, 1, count, steps, ((0, count + len(steps)),))), tensors)
+    table.numbers[:] = numbers
+    touch_all(tensors)
+    table.run()
+    return True
+
+
+def sum_of_squares(tensors: Sequence[Handle]) -> float | None:
+    """Of all elements, added in double precision; None where the kernel is not for them."""
+    kind = _common_kind(tensors)
+    if kind is None:
+        return None
+    table = _table(squares(kind), tensors)
+    table.run()
+    return float(table.partial.sum())
+
+
+def _common_kind(tensors: Sequence[Handle]) -> str | None:
+    """f4 or f8 where all are dense arrays of it, none overlaps another, and nothing is traced."""
+    if not tensors or not enabled() or MODE.special:
+        return None
+    arrays = [t.raw for t in tensors]
+    dtype = arrays[0].dtype
+    if dtype is not F32 and dtype is not F64:
+        return None
+    if not all(a.__class__ is np.ndarray and a.dtype is dtype and a.flags.forc for a in arrays):
+        return None
+    return kind_of(dtype) if disjoint(arrays) else None
+
+
+def _table(sweep: Sweep, tensors: Sequence[Handle]) -> Table:
+    table = sweep.over([t.raw.size for t in tensors])
+    table.objects[0] = [id(t.raw) for t in tensors]
+    return table
