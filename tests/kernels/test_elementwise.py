@@ -7,10 +7,11 @@ import pytest
 
 import expkit  # noqa: F401  the primitives
 from expkit.autograd.primitive import PRIMITIVES
+from expkit.kernels.cpu import memory, plan, pointwise
 from expkit.kernels.cpu.elementwise import DTYPES, EMITTERS, Gap
-from expkit.kernels.cpu.fuse import Kernel
+from expkit.kernels.cpu.pointwise import Kernel, write_streams
 from expkit.kernels.cpu.program import Program, Ref, Step, unary
-from tests.kernels.guards import install, layouts
+from tests.kernels.guards import Guards, install, layouts
 
 pytest.importorskip("llvmlite")
 KEYWORDS = {
@@ -89,6 +90,72 @@ def test_shapes_and_strides(shape, kind, monkeypatch):
             assert got.shape == want.shape
             np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
     guards.check()
+
+
+class _Shifted(Guards):
+    """Results that begin anywhere within a cache line."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def empty(self, shape, dtype):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        block = super().empty(size + 192, np.uint8)
+        start = -block.ctypes.data % 64 + self.shift
+        return block[start : start + size].view(dtype).reshape(shape)
+
+
+@pytest.mark.parametrize("shift", [0, 8, 16, 60])
+@pytest.mark.parametrize("shape", [(1,), (7,), (16,), (130,), (3, 5), (9, 70), (40_003,), (300, 301)], ids=str)
+def test_results_that_no_cache_holds(shape, shift, monkeypatch):
+    guards, rng = _Shifted(shift), np.random.default_rng(4)
+    monkeypatch.setattr(plan, "empty", guards.empty)
+    monkeypatch.setattr(pointwise, "STREAM", 0)
+    monkeypatch.setattr(pointwise, "write_streams", lambda *args: streamed.append(args) or original(*args))
+    streamed, original = [], write_streams
+    x, y = rng.standard_normal((2, *shape)).astype("f4")
+    mask, column, wide = x > 0, y[..., :1].copy(), x.astype("f8")
+    cases = [
+        (Program(("b1", "f4", "f4"), (Step("where", (Ref(0), Ref(1), Ref(2))),), (3,)), (mask, x, y), None),
+        (Program(("f4", "f4"), (Step("div", (Ref(0), Ref(1))),), (2,)), (x, column), x / column),
+        (Program(("f4", "f4"), (Step("add", (Ref(0), Ref(1))),), (2,)), (x, y[-1:]), x + y[-1:]),
+        (Program(("f8",), (Step("cast", (Ref(0),), (("dtype", np.dtype("f4")),)),), (1,)), (wide,), x),
+        (Program(("f4",), (Step("cast", (Ref(0),), (("dtype", np.dtype("f8")),)),), (1,)), (x,), wide),
+        (Program(("f4",), (Step("exp", (Ref(0),)),), (1,)), (x,), np.exp(x)),
+    ]
+    for program, args, want in cases:
+        want = np.where(*args) if want is None else want
+        np.testing.assert_allclose(Kernel(program)(*args), want, rtol=1e-6)
+    assert streamed or x.size == 1
+    guards.check()
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i8"])
+def test_results_in_the_memory_of_an_operand(kind):
+    rng = np.random.default_rng(5)
+    kernel = Kernel(Program((kind, kind), (Step("mul", (Ref(0), Ref(1))), Step("sub", (Ref(2), Ref(0)))), (3,), into=0))
+    for shape in [(), (7,), (70_001,), (30, 41), (3, 4, 5)]:
+        x = np.asarray(rng.standard_normal(shape) * 9).astype(kind)
+        for a in layouts(x, rng):
+            if not a.flags.writeable:
+                continue
+            for b in (np.asarray(rng.standard_normal(a.shape) * 9).astype(kind), a[..., :1].copy() if a.ndim else a, a):
+                mine = a.copy() if b is not a else a
+                other = mine if b is a else b
+                want = mine * other - mine
+                assert kernel(mine, other) is mine
+                near = 1e-6 * float(np.abs(want).max(initial=0))
+                np.testing.assert_allclose(mine, want, rtol=1e-5, atol=near)
+    with pytest.raises(ValueError, match="does not fit"):
+        kernel(np.zeros(3, kind), np.zeros((2, 3), kind))
+
+
+def test_memory_stays_with_the_process_unless_the_environment_decides(monkeypatch):
+    memory.keep.cache_clear()
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    assert not memory.keep()
+    memory.keep.cache_clear()
 
 
 def test_results_do_not_depend_on_the_number_of_threads(threads):

@@ -74,9 +74,10 @@ def _bitwise(op: str) -> Callable[..., Value]:
     return emitter
 
 
-def _extremum(intrinsic: str, keeps: str) -> Callable[..., Value]:
+def _extremum(keeps: str) -> Callable[..., Value]:
     def emitter(x: Value, y: Value) -> Value:
-        return x.block.call(intrinsic, x, y) if x.is_float else x.compare(keeps, y).select(x, y)
+        best = x.compare(keeps, y).select(x, y)  # y, if one of both is NaN
+        return x.compare("ne", x).select(x, best) if x.is_float else best
 
     return emitter
 
@@ -100,18 +101,21 @@ def _clamp(x: Value, *, low: Any, high: Any) -> Value:
     return x
 
 
+POWERS: dict[float, Callable[[Value], Value]] = {
+    1: lambda x: x, 2: lambda x: x * x, 3: lambda x: x * x * x, 4: lambda x: (x * x) * (x * x), 0.5: math.sqrt,
+    -0.5: math.rsqrt, -1: lambda x: 1 / x, -2: lambda x: 1 / (x * x),
+}  # fmt: skip
+
+
 def _pow(x: Value, y: Value) -> Value:
     raise Gap("pow with such an exponent")
 
 
 def _power(x: Value, exponent: float) -> Value:
     """x to the power of a known number; the few that are worth code."""
-    table: dict[float, Callable[[], Value]] = {
-        1: lambda: x, 2: lambda: x * x, 3: lambda: x * x * x, -1: lambda: 1 / x,
-    }  # fmt: skip
-    if exponent not in table or not x.is_float:
+    if exponent not in POWERS or not x.is_float:
         raise Gap(f"pow({x.kind}, {exponent})")
-    return table[exponent]()
+    return POWERS[exponent](x)
 
 
 def _where(c: Value, x: Value, y: Value) -> Value:
@@ -120,8 +124,8 @@ def _where(c: Value, x: Value, y: Value) -> Value:
 
 def _cast(x: Value, *, dtype: Any) -> Value:
     kind = kind_of(dtype)
-    if x.is_float and kind[0] in "iu":
-        raise Gap("float to integer: what is out of range differs between CPUs")
+    if x.is_float and kind not in ("f4", "f8", "b1", "i4", "i8"):
+        raise Gap("float to narrow integer: NumPy's way with what is out of range has no instruction")
     return x.to(kind)
 
 
@@ -184,7 +188,7 @@ EMITTERS: dict[str, Callable[..., Value]] = {
     "floor": _rounding("floor"), "ceil": _rounding("ceil"), "trunc": _rounding("trunc"), "round": _rounding("rint"),
     "clamp": _no_bool(_clamp), "logical_not": lambda x: x.to("b1") ^ 1, "pow": _pow,
     "add": _no_bool(lambda x, y: x + y), "sub": _no_bool(lambda x, y: x - y), "mul": _no_bool(lambda x, y: x * y),
-    "maximum": _no_bool(_extremum("maximum", "gt")), "minimum": _no_bool(_extremum("minimum", "lt")),
+    "maximum": _no_bool(_extremum("gt")), "minimum": _no_bool(_extremum("lt")),
     "where": _where, "cast": _cast, "convert": _cast,
 }  # fmt: skip
 HEAVY = frozenset(_FLOAT_FUNCTIONS) - {"reciprocal", "isfinite", "isinf", "isnan", "div", "relu", "positive", "sqrt"}

@@ -7,19 +7,17 @@ pointer is the first field behind the object's header) and runs the tasks, in th
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu import llvm
+from expkit.kernels.cpu.call import caller, compiled
 from expkit.kernels.cpu.ir import SIZES
 from expkit.kernels.cpu.pool import pool
 from expkit.kernels.cpu.rows import DENSE, HEAD, SCALAR, STRIDED, Columns, Layout, Rows
 
-OBJECT = object.__basicsize__  # the data pointer's place in an array
 TILE = 1 << 14  # elements of one task
 PARALLEL = 1 << 15  # elements from which several threads are worth waking
 Shape = tuple[int, ...]
@@ -64,50 +62,10 @@ def movement(stride: int, kind: str) -> int:
     return SCALAR if stride == 0 else DENSE if stride == SIZES[kind] else STRIDED
 
 
-def caller(operands: int, words: int, tasks: int) -> str:
-    """call(table, parallel_for, pool or null, objects...): see above. The table's `tasks`th word counts the tasks."""
-    objects = "".join(f", ptr %o{k}" for k in range(operands))
-    lines = [
-        "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-        f"define void @call(ptr %plan, ptr %parallel, ptr %pool{objects}) {{\nentry:",
-        f"  %table = alloca [{words} x i64], align 64",
-        f"  call void @llvm.memcpy.p0.p0.i64(ptr %table, ptr %plan, i64 {words * 8}, i1 false)",
-    ]
-    for k in range(operands):
-        lines += [
-            f"  %f{k} = getelementptr i8, ptr %o{k}, i64 {OBJECT}",
-            f"  %d{k} = load ptr, ptr %f{k}",
-            f"  %w{k} = getelementptr i64, ptr %table, i64 {k}",
-            f"  store ptr %d{k}, ptr %w{k}",
-        ]
-    lines.append(
-        f"""  %cp = getelementptr i64, ptr %table, i64 {tasks}
-  %count = load i64, ptr %cp
-  %alone = icmp eq ptr %pool, null
-  br i1 %alone, label %loop, label %many
-many:
-  call void %parallel(ptr %pool, ptr @task, ptr %table, i64 %count)
-  ret void
-loop:
-  %i = phi i64 [ 0, %entry ], [ %i1, %loop ]
-  call void @task(ptr %table, i64 %i)
-  %i1 = add i64 %i, 1
-  %more = icmp slt i64 %i1, %count
-  br i1 %more, label %loop, label %out
-out:
-  ret void
-}}
-"""
-    )
-    return "\n".join(lines)
-
-
 @lru_cache(maxsize=4096)
-def compiled(write: Callable[..., str], program: Any, layout: Layout, moves: tuple[int, ...]) -> Callable[..., None]:
-    """The foreign function of a kernel."""
-    text = write(program, layout, moves) + caller(layout.operands, layout.words, layout.head("tasks"))
-    address = llvm.compile_ir(text).address("call")
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (3 + layout.operands))(address)
+def _kernel(write: Callable[..., str], program: Any, layout: Layout, moves: tuple[int, ...]) -> Callable[..., Any]:
+    """Table -> the function that runs the kernel with it."""
+    return compiled(write(program, layout, moves) + caller(layout.operands, layout.words, layout.head("tasks")))
 
 
 def write_rows(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
@@ -121,7 +79,7 @@ def write_columns(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
 class Plan:
     """One kernel with its table."""
 
-    __slots__ = ("_at", "_call", "_table", "parallel")
+    __slots__ = ("_call", "_table", "parallel")
 
     def __init__(
         self, write: Callable[..., str], program: Any, kinds: Sequence[str], space: Space, head: dict[str, int],
@@ -129,7 +87,6 @@ class Plan:
     ) -> None:  # fmt: skip
         layout = Layout(len(kinds), len(space.outer), len(space.reduced))
         moves = tuple(movement(s[2], kind) for s, kind in zip(space.strides, kinds, strict=True))
-        self._call = compiled(write, program, layout, moves)
         words = [0] * layout.operands
         full = {"middle": 1, "part": 1, "parts": 1, **head}
         words += [full[name] for name in HEAD]
@@ -138,7 +95,7 @@ class Plan:
             step = inner * full["tile"] if chunk is None else chunk[k]
             words += [step, inner, *outer, *reduced]
         self._table = np.array(words, np.int64)
-        self._at = self._table.ctypes.data
+        self._call = _kernel(write, program, layout, moves)(self._table)
         self.parallel = parallel and full["tasks"] > 1
 
     def __call__(self, *arrays: Any) -> None:
@@ -147,11 +104,11 @@ class Plan:
             threads = pool()
             if threads.take():
                 try:
-                    self._call(self._at, threads.parallel, threads.address, *map(id, arrays))
+                    self._call(threads.state, *arrays)
                 finally:
                     threads.release()
                 return
-        self._call(self._at, None, None, *map(id, arrays))
+        self._call(self._table, *arrays)
 
 
 def tiles(rows: int, n: int, *, whole: bool, tile: int = TILE, work: int = 1) -> dict[str, int]:

@@ -24,6 +24,7 @@ SPIN = 4_000  # looks at the ticket before a worker sleeps: some tens of microse
 _CALLS = {"x86_64": (202, 24), "aarch64": (98, 124)}  # system calls: futex, sched_yield
 _FUTEX, _YIELD = _CALLS.get(platform.machine(), (0, 0)) if sys.platform == "linux" else (0, 0)
 _WORDS = 128  # used, on cache lines of their own: ticket 0, done 16, task.. 32, wake 48, sleepers 64, stop 80
+PARALLEL_FOR = 96  # and the address of parallel_for
 
 _IR = """
 declare i64 @syscall(i64, ...)
@@ -177,6 +178,7 @@ class Pool:
         call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
         self.parallel = self.code.address("parallel_for")
         self._parallel = call(self.parallel)
+        self.state[PARALLEL_FOR] = self.parallel
         self._serial = call(self.code.address("serial_for"))
         self._worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.code.address("worker"))
         self._busy = threading.Lock()

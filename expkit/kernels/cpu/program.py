@@ -34,6 +34,7 @@ class Program(NamedTuple):
     inputs: tuple[str, ...]  # kinds
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
+    into: int | None = None  # the input whose memory the one output is written to
 
     def step(self, value: int) -> Step | None:
         """What makes a value; None for an input."""

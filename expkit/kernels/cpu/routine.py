@@ -1,27 +1,25 @@
 """A kernel that a Python function writes, and its calls: one foreign call each, split into tasks over the pool.
 
-    def write(f):  # f.index is the task's number
-        x, y = f.arrays
-        for i in f.range(f["n"]):
-            y.store(x.load(i) + 1.0, i)
+def write(f):  # f.index is the task's number
+    x, y = f.arrays
+    for i in f.range(f["n"]):
+        y.store(x.load(i) + 1.0, i)
 
-    routine = Routine("add_one", ("f4", "f4"), ("n",), write)
-    run = routine.bind(tasks=1, n=100)  # once for given sizes: keep it
-    run(x, y)  # arrays of the kinds promised; nothing is checked here
+routine = Routine("add_one", ("f4", "f4"), ("n",), write)
+run = routine.bind(tasks=1, n=100)  # once for given sizes: keep it
+run(x, y)  # arrays of the kinds promised; nothing is checked here
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import llvm
 from expkit.kernels.cpu.builder import Function, Pointer
+from expkit.kernels.cpu.call import caller, compiled
 from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.plan import caller
 from expkit.kernels.cpu.pool import pool
 
 
@@ -51,14 +49,13 @@ class Routine:
 
     def __init__(self, name: str, kinds: Sequence[str], words: Sequence[str], write: Callable[[Task], None]) -> None:
         self.name, self.kinds, self.words, self._write = name, tuple(kinds), tuple(words), write
-        self._compiled: Callable[..., None] | None = None
+        self._compiled: Callable[[Any], Callable[..., Any]] | None = None
 
     @property
-    def call(self) -> Callable[..., None]:
-        """The foreign function: (table, parallel_for, pool or None, objects...)."""
+    def call(self) -> Callable[[Any], Callable[..., Any]]:
+        """Table -> the function that runs the kernel with it."""
         if self._compiled is None:
-            address = llvm.compile_ir(self.text()).address("call")
-            self._compiled = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (3 + len(self.kinds)))(address)
+            self._compiled = compiled(self.text())
         return self._compiled
 
     def text(self) -> str:
@@ -94,17 +91,16 @@ class Routine:
         if words.keys() != set(self.words):
             raise TypeError(f"{self.name}: needs the numbers {self.words}, got {tuple(words)}")
         table = np.array([0] * len(self.kinds) + [tasks] + [words[name] for name in self.words], np.int64)
-        return Bound(self.call, table, parallel=parallel and tasks > 1)
+        return Bound(self.call(table), table, parallel=parallel and tasks > 1)
 
 
 class Bound:
     """A routine with its numbers: bound(*arrays) runs it."""
 
-    __slots__ = ("_at", "_call", "_table", "parallel")
+    __slots__ = ("_call", "_table", "parallel")
 
-    def __init__(self, call: Callable[..., None], table: Any, *, parallel: bool) -> None:
+    def __init__(self, call: Callable[..., Any], table: Any, *, parallel: bool) -> None:
         self._call, self._table, self.parallel = call, table, parallel
-        self._at = table.ctypes.data
 
     def __call__(self, *arrays: Any) -> None:
         """Runs on arrays whose memory the numbers describe; the caller keeps them alive."""
@@ -112,8 +108,8 @@ class Bound:
             threads = pool()
             if threads.take():
                 try:
-                    self._call(self._at, threads.parallel, threads.address, *map(id, arrays))
+                    self._call(threads.state, *arrays)
                 finally:
                     threads.release()
                 return
-        self._call(self._at, None, None, *map(id, arrays))
+        self._call(self._table, *arrays)

@@ -18,11 +18,17 @@ from typing import NamedTuple
 
 from expkit.kernels.cpu.accumulate import REDUCTIONS, Accumulator, combine, identity
 from expkit.kernels.cpu.elementwise import HEAVY, Gap, emit
-from expkit.kernels.cpu.ir import SIZES, TYPES, Block, Value
+from expkit.kernels.cpu.ir import TYPES, Block, Value, scalar_of
 from expkit.kernels.cpu.program import Facts, Program, Ref, Step, facts
 
 HEAD = ("tasks", "rows", "block", "n", "tile", "chunks", "middle", "part", "parts")
-INTERLEAVE = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.interleave.count", i32 4}\n'  # accumulators of a reduction
+HINTS = """!0 = distinct !{!0, !1}
+!1 = !{!"llvm.loop.interleave.count", i32 4}
+!2 = distinct !{!2, !3}
+!3 = !{!"llvm.loop.interleave.count", i32 1}
+!4 = !{i32 1}
+"""  # 0: four accumulators hide each other's latency; 2: one vector at a time keeps up with the memory; 4: non-temporal
+NARROW = '"prefer-vector-width"="256"'  # where the memory is the limit, vectors of 512 bits are slower
 UNROLL = 8  # reduced places that one look at the accumulator takes in, where columns are reduced
 SCALAR, DENSE, STRIDED = 0, 1, 2  # how an operand moves along the innermost axis
 
@@ -57,6 +63,8 @@ def storage(kind: str) -> str:
 class Rows:
     """Writes one module."""
 
+    END = ""  # what a task ends with
+
     def __init__(self, program: Program, layout: Layout, moves: tuple[int, ...]) -> None:
         self.program, self.layout, self.moves = program, layout, moves
         self.facts: Facts = facts(program)
@@ -77,9 +85,10 @@ class Rows:
         pointers = "".join(f", ptr noalias %p{k}, i64 %s{k}" for k in range(count))
         middles = "".join(f", ptr %m{k}" for k in range(count)) if self.layout.reduced else ""
         body = "\n".join(["entry:", *self.cells, *self.block.lines])
-        head = f"define internal void @row(i64 %n, i64 %middle, ptr %sizes{pointers}{middles}) noinline {{"
+        width = NARROW if self._light else ""
+        head = f"define internal void @row(i64 %n, i64 %middle, ptr %sizes{pointers}{middles}) noinline {width} {{"
         declarations = "\n".join(sorted(self.block.calls.values()))
-        return f"{declarations}\n{head}\n{body}\n  ret void\n}}\n{INTERLEAVE}{self._task()}"
+        return f"{declarations}\n{head}\n{body}\n  ret void\n}}\n{HINTS}{self._task()}"
 
     def _body(self) -> None:
         """The row function's instructions."""
@@ -89,6 +98,10 @@ class Rows:
         for slot, value in enumerate(self.program.outputs):
             if self.facts.row[value]:
                 self._store(slot, self._row_value(value), self._pointer(self._slot(slot), None))
+
+    @property
+    def _light(self) -> bool:
+        return not self.program.reduces and not self.program.heavy
 
     def _slot(self, output: int) -> int:
         return len(self.program.inputs) + output
@@ -122,9 +135,7 @@ class Rows:
             first + k for k, s in enumerate(self.program.steps)
             if s.name in REDUCTIONS and f.depth[first + k] == phase + 1
         ]  # fmt: skip
-        writing = [
-            (slot, v) for slot, v in enumerate(self.program.outputs) if not f.row[v] and phase == self.last
-        ]
+        writing = [(slot, v) for slot, v in enumerate(self.program.outputs) if not f.row[v] and phase == self.last]
         if not reducing and not writing:
             return
         for value in range(first, len(f.row)):  # row values that the loop needs are computed in front of it
@@ -170,7 +181,7 @@ class Rows:
         self._element(f"%{loop}.i", offsets, cells, writing, phase)
         block.write(f"  %{loop}.next = add nuw nsw i64 %{loop}.i, 1")
         block.write(f"  %{loop}.c = icmp slt i64 %{loop}.next, %n")
-        hint = ", !llvm.loop !0" if cells else ""
+        hint = ", !llvm.loop !0" if cells else ", !llvm.loop !2" if self._light else ""
         block.write(f"  br i1 %{loop}.c, label %{loop}, label %{done}{hint}\n{done}:")
         if self.layout.reduced:
             block.write(f"  %{outer}.next = add nuw nsw i64 %{outer}.m, 1")
@@ -209,7 +220,7 @@ class Rows:
             else:
                 args = [self._full(a.number, i, offsets, cache) if isinstance(a, Ref) else a for a in step.args]
                 cache[value] = emit(step.name, args, dict(step.kw))
-                self.kinds[value] = cache[value].kind
+                self.kinds[value] = scalar_of(cache[value].kind)
         return cache[value]
 
     def _row_ready(self, value: int) -> bool:
@@ -225,6 +236,8 @@ class Rows:
         return self.rows[value]
 
     def _pointer(self, operand: int, i: str | None, offsets: dict[int, str] | None = None) -> str:
+        if operand == len(self.program.inputs) and self.program.into is not None:
+            operand = self.program.into
         block, base = self.block, f"%p{operand}"
         if offsets is not None:
             base = block.put("i8", f"getelementptr i8, ptr {base}, i64 {offsets[operand]}").name
@@ -290,7 +303,7 @@ class Rows:
         return (
             f"define void @task(ptr %table, i64 %i) {{\nentry:\n{body}\n  call void @row({args})\n"
             f"  %r.next = add i64 %r, 1\n  %r.c = icmp slt i64 %r.next, {end}\n"
-            "  br i1 %r.c, label %rows, label %out\nout:\n  ret void\n}\n"
+            f"  br i1 %r.c, label %rows, label %out\nout:\n{self.END}  ret void\n}}\n"
         )
 
 
@@ -362,4 +375,3 @@ def _offsets(b: Block, index: str, axes: int, operands: int, size_at, stride_at)
             step = b.put("i8", f"mul i64 {place}, {stride}").name
             totals[k] = b.put("i8", f"add i64 {totals[k]}, {step}").name
     return totals
-

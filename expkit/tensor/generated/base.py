@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from expkit import flags
-from expkit.kernels.cpu import llvm
-from expkit.kernels.cpu.plan import OBJECT
+from expkit.kernels.cpu import llvm, memory
+from expkit.kernels.cpu.call import OBJECT
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 _lock = threading.Lock()
@@ -27,6 +27,7 @@ def enabled() -> bool:
         llvm.machine()
     except (ImportError, OSError, RuntimeError):
         return False
+    memory.keep()
     probe = np.zeros(1)  # the generated calls read an array's data pointer behind the object's header
     return ctypes.c_int64.from_address(id(probe) + OBJECT).value == probe.ctypes.data
 

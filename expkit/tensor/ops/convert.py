@@ -9,9 +9,11 @@ from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply1
 from expkit.errors import AutogradError
 from expkit.tensor import devices, dtypes
+from expkit.tensor.generated.pointwise import cast as by_kernel
 from expkit.tensor.ops.kinds import linear
 
 
+@by_kernel
 def _astype(x: Any, *, dtype: Any) -> Any:
     return x.astype(dtype)
 

@@ -10,8 +10,10 @@ from expkit.autograd.primitive import Primitive
 from expkit.errors import ShapeError
 from expkit.tensor.arrays import zeros_like as zeros_raw
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.copy import reshape
 from expkit.tensor.generated.one_pass import one_pass
-from expkit.tensor.generated.reduction import reduction as by_kernel
+from expkit.tensor.generated.pointwise import elementwise as by_kernel
+from expkit.tensor.generated.reduction import reduction as reduced_by_kernel
 from expkit.tensor.ops.special import widened
 
 BOOL = np.dtype(bool)
@@ -108,7 +110,7 @@ def elementwise(
         return prim(*align(values, mapped), **kw)
 
     jvp = None if rules is None else _pushed(rules, len(rules) > 1)
-    prim = Primitive(name, impl, shape or default_shape, rules, jvp=jvp, batch=batch)
+    prim = Primitive(name, by_kernel(name, impl), shape or default_shape, rules, jvp=jvp, batch=batch)
     return prim
 
 
@@ -239,7 +241,7 @@ def _expand(x: Any, *, shape: tuple[int, ...]) -> Any:
 
 reshape_p = linear(
     "reshape",
-    lambda x, *, shape: x.reshape(shape),
+    reshape(lambda x, *, shape: x.reshape(shape)),
     _reshape_shape,
     lambda g, _x, *, shape: reshape_p(g, shape=tuple(_x.shape)),
     batch_kw=_batch_shape,
@@ -256,7 +258,7 @@ expand_p = linear(  # of equal rank: axes of size one are repeated
 )
 sum_p = reduction(
     "sum",
-    by_kernel("sum", widened(_sum)),
+    reduced_by_kernel("sum", widened(_sum)),
     lambda g, _out, _x, *, axes: expand_p(keep(g, _x, axes), shape=tuple(_x.shape)),
     jvp=lambda tangents, _out, _primals, kw: None if tangents[0] is None else sum_p(tangents[0], **kw),
 )

@@ -11,7 +11,6 @@ import numpy as np
 
 from expkit.autograd.handle import Aval, Handle
 from expkit.tensor.devices import xp_of
-from expkit.tensor.generated.pointwise import elementwise as fast
 from expkit.tensor.ops import special
 from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary, zeros_raw
 
@@ -33,12 +32,12 @@ abs_p = unary(
     "abs", np.absolute, lambda g, _out, x: g * sign_p(x), shape=lambda x: Aval(x.shape, _real(x.dtype), x.device)
 )
 sign_p = unary("sign", special.sign, flat)
-exp_p = unary("exp", fast("exp", np.exp), lambda g, out, _x: g * out)
-expm1_p = unary("expm1", fast("expm1", np.expm1), lambda g, out, _x: g * (out + 1))
-log_p = unary("log", fast("log", np.log), lambda g, _out, x: g / x)
-log2_p = unary("log2", fast("log2", np.log2), lambda g, _out, x: g / times(x, math.log(2)))
-log10_p = unary("log10", fast("log10", np.log10), lambda g, _out, x: g / times(x, math.log(10)))
-log1p_p = unary("log1p", fast("log1p", np.log1p), lambda g, _out, x: g / (x + 1))
+exp_p = unary("exp", np.exp, lambda g, out, _x: g * out)
+expm1_p = unary("expm1", np.expm1, lambda g, out, _x: g * (out + 1))
+log_p = unary("log", np.log, lambda g, _out, x: g / x)
+log2_p = unary("log2", np.log2, lambda g, _out, x: g / times(x, math.log(2)))
+log10_p = unary("log10", np.log10, lambda g, _out, x: g / times(x, math.log(10)))
+log1p_p = unary("log1p", np.log1p, lambda g, _out, x: g / (x + 1))
 sqrt_p = unary("sqrt", np.sqrt, lambda g, out, _x: g / (out * 2))
 rsqrt_p = unary("rsqrt", lambda x: _one(x) / np.sqrt(x), lambda g, out, _x: times(g, -0.5) * out * out * out)
 reciprocal_p = unary("reciprocal", lambda x: _one(x) / x, lambda g, out, _x: -g * out * out)
@@ -51,12 +50,12 @@ acos_p = unary("acos", np.arccos, lambda g, _out, x: -g * rsqrt_p(1 - x * x))
 atan_p = unary("atan", np.arctan, lambda g, _out, x: g / (x * x + 1))
 sinh_p = unary("sinh", np.sinh, lambda g, _out, x: g * cosh_p(x))
 cosh_p = unary("cosh", np.cosh, lambda g, _out, x: g * sinh_p(x))
-tanh_p = unary("tanh", fast("tanh", np.tanh), lambda g, out, _x: g * (1 - out * out))
-sigmoid_p = unary("sigmoid", fast("sigmoid", special.sigmoid), lambda g, out, _x: g * out * (1 - out))
-erf_p = unary("erf", fast("erf", special.erf), lambda g, _out, x: times(g * exp_p(-x * x), 2 / math.sqrt(math.pi)))
-erfc_p = unary("erfc", fast("erfc", special.erfc), lambda g, _out, x: times(g * exp_p(-x * x), -2 / math.sqrt(math.pi)))
+tanh_p = unary("tanh", np.tanh, lambda g, out, _x: g * (1 - out * out))
+sigmoid_p = unary("sigmoid", special.sigmoid, lambda g, out, _x: g * out * (1 - out))
+erf_p = unary("erf", special.erf, lambda g, _out, x: times(g * exp_p(-x * x), 2 / math.sqrt(math.pi)))
+erfc_p = unary("erfc", special.erfc, lambda g, _out, x: times(g * exp_p(-x * x), -2 / math.sqrt(math.pi)))
 relu_p = unary("relu", lambda x: np.maximum(x, 0), lambda g, out, _x: g * positive_p(out))
-softplus_p = unary("softplus", fast("softplus", lambda x: np.logaddexp(x, 0)), lambda g, _out, x: g * sigmoid_p(x))
+softplus_p = unary("softplus", lambda x: np.logaddexp(x, 0), lambda g, _out, x: g * sigmoid_p(x))
 floor_p = unary("floor", np.floor, flat)
 ceil_p = unary("ceil", np.ceil, flat)
 trunc_p = unary("trunc", np.trunc, flat)
@@ -81,7 +80,6 @@ def _real(d: Any) -> Any:
 
 
 # ---- several arguments -----------------------------------------------------------------------------------------------
-
 
 
 def same(g: Any, *_args: Any) -> Any:
