@@ -16,6 +16,7 @@ from typing import Any
 
 from expkit import flags
 
+EXPLICIT = "; vectors are written out\n"  # a module that begins so is not searched for more: half the time to compile
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
 _lock = threading.Lock()
 _loaded: dict[str, "Code"] = {}
@@ -89,8 +90,9 @@ def _build(text: str) -> bytes:
     module.triple = machine().triple
     module.data_layout = str(machine().target_data)
     module.verify()
-    options = binding().create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+    search = not text.startswith(EXPLICIT)
+    options = binding().create_pipeline_tuning_options(speed_level=3 if search else 1)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = search
     builder = binding().create_pass_builder(machine(), options)
     builder.getModulePassManager().run(module, builder)
     return machine().emit_object(module)

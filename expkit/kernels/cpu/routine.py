@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu import llvm
 from expkit.kernels.cpu.builder import Function, Pointer
 from expkit.kernels.cpu.call import caller, compiled
 from expkit.kernels.cpu.ir import Value
@@ -45,10 +46,17 @@ class Task(Function):
 
 
 class Routine:
-    """A kernel over `kinds` of arrays (those that are written may not overlap any other) and whole numbers `words`."""
+    """A kernel over `kinds` of arrays (those that are written may not overlap any other) and whole numbers `words`.
 
-    def __init__(self, name: str, kinds: Sequence[str], words: Sequence[str], write: Callable[[Task], None]) -> None:
+    explicit: its vectors are written out, LLVM need not look for loops to vectorise.
+    """
+
+    def __init__(
+        self, name: str, kinds: Sequence[str], words: Sequence[str], write: Callable[[Task], None], *,
+        explicit: bool = False,
+    ) -> None:  # fmt: skip
         self.name, self.kinds, self.words, self._write = name, tuple(kinds), tuple(words), write
+        self._head = (llvm.EXPLICIT if explicit else "") + f"; {name}"
         self._compiled: Callable[[Any], Callable[..., Any]] | None = None
 
     @property
@@ -65,7 +73,7 @@ class Routine:
         parts = [*task.helpers, task]
         calls = {name: line for part in parts for name, line in part.calls.items()}
         bodies = [part.text() for part in parts]
-        return "\n".join([f"; {self.name}", *calls.values(), *bodies, self._task(), self._caller()])
+        return "\n".join([self._head, *calls.values(), *bodies, self._task(), self._caller()])
 
     @property
     def _tasks(self) -> int:

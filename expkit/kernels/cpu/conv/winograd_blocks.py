@@ -10,7 +10,7 @@ from functools import cache
 
 from expkit.kernels.cpu.builder import Pointer, least
 from expkit.kernels.cpu.conv.winograd_memory import claimed
-from expkit.kernels.cpu.conv.winograd_tiles import Image, Planes, Tile, gather, tail_mask
+from expkit.kernels.cpu.conv.winograd_tiles import Image, Planes, Tile, tail_mask
 from expkit.kernels.cpu.conv.winograd_transforms import IN, OUT, POINTS, both_ways, image_in, image_out
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 from expkit.kernels.cpu.ir import Value
@@ -33,9 +33,9 @@ class _Block:
 
     def __init__(self, f: Task, lanes: int, tiles: int, ragged: tuple[bool, bool], biased: bool) -> None:
         self.f, self.lanes, self.tiles, self.ragged = f, lanes, tiles, ragged
-        x, self.u, self.offsets, self.zeros, *bias, y, self.scratch, self.slots = f.arrays
+        x, self.u, self.offsets, zeros, *bias, self.y, self.scratch, self.slots = f.arrays
         self.bias = bias[0] if biased else None
-        self.x, self.y = Image(f, x, "x"), Image(f, y, "y")
+        self.x = Image(f, x, "x", tiles, IN, zeros)
         self.v, self.m = Planes(tiles, lanes), Planes(tiles, 2 * lanes)
         self.rows = height(tiles, lanes)
         self.kernels = [
@@ -48,24 +48,25 @@ class _Block:
         with claimed(f, self.slots, self.scratch, f["piece"]) as piece:
             m, spare = piece, piece.at(self.m.size)
             v = spare.at(f["vectors"] * self.lanes)
+            y = Image(f, self.y, "y", self.tiles, OUT, spare)
             first = f.index * self.tiles
             count = (least(f["tiles"] - first, self.tiles) + (self.rows - 1)) & -self.rows
-            sources, targets = f.scratch("i8", IN * IN), f.scratch("i8", self.tiles * OUT * OUT)
             for t in f.range(count):
                 tile = Tile.number(f, first + t)
-                self.x.addresses(sources, tile, f["top"], f["left"], IN, self.zeros)
-                self.y.addresses(targets.at(t * (OUT * OUT)), tile, 0, 0, OUT, spare)
-                self._transform_in(sources, v.at(t * self.lanes))
+                self.x.locate(t, tile, f["top"], f["left"])
+                y.locate(t, tile)
+            for t in f.range(count):
+                self._transform_in(t, count, v.at(t * self.lanes))
             for vector in f.range(f["vectors"], step=2):
-                self._panel(vector, m, v, targets, count)
+                self._panel(vector, m, v, y, count)
 
-    def _transform_in(self, table: Pointer, v: Pointer) -> None:
+    def _transform_in(self, t: Value, count: Value, v: Pointer) -> None:
         f, lanes = self.f, self.lanes
         for chunk in f.range(f["chunks"]):
             mask = tail_mask(f, f["channels"], chunk * lanes, lanes, self.ragged[0])
-            self.v.store(gather(f, table, IN, image_in, chunk * lanes, mask, lanes), v.at(chunk * self.v.size))
+            self.v.store(self.x.gather(t, count, image_in, chunk * lanes, mask, lanes), v.at(chunk * self.v.size))
 
-    def _panel(self, vector: Value, m: Pointer, v: Pointer, targets: Pointer, count: Value) -> None:
+    def _panel(self, vector: Value, m: Pointer, v: Pointer, y: Image, count: Value) -> None:
         """The result channels from `vector` on: two vectors of them, or the last one."""
         f, lanes = self.f, self.lanes
         vectors = least(f["vectors"] - vector, 2)
@@ -84,17 +85,16 @@ class _Block:
                         )  # fmt: skip
         for t in f.range(count):
             for n in f.range(vectors):
-                at = m.at(t * (2 * lanes) + n * lanes)
-                self._transform_out(at, targets.at(t * (OUT * OUT)), (vector + n) * lanes)
+                self._transform_out(m.at(t * (2 * lanes) + n * lanes), y, t, (vector + n) * lanes)
 
-    def _transform_out(self, m: Pointer, table: Pointer, channel: Value) -> None:
+    def _transform_out(self, m: Pointer, y: Image, t: Value, channel: Value) -> None:
         f, lanes = self.f, self.lanes
         mask = tail_mask(f, f["results"], channel, lanes, self.ragged[1])
         grid = both_ways(image_out, self.m.load(m, lanes))
         bias = _vector(self.bias.at(channel), mask, lanes) if self.bias else None
         for k, x in enumerate(x for row in grid for x in row):
             x = x + bias if bias else x
-            at = table.follow("f4", k).at(channel)
+            at = y.pixel(t, k).at(channel)
             if mask:
                 at.store_some(mask, x)
             else:
@@ -112,7 +112,7 @@ def block_routine(lanes: int, tiles: int, ragged: tuple[bool, bool], biased: boo
     ragged: whether the channels of x, and of y, leave a part of a vector over.
     """
     kinds = ("f4", "f4", "i8", "f4", *(("f4",) if biased else ()), "f4", "f4", "i8")
-    return Routine("winograd", kinds, _WORDS, lambda f: _Block(f, lanes, tiles, ragged, biased).write())
+    return Routine("winograd", kinds, _WORDS, lambda f: _Block(f, lanes, tiles, ragged, biased).write(), explicit=True)
 
 
 def piece(tiles: int, lanes: int, chunks: int, vectors: int) -> int:

@@ -12,7 +12,7 @@ from functools import cache
 from expkit.kernels.cpu.builder import Pointer, least
 from expkit.kernels.cpu.conv.winograd_blocks import height
 from expkit.kernels.cpu.conv.winograd_memory import claimed
-from expkit.kernels.cpu.conv.winograd_tiles import Image, Planes, Tile, gather, tail_mask
+from expkit.kernels.cpu.conv.winograd_tiles import Image, Planes, Tile, tail_mask
 from expkit.kernels.cpu.conv.winograd_transforms import (
     IN,
     OUT,
@@ -41,8 +41,8 @@ class _Group:
 
     def __init__(self, f: Task, lanes: int, tiles: int, ragged: tuple[bool, bool]) -> None:
         self.f, self.lanes, self.tiles, self.ragged = f, lanes, tiles, ragged
-        x, g, self.zeros, self.parts, self.scratch, self.slots = f.arrays
-        self.x, self.g = Image(f, x, "x"), Image(f, g, "g")
+        x, g, zeros, self.parts, self.scratch, self.slots = f.arrays
+        self.x, self.g = Image(f, x, "x", tiles, IN, zeros), Image(f, g, "g", tiles, OUT, zeros)
         self.v, self.z, self.u = Planes(tiles, lanes), Planes(tiles, 2 * lanes), Planes(RANGE, 2 * lanes)
         self.rows = height(lanes, lanes)
         self.kernels = [
@@ -71,18 +71,19 @@ class _Group:
 
     def _transform_in(self, first: Value, v: Pointer, z: Pointer) -> None:
         f, lanes = self.f, self.lanes
-        sources, gradients = f.scratch("i8", IN * IN), f.scratch("i8", OUT * OUT)
         for t in f.range(self.tiles):
             tile = Tile.number(f, first + t)
-            self.x.addresses(sources, tile, f["top"], f["left"], IN, self.zeros)
-            self.g.addresses(gradients, tile, 0, 0, OUT, self.zeros)
+            self.x.locate(t, tile, f["top"], f["left"])
+            self.g.locate(t, tile)
+        for t in f.range(self.tiles):
             for chunk in f.range(self.chunks):
                 mask = tail_mask(f, self.channels, chunk * lanes, lanes, self.ragged[0])
-                grid = gather(f, sources, IN, image_in, self.first_channel + chunk * lanes, mask, lanes)
+                channel = self.first_channel + chunk * lanes
+                grid = self.x.gather(t, self.tiles, image_in, channel, mask, lanes)
                 self.v.store(grid, v.at(chunk * self.v.size + t * lanes))
             for n in f.range(self.vectors):
                 mask = tail_mask(f, self.results, n * lanes, lanes, self.ragged[1])
-                grid = gather(f, gradients, OUT, gradient_in, self.first_result + n * lanes, mask, lanes)
+                grid = self.g.gather(t, self.tiles, gradient_in, self.first_result + n * lanes, mask, lanes)
                 panel = n & -2
                 width = least(self.vectors - panel, 2) * lanes
                 self.z.store(grid, z.at((n / 2) * self.z.size + t * width + (n - panel) * lanes))
@@ -126,7 +127,7 @@ def group_routine(lanes: int, tiles: int, ragged: tuple[bool, bool]) -> Routine:
     a vector over.
     """
     kinds = ("f4", "f4", "f4", "f4", "f4", "i8")
-    return Routine("winograd_gradient", kinds, _WORDS, lambda f: _Group(f, lanes, tiles, ragged).write())
+    return Routine("winograd_gradient", kinds, _WORDS, lambda f: _Group(f, lanes, tiles, ragged).write(), explicit=True)
 
 
 def piece(tiles: int, lanes: int) -> int:
@@ -153,7 +154,7 @@ def sum_routine(lanes: int) -> Routine:
                 _spread(f, [total.value for total in sums], gw.at((lane * f["channels"] + c) * _TAPS), lane, lanes)
 
     words = ("channels", "results", "padded", "groups", "size", "block")
-    return Routine("winograd_sum", ("f4", "f4"), words, write)
+    return Routine("winograd_sum", ("f4", "f4"), words, write, explicit=True)
 
 
 def _spread(f: Task, taps: list[Value], gw: Pointer, lane: Value, lanes: int) -> None:

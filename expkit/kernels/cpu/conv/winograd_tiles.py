@@ -14,6 +14,7 @@ from expkit.kernels.cpu.conv.winograd_transforms import OUT, POINTS, Row, Transf
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.routine import Task
 
+AHEAD = 3  # tiles from a prefetch to its use
 PAD = 16  # floats between planes: at a multiple of 4 KiB apart they would fall on the same lines of the cache
 
 
@@ -44,38 +45,6 @@ class Planes:
             at.store(x, p * self.plane)
 
 
-class Image:
-    """Images among a task's arrays: their place and the words <name>_n, _h, _w (steps), _height and _width."""
-
-    WORDS = ("n", "h", "w", "height", "width")
-
-    def __init__(self, f: Task, base: Pointer, name: str) -> None:
-        self.f, self.base, self.name = f, base, name
-
-    @classmethod
-    def words(cls, name: str) -> list[str]:
-        return [f"{name}_{word}" for word in cls.WORDS]
-
-    def __getitem__(self, word: str) -> Value:
-        return self.f[f"{self.name}_{word}"]
-
-    def addresses(self, table: Pointer, tile: Tile, top: Number, left: Number, size: int, substitute: Pointer) -> None:
-        """Fills the table for size x size pixels, the first of which lies `top`, `left` of the tile's corner."""
-        f = self.f
-        y, x = tile.y - top, tile.x - left
-        columns = [x + j if j else x for j in range(size)]
-        inside = [below(f, c, self["width"]) for c in columns]
-        steps = [c * self["w"] for c in columns]
-        start = tile.image * self["n"]
-        for i in range(size):
-            row = y + i if i else y
-            good = below(f, row, self["height"]) & tile.real
-            line = self.base.at(start + row * self["h"])
-            for j in range(size):
-                place = f.put("i8", f"select {good & inside[j]!r}, {line.at(steps[j])!r}, {substitute!r}")
-                f.write(f"  store ptr {place.name}, {table.at(i * size + j)!r}")
-
-
 @dataclass(frozen=True)
 class Tile:
     """A tile's image, its corner among the results, and whether there is such a tile."""
@@ -94,13 +63,58 @@ class Tile:
         return cls(image, y, x, n.compare("lt", f["tiles"]))
 
 
-def gather(
-    f: Function, table: Pointer, size: int, transform: Transform, offset: Number, mask: Value | None, lanes: int
-) -> list[Row]:
-    """Both transforms of the pixels in a table, for the channels from `offset` on."""
-    pixels = [table.follow("f4", k).at(offset) for k in range(size * size)]
-    loaded = [at.load_some(mask) if mask else at.load(lanes=lanes) for at in pixels]
-    return both_ways(transform, [loaded[i : i + size] for i in range(0, size * size, size)])
+class Image:
+    """Images among a task's arrays, and the addresses of the pixels of a block's tiles: size x size of each.
+
+    Words of the task: <name>_n, _h, _w (steps), _height and _width.
+    """
+
+    WORDS = ("n", "h", "w", "height", "width")
+
+    def __init__(self, f: Task, base: Pointer, name: str, tiles: int, size: int, substitute: Pointer) -> None:
+        self.f, self.base, self.name, self.size, self.substitute = f, base, name, size, substitute
+        self.table = f.scratch("i8", tiles * size * size)
+
+    @classmethod
+    def words(cls, name: str) -> list[str]:
+        return [f"{name}_{word}" for word in cls.WORDS]
+
+    def __getitem__(self, word: str) -> Value:
+        return self.f[f"{self.name}_{word}"]
+
+    def pixel(self, t: Value, k: int) -> Pointer:
+        """The kth pixel of the block's tile t."""
+        return self.table.at(t * (self.size * self.size)).follow("f4", k)
+
+    def locate(self, t: Value, tile: Tile, top: Number = 0, left: Number = 0) -> None:
+        """Notes the addresses for the block's tile t, whose first pixel lies `top`, `left` of the tile's corner."""
+        f, size = self.f, self.size
+        y, x = tile.y - top, tile.x - left
+        columns = [x + j for j in range(size)]
+        inside = [below(f, c, self["width"]) & tile.real for c in columns]
+        line = self.base.at(tile.image * self["n"])
+        for i in f.range(size):
+            table = self.table.at((t * size + i) * size)
+            row = line.at((y + i) * self["h"])
+            good = below(f, y + i, self["height"])
+            for j in range(size):
+                found = f"select {good & inside[j]!r}, {row.at(columns[j] * self['w'])!r}, {self.substitute!r}"
+                f.write(f"  store ptr {f.put('i8', found).name}, {table.at(j)!r}")
+
+    def gather(
+        self, t: Value, count: Number, transform: Transform, channel: Number, mask: Value | None, lanes: int
+    ) -> list[Row]:
+        """Both transforms of the pixels of tile t of `count`, for the channels from `channel` on.
+
+        Brings near what a tile further on does not share with its neighbour.
+        """
+        size, later = self.size, least(t + AHEAD, count - 1)
+        for k in range(size * size):
+            if k % size >= size - OUT:
+                self.pixel(later, k).prefetch(channel)
+        pixels = [self.pixel(t, k).at(channel) for k in range(size * size)]
+        loaded = [at.load_some(mask) if mask else at.load(lanes=lanes) for at in pixels]
+        return both_ways(transform, [loaded[i : i + size] for i in range(0, size * size, size)])
 
 
 def tail_mask(f: Function, count: Value, first: Value, lanes: int, ragged: bool) -> Value | None:

@@ -70,4 +70,4 @@ def pack_routine(lanes: int, turned: bool) -> Routine:
                     at.store(x, plane * p)
 
     words = ("count", "padded", "step", "lane_count", "lane_step", "vectors", "block", "blocks")
-    return Routine("winograd_pack", ("f4", "f4"), words, write)
+    return Routine("winograd_pack", ("f4", "f4"), words, write, explicit=True)
