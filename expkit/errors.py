@@ -7,6 +7,7 @@
     ├── CheckpointError      a checkpoint is corrupt, foreign or does not fit      (exit code 2)
     ├── DeviceError          a device was asked for that is not there              (exit code 2)
     ├── ShapeError           shapes do not fit (also a RuntimeError, as in PyTorch)
+    ├── RangeError           an index is out of bounds (also an IndexError)
     ├── AutogradError        differentiation cannot go on (also a RuntimeError)
     │   └── InplaceError     a value needed by backward was overwritten
     ├── TraceError           a function cannot be traced (also a RuntimeError)
@@ -57,6 +58,10 @@ class DeviceError(ExpkitError, RuntimeError):
 
 class ShapeError(ExpkitError, RuntimeError):
     """Shapes do not fit together."""
+
+
+class RangeError(ExpkitError, IndexError):
+    """An index is out of bounds."""
 
     exit_code = 2
 

@@ -28,6 +28,7 @@ TASK = 1 << 17  # bytes of one task
 SERIAL = 1 << 18  # bytes below which one thread is as fast
 BLOCK = (64, 128)  # of a plane of tiles: both arrays stay in the first level of the cache
 STRIPE = 64  # rows of a block of other planes
+LONG = 1 << 9  # bytes of a row from which rows are best written in the order of memory
 _PLANE = ("a", "n", "sa", "sn", "da", "dn", "ab", "nb", "an", "nn", "s0", "d0", "items", "group")
 
 
@@ -158,7 +159,8 @@ def _plane(axes: list[Axis], size: int, side: int) -> tuple[Any, Axis, Axis]:
     """The mode, and the axes a and n of the plane, which are taken out of the list."""
     inner = axes.pop()
     if inner.d == size == inner.s:
-        return "rows", _pop(axes, lambda axis: -axis.n), inner
+        long = inner.n * size >= LONG
+        return "rows", _pop(axes, lambda axis: axis.d if long else -axis.n), inner
     across = [axis for axis in axes if abs(axis.s) == size and axis.n >= side]
     if inner.d == size and inner.n >= side and across:
         axes.remove(across[0])

@@ -11,6 +11,8 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated import index as by_kernel
+from expkit.tensor.generated.index import look, many
 from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.elementwise import choose
 from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
@@ -60,7 +62,7 @@ def _batched_index(size: int, values: list[Any], mapped: list[bool], kw: dict[st
 
 gather_p = Primitive(
     "gather",
-    _gather,
+    by_kernel.gather(_gather),
     lambda x, index, *, axis: Aval(index.shape, x.dtype, x.device),
     (lambda g, _out, _x, index, *, axis: scatter_add_p(zeros_raw(g, tuple(_x.shape)), index, g, axis=axis), None),
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else gather_p(tangents[0], primals[1], **kw),
@@ -68,7 +70,7 @@ gather_p = Primitive(
 )
 scatter_add_p = Primitive(
     "scatter_add",
-    _scatter_add,
+    by_kernel.scatter("add", _scatter_add),
     lambda base, index, value, *, axis: base,
     (
         lambda g, _out, _base, _index, _value, *, axis: g,
@@ -82,7 +84,7 @@ scatter_add_p = Primitive(
 )
 scatter_p = Primitive(
     "scatter",
-    _scatter,
+    by_kernel.scatter("put", _scatter),
     lambda base, index, value, *, axis: base,
     (
         lambda g, _out, _base, index, _value, *, axis: scatter_p(g, index, zeros_raw(g, tuple(index.shape)), axis=axis),
@@ -122,6 +124,25 @@ def _take_shape(x: Aval, *indices: Aval, axes: tuple[int, ...]) -> Aval:
     return Aval((*indices[0].shape, *(n for a, n in enumerate(x.shape) if a not in axes)), x.dtype, x.device)
 
 
+def _placed(g: Any, *indices: Any, axes: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    new = xp_of(g).zeros(shape, g.dtype)
+    add_at(_front(new, axes), indices, g)
+    return new
+
+
+def _placed_joint(g: Any, _out: Any, _g: Any, *indices: Any, axes: tuple[int, ...], **_kw: Any) -> tuple[Any, ...]:
+    return (take_p(g, *indices, axes=axes), *(None for _ in indices))
+
+
+def _placed_batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
+    g, indices = materialize(size, values[0], mapped[0]), values[1:]
+    axes, shape = tuple(a + 1 for a in kw["axes"]), (size, *kw["shape"])
+    if not any(mapped[1:]):  # the batch is the first of the other axes
+        return placed_p(movedim(g, 0, len(indices[0].shape)), *indices, axes=axes, shape=shape)
+    rows, full = _batch_rows(size, indices, mapped[1:])
+    return placed_p(g, rows, *full, axes=(0, *axes), shape=shape)
+
+
 def _put_add(base: Any, value: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
     new = base.copy()
     add_at(_front(new, axes), indices, value)
@@ -135,7 +156,7 @@ def _put(base: Any, value: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
 
 
 def _take_joint(g: Any, _out: Any, _x: Any, *indices: Any, axes: tuple[int, ...]) -> tuple[Any, ...]:
-    return (put_add_p(zeros_raw(g, tuple(_x.shape)), g, *indices, axes=axes), *(None for _ in indices))
+    return (placed_p(g, *indices, axes=axes, shape=tuple(_x.shape)), *(None for _ in indices))
 
 
 def _put_add_joint(g: Any, _out: Any, _base: Any, _value: Any, *indices: Any, axes: tuple[int, ...]) -> tuple[Any, ...]:
@@ -153,11 +174,11 @@ def _take_batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, 
         out = take_p(x, *indices, axes=tuple(a + 1 for a in axes))
         k = len(indices[0].shape)
         return movedim(out, k, 0)
-    rows, full = _batch_rows(size, x, indices, mapped[1:])
+    rows, full = _batch_rows(size, indices, mapped[1:])
     return take_p(x, rows, *full, axes=(0, *(a + 1 for a in axes)))
 
 
-def _batch_rows(size: int, like: Any, indices: list[Any], mapped: list[bool]) -> tuple[Any, list[Any]]:
+def _batch_rows(size: int, indices: list[Any], mapped: list[bool]) -> tuple[Any, list[Any]]:
     """Index arrays with the batch in front, and the one that counts the batch."""
     full = [materialize(size, i, m) for i, m in zip(indices, mapped, strict=True)]
     shape = tuple(full[0].shape)
@@ -168,7 +189,7 @@ def _batch_rows(size: int, like: Any, indices: list[Any], mapped: list[bool]) ->
 
 def _put_batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any], prim: Primitive) -> Any:
     base, value = (materialize(size, v, m) for v, m in zip(values[:2], mapped[:2], strict=True))
-    rows, full = _batch_rows(size, base, values[2:], mapped[2:])
+    rows, full = _batch_rows(size, values[2:], mapped[2:])
     return prim(base, value, rows, *full, axes=(0, *(a + 1 for a in kw["axes"])))
 
 
@@ -180,16 +201,22 @@ def _put_push(prim: Any) -> Any:
 
 
 take_p = Primitive(
-    "take", _take, _take_shape, joint=_take_joint, batch=_take_batch,
+    "take", by_kernel.take(_take), _take_shape, joint=_take_joint, batch=_take_batch,
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else take_p(tangents[0], *primals[1:], **kw),
 )  # fmt: skip
+placed_p = Primitive(  # zeros of `shape` with g added at the indices: the transpose of take
+    "placed", by_kernel.placed(_placed), lambda g, *indices, axes, shape: Aval(shape, g.dtype, g.device),
+    joint=_placed_joint, batch=_placed_batch,
+    jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else placed_p(tangents[0], *primals[1:], **kw),
+)  # fmt: skip
 put_add_p = Primitive(
-    "put_add", _put_add, lambda base, value, *indices, axes: base, joint=_put_add_joint,
+    "put_add", by_kernel.put("add", _put_add), lambda base, value, *indices, axes: base, joint=_put_add_joint,
     jvp=_put_push(lambda: put_add_p),
     batch=lambda *args: _put_batch(*args, put_add_p),
 )  # fmt: skip
 put_p = Primitive(
-    "put", _put, lambda base, value, *indices, axes: base, joint=_put_joint, jvp=_put_push(lambda: put_p),
+    "put", by_kernel.put("put", _put), lambda base, value, *indices, axes: base, joint=_put_joint,
+    jvp=_put_push(lambda: put_p),
     batch=lambda *args: _put_batch(*args, put_p),
 )  # fmt: skip
 nonzero_p = Primitive("nonzero", lambda x: xp_of(x).stack(xp_of(x).nonzero(x), 1), lambda x: x, dynamic=True)
@@ -210,10 +237,14 @@ def index_tensor(index: Any, what: str) -> Any:
 def in_bounds(index: Any, n: int, dim: int, what: str) -> Any:
     """The index, if it lies in [0, n). Not looked at on a GPU or under an interpreter."""
     raw = index.raw
-    if raw.__class__ is np.ndarray and raw.size and (raw.min() < 0 or raw.max() >= n):
-        worst = int(raw.min()) if raw.min() < 0 else int(raw.max())
-        raise IndexError(f"{what}: index {worst} is out of bounds for dimension {dim} with size {n}")
+    if raw.__class__ is np.ndarray and raw.size:
+        look(raw, 0, n, dim, f"{what}: ")
     return index
+
+
+def _bounded(index: Any, n: int, dim: int, what: str) -> Any:
+    """As in_bounds; many indices are looked at where they are used."""
+    return index if many(index.raw) else in_bounds(index, n, dim, what)
 
 
 def gather(input: Any, dim: int, index: Any) -> Any:
@@ -230,7 +261,7 @@ def gather(input: Any, dim: int, index: Any) -> Any:
         raise ShapeError(
             f"gather: size of index {tuple(index.shape)} exceeds input {tuple(input.shape)} apart from dimension {at}"
         )
-    return apply(gather_p, _cut(input, index, at), in_bounds(index, input.shape[at], at, "gather()"), axis=at)
+    return apply(gather_p, _cut(input, index, at), _bounded(index, input.shape[at], at, "gather()"), axis=at)
 
 
 def _cut(x: Any, index: Any, at: int) -> Any:
@@ -265,7 +296,7 @@ def _scatter_with(prim: Primitive, input: Any, dim: int, index: Any, src: Any) -
         raise ShapeError(f"{what}: index and src must have the {input.ndim} dimensions of the input")
     if any(i > n for a, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if a != at):
         raise ShapeError(f"{what}: the index {tuple(index.shape)} exceeds the input {tuple(input.shape)}")
-    index = in_bounds(index, input.shape[at], at, what)
+    index = _bounded(index, input.shape[at], at, what)
     if not isinstance(src, Handle):
         src = expand(_number(src, input), *index.shape)
     if dtypes.of(src.raw) is not dtypes.of(input.raw):

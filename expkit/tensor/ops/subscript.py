@@ -7,6 +7,7 @@ import numpy as np
 from expkit.autograd.handle import ARRAYS, Handle, wrap
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
+from expkit.tensor.generated.index import look, many
 from expkit.tensor.inplace import copy_
 from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.index import in_bounds, index_tensor, nonzero, put_add_p, put_p, take_p
@@ -141,10 +142,10 @@ def _in_range(index: Any, n: int, axis: int) -> Any:
     raw = index.raw
     if raw.__class__ is not np.ndarray or raw.size == 0:  # on a GPU or under an interpreter values are not looked at
         return index + (index < 0).long() * n if raw.__class__ is not np.ndarray else index
-    low, high = int(raw.min()), int(raw.max())
-    if low < -n or high >= n:
-        raise IndexError(f"index {low if low < -n else high} is out of bounds for dimension {axis} with size {n}")
-    return index if low >= 0 else wrap(np.where(raw < 0, raw + n, raw))
+    if many(raw):
+        return index  # it is looked at where it is used, and may be negative there
+    look(raw, -n, n, axis)
+    return index if int(raw.min()) >= 0 else wrap(np.where(raw < 0, raw + n, raw))
 
 
 def getitem(x: Any, key: Any) -> Any:

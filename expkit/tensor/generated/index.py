@@ -1,0 +1,210 @@
+"""Reading and writing by index, by generated kernels.
+
+The plain implementations keep what is small and other dtypes. Where there are many indices (`many`), it is here that
+they are looked at: RangeError for those out of bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expkit.errors import RangeError
+from expkit.kernels.cpu import gather as kernels
+from expkit.kernels.cpu import plan
+from expkit.kernels.cpu.copy import contiguous, copy
+from expkit.tensor.generated.base import enabled
+
+LEAST = 1 << 12  # elements from which a kernel is faster than NumPy
+NAMES = {kernels.PUT: "scatter", kernels.ADD: "scatter_add"}
+MOST = 4  # index arrays of one kernel
+Plain = Callable[..., Any]
+
+
+def _fits(how: str, x: Any, indices: Sequence[Any], count: int) -> bool:
+    """Whether a kernel moves `count` elements between these arrays."""
+    return (
+        count >= LEAST
+        and x.__class__ is np.ndarray
+        and len(indices) <= MOST
+        and x.size > 0
+        and all(
+            i.__class__ is np.ndarray and i.shape == indices[0].shape and kernels.index_kind(i.dtype) is not None
+            for i in indices
+        )
+        and enabled()
+        and kernels.kind_of(x.dtype, how) is not None
+    )
+
+
+def many(index: Any) -> bool:
+    """Whether the implementations here see to it that the indices are in range."""
+    return index.__class__ is np.ndarray and index.size >= LEAST
+
+
+def look(index: Any, low: int, n: int, dim: int, what: str = "") -> None:
+    """RangeError for an index that is not in [low, n)."""
+    least, most = int(index.min()), int(index.max())
+    if least < low or most >= n:
+        worst = least if least < low else most
+        raise RangeError(f"{what}index {worst} is out of bounds for dimension {dim} with size {n}")
+
+
+def _look_all(x: Any, indices: Sequence[Any], axes: Sequence[int]) -> None:
+    for index, axis in zip(indices, axes, strict=True):
+        if many(index):
+            look(index, -x.shape[axis], x.shape[axis], axis)
+
+
+def _dense(x: Any) -> Any:
+    return x if x.flags.c_contiguous else contiguous(x)
+
+
+# ---- index arrays on some axes ---------------------------------------------------------------------------------------
+
+
+class Rows(NamedTuple):
+    """An array seen as outer axes of one stride, indexed axes, and dense rows."""
+
+    before: tuple[int, ...]  # axes in front of the indexed ones, in the order of memory
+    behind: tuple[int, ...]  # those of a row
+    outer: tuple[int, int]  # size and stride in bytes
+    columns: int
+
+    def order(self, count: int) -> list[int]:
+        """Where (outer..., index..., row...) takes its axes from (index..., others...), with `count` index axes."""
+        place = {a: count + k for k, a in enumerate(sorted((*self.before, *self.behind)))}
+        return [*(place[a] for a in self.before), *range(count), *(place[a] for a in self.behind)]
+
+
+def _rows(x: Any, axes: Sequence[int]) -> Rows | None:
+    """x in that form; None where its strides do not allow it."""
+    rest = sorted((a for a in range(x.ndim) if a not in axes), key=lambda a: (-x.strides[a], a))
+    columns, step = 1, x.itemsize
+    behind: list[int] = []
+    while rest and (x.strides[rest[-1]] == step or x.shape[rest[-1]] == 1):
+        behind.insert(0, rest.pop())
+        columns *= x.shape[behind[0]]
+        step = columns * x.itemsize
+    outer, stride = 1, 0
+    for a in reversed([a for a in rest if x.shape[a] != 1]):
+        if outer == 1:
+            stride = x.strides[a]
+        elif x.strides[a] != stride * outer:
+            return None
+        outer *= x.shape[a]
+    return Rows(tuple(rest), tuple(behind), (outer, stride), columns)
+
+
+def take(plain: Plain) -> Plain:
+    """x at index arrays of one shape on `axes`: (index..., the other axes...)."""
+
+    @wraps(plain)
+    def impl(x: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
+        shape = indices[0].shape
+        rest = [n for a, n in enumerate(x.shape) if a not in axes]
+        count = indices[0].size * int(np.prod(rest))
+        if _fits(kernels.TAKE, x, indices, count):
+            form = _rows(x, axes)
+            if form is None and x.size <= 2 * count:
+                x = contiguous(x)
+                form = _rows(x, axes)
+            if form is not None:
+                sizes = [*(x.shape[a] for a in form.before), *shape, *(x.shape[a] for a in form.behind)]
+                out = plan.empty(tuple(sizes), x.dtype)
+                if kernels.by_rows(kernels.TAKE, x, out, _all_dense(indices), axes, form.outer, form.columns):
+                    return out.transpose(np.argsort(form.order(len(shape))))
+        _look_all(x, indices, axes)
+        return plain(x, *indices, axes=axes)
+
+    return impl
+
+
+def _all_dense(indices: Sequence[Any]) -> list[Any]:
+    return [_dense(i) for i in indices]
+
+
+def put(how: str, plain: Plain) -> Plain:
+    """A copy of `base` with value (index..., the other axes...) written, or added, at index arrays on `axes`."""
+
+    @wraps(plain)
+    def impl(base: Any, value: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
+        if _fits(how, base, indices, value.size) and value.__class__ is np.ndarray and value.dtype == base.dtype:
+            new = contiguous(base)
+            if _write(how, new, value, indices, axes):
+                return new
+        _look_all(base, indices, axes)
+        return plain(base, value, *indices, axes=axes)
+
+    return impl
+
+
+def _write(how: str, new: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> bool:
+    """Writes into a dense array, and says whether that went well."""
+    form, ndim = _rows(new, axes), indices[0].ndim
+    if form is None:
+        return False
+    shape = (*indices[0].shape, *(n for a, n in enumerate(new.shape) if a not in axes))
+    value = np.broadcast_to(value, shape).transpose(form.order(ndim))
+    return kernels.by_rows(how, new, _dense(value), _all_dense(indices), axes, form.outer, form.columns)
+
+
+def placed(plain: Plain) -> Plain:
+    """Zeros of a shape with g (index..., the other axes...) added at index arrays on `axes`."""
+
+    @wraps(plain)
+    def impl(g: Any, *indices: Any, axes: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+        if _fits(kernels.ADD, g, indices, g.size):
+            new = plan.empty(shape, g.dtype)
+            copy(new, np.zeros((), g.dtype))
+            if _write(kernels.ADD, new, g, indices, axes):
+                return new
+        return plain(g, *indices, axes=axes, shape=shape)  # the indices were looked at when they were taken
+
+    return impl
+
+
+# ---- along an axis ---------------------------------------------------------------------------------------------------
+
+
+def _alike(x: Any, index: Any, axis: int) -> bool:
+    """Whether all sizes but one agree."""
+    have, want = x.shape, index.shape
+    return have[:axis] == want[:axis] and have[axis + 1 :] == want[axis + 1 :]
+
+
+def gather(plain: Plain) -> Plain:
+    """x at an index along one axis; the other axes are x's."""
+
+    @wraps(plain)
+    def impl(x: Any, index: Any, *, axis: int) -> Any:
+        near = x.flags.c_contiguous or x.size <= 2 * index.size
+        if near and _fits(kernels.TAKE, x, (index,), index.size) and _alike(x, index, axis):
+            out = plan.empty(index.shape, x.dtype)
+            if kernels.along_axis(kernels.TAKE, _dense(x), out, _dense(index), axis):
+                return out
+        if many(index):
+            look(index, 0, x.shape[axis], axis, "gather(): ")
+        return plain(x, index, axis=axis)
+
+    return impl
+
+
+def scatter(how: str, plain: Plain) -> Plain:
+    """A copy of `base` with value written, or added, at an index along one axis; the other axes are base's."""
+
+    @wraps(plain)
+    def impl(base: Any, index: Any, value: Any, *, axis: int) -> Any:
+        fits = _fits(how, base, (index,), index.size) and _alike(base, index, axis)
+        if fits and value.__class__ is np.ndarray and value.dtype == base.dtype:
+            new = contiguous(base)
+            if kernels.along_axis(how, new, _dense(np.broadcast_to(value, index.shape)), _dense(index), axis):
+                return new
+        if many(index):
+            look(index, 0, base.shape[axis], axis, f"{NAMES[how]}(): ")
+        return plain(base, index, value, axis=axis)
+
+    return impl
