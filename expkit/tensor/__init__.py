@@ -173,7 +173,7 @@ from expkit.tensor.ops.movement import (
     unsqueeze,
 )  # fmt: skip
 from expkit.tensor.ops.norm import batch_norm, group_norm, layer_norm
-from expkit.tensor.ops.order import argsort, sort, topk
+from expkit.tensor.ops.order import argsort, kthvalue, median, msort, sort, topk
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,

@@ -22,7 +22,7 @@ METHODS = {
         bitwise_xor eq ne lt le gt ge isclose""",
     reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum max
         min""",
-    order: "argsort sort topk",
+    order: "argsort kthvalue median msort sort topk",
     movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
         broadcast_to narrow select flip diagonal""",
     join: "repeat repeat_interleave tile chunk split unbind roll",

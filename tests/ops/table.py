@@ -311,6 +311,12 @@ REDUCE = [
         grad=False, torch=lambda t: lambda x, dim=-1, descending=False: t.argsort(x, dim=dim, descending=descending, stable=True)),
     Row("topk", lambda g: [S(g.distinct(6), 3), S(g.distinct(2, 4), 2, 1), S(g.distinct(3, 2), 1, dim=0, largest=False), S(g.distinct(), 1), S(g.distinct(4), 0)],
         dtypes="float64 float32 int64"),
+    Row("msort", lambda g: [S(g.distinct(5)), S(g.distinct(4, 3)), S(g.distinct(0, 3))], lambda x: np.sort(x, 0), dtypes=FLOAT_INT),
+    Row("kthvalue", lambda g: [S(g.distinct(6), 3), S(g.distinct(2, 4), 2, 0), S(g.distinct(3, 2), 1, dim=-1, keepdim=True), S(g.distinct(), 1), Bad(g.distinct(3), 4), Bad(g.distinct(3), 0)],
+        dtypes="float64 float32 int64"),
+    Row("median", lambda g: [S(g.distinct(6)), S(g.distinct(2, 5), 1), S(g.distinct(2, 4), 0, True), S(g.distinct(2, 3, 2), -2), S(g.distinct()), S(g.distinct(), 0), Bad(g.distinct(2, 0), 1)],
+        dtypes="float64 float32 int64"),
+    Row("median", lambda g: [S(np.array([[2.0, np.nan, 1.0, np.nan], [1.0, 2.0, 0.0, np.inf]]), 1), S(np.array([np.nan, 1.0])), S(np.zeros(0))], grad=False, dtypes="float64 float32"),
 ]  # fmt: skip
 
 

@@ -1,20 +1,32 @@
-"""Order statistics: sorting and the largest elements."""
+"""Order statistics: sorting, the largest elements, single ones by rank.
+
+One primitive gives the elements start to stop of the sorted order along an axis, with their places. It moves elements,
+so its derivatives gather and scatter by the places.
+"""
 
 from collections import namedtuple
+from math import nan
 from typing import Any
 
 import numpy as np
 
 from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
-from expkit.autograd.tape import apply, apply1
+from expkit.autograd.tape import apply
+from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.index import gather_p
+from expkit.tensor.generated.sort import ordering
+from expkit.tensor.ops.create import full_like
+from expkit.tensor.ops.elementwise import isnan
+from expkit.tensor.ops.index import gather, gather_p, scatter_p, where
+from expkit.tensor.ops.kinds import zeros_raw
 from expkit.tensor.ops.movement import dim_of
 from expkit.tensor.ops.reduce import INT, argmax
 
+# ---- the primitive ---------------------------------------------------------------------------------------------------
 
-def _order(x: Any, *, axis: int, descending: bool) -> Any:
+
+def _order(x: Any, axis: int, descending: bool) -> Any:
     """Indices of a stable sort; NaN counts as the largest."""
     xp = xp_of(x)
     x = x.astype(np.float32) if x.dtype.kind == "V" else x  # bfloat16 has no order of its own
@@ -24,39 +36,110 @@ def _order(x: Any, *, axis: int, descending: bool) -> Any:
     return (x.shape[axis] - 1 - back).astype(np.int64)
 
 
-argsort_p = Primitive(
-    "argsort",
-    _order,
-    lambda x, *, axis, descending: Aval(x.shape, INT, x.device),
-    batch=lambda size, values, mapped, kw: argsort_p(values[0], axis=kw["axis"] + 1, descending=kw["descending"]),
+def _ordered(x: Any, *, axis: int, descending: bool, start: int, stop: int) -> tuple[Any, Any]:
+    places = _order(x, axis, descending)[(slice(None),) * axis + (slice(start, stop),)]
+    return gather_p.impl(x, places, axis=axis), places
+
+
+def _shape(x: Aval, *, axis: int, descending: bool, start: int, stop: int) -> tuple[Aval, Aval]:
+    shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
+    return Aval(shape, x.dtype, x.device), Aval(shape, INT, x.device)
+
+
+def _joint(g: Any, out: Any, _x: Any, *, axis: int, **_: Any) -> tuple[Any]:
+    return (scatter_p(zeros_raw(g[0], tuple(_x.shape)), out[1], g[0], axis=axis),)
+
+
+def _push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:
+    return None if tangents[0] is None else [gather_p(tangents[0], out[1], axis=kw["axis"]), None]
+
+
+order_p = Primitive(  # x -> (values, places)
+    "order",
+    ordering(_ordered),
+    _shape,
+    joint=_joint,
+    jvp=_push,
+    batch=lambda size, values, mapped, kw: order_p(values[0], **{**kw, "axis": kw["axis"] + 1}),
+    nout=2,
+    saves=(1,),
 )
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+_Sorted, _TopK, _Kth, _Median = (
+    namedtuple(name, ["values", "indices"]) for name in ("sort", "topk", "kthvalue", "median")
+)
+
+
+def _ranked(x: Any, dim: int, start: int, stop: int | None, descending: bool) -> tuple[Any, Any]:
+    """Elements start to stop (None: all) of the order along a dimension; a number is a line of one."""
+    at = dim_of(dim, x.ndim)
+    line = x if x.ndim else x.reshape(1)
+    end = line.shape[at] if stop is None else stop
+    return apply(order_p, line, axis=at, descending=bool(descending), start=start, stop=end)
+
+
+def _reshaped(x: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
+    return found if x.ndim or found[0].shape != (1,) else (found[0].reshape(()), found[1].reshape(()))
+
+
+def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """(values, indices), sorted along `dim`; always stable."""
+    return _Sorted(*_reshaped(input, _ranked(input, dim, 0, None, descending)))
 
 
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """The indices that sort along `dim`; always stable."""
-    if input.ndim == 0:
-        return argmax(input)
-    return apply1(argsort_p, input, axis=dim_of(dim, input.ndim), descending=bool(descending))
+    return sort(input, dim, descending).indices
 
 
-_Sorted = namedtuple("sort", ["values", "indices"])
-_TopK = namedtuple("topk", ["values", "indices"])
-
-
-def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-    """(values, indices), sorted along `dim`."""
-    index = argsort(input, dim, descending)
-    if input.ndim == 0:
-        return _Sorted(input.clone(), index)
-    return _Sorted(apply(gather_p, input, index, axis=dim_of(dim, input.ndim)), index)
+def msort(input: Any) -> Any:
+    """The values, sorted along the first dimension."""
+    return sort(input, 0).values
 
 
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """(values, indices) of the k largest (smallest) elements along `dim`, in order."""
-    at = dim_of(dim, input.ndim)
-    if not 0 <= k <= (input.shape[at] if input.ndim else 1):
-        raise RuntimeError(
-            f"selected index k out of range: k={k} for a dimension of size {input.shape[at] if input.ndim else 1}"
-        )
-    values, index = sort(input, dim, descending=largest)
-    return _TopK(values, index) if input.ndim == 0 else _TopK(values.narrow(at, 0, k), index.narrow(at, 0, k))
+    size = _size(input, dim)
+    if not 0 <= k <= size:
+        raise RuntimeError(f"selected index k out of range: k={k} for a dimension of size {size}")
+    return _TopK(*_reshaped(input, _ranked(input, dim, 0, k, largest)))
+
+
+def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    """(values, indices) of the kth smallest element along `dim`, counted from 1."""
+    size = _size(input, dim)
+    if not 1 <= k <= size:
+        raise RuntimeError(f"kthvalue: k={k} is out of range for a dimension of size {size}")
+    return _Kth(*_dropped(input, _ranked(input, dim, k - 1, k, False), dim, keepdim))
+
+
+def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The lower median of all elements, or (values, indices) along `dim`; NaN where there is one."""
+    if dim is None:
+        if not input.numel():
+            return full_like(input.sum(), nan)
+        return median(input.reshape(-1), 0).values
+    size = _size(input, dim)
+    if not size:
+        raise IndexError(f"median: dimension {dim} has no elements, shape {tuple(input.shape)}")
+    middle = (size - 1) // 2
+    values, indices = _ranked(input, dim, middle, middle + 1, False)
+    if dtypes.of(input.raw).is_floating_point:  # NaN is the largest, and there the median
+        line, at = (input if input.ndim else input.reshape(1)), dim_of(dim, input.ndim)
+        top = argmax(line, at, keepdim=True)
+        indices = where(isnan(gather(line.detach(), at, top)), top, indices)
+        values = apply(gather_p, line, indices, axis=at)
+    return _Median(*_dropped(input, (values, indices), dim, keepdim))
+
+
+def _size(x: Any, dim: int) -> int:
+    return int(x.shape[dim_of(dim, x.ndim)]) if x.ndim else 1
+
+
+def _dropped(x: Any, found: tuple[Any, Any], dim: int, keepdim: bool) -> tuple[Any, Any]:
+    """Results without the dimension in which they have one element, unless it is to stay."""
+    if not x.ndim:
+        return _reshaped(x, found)
+    return found if keepdim else (found[0].squeeze(dim), found[1].squeeze(dim))

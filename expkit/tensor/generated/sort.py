@@ -1,0 +1,58 @@
+"""Sorting and selection along an axis by generated kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from expkit.kernels.cpu.copy import contiguous
+from expkit.kernels.cpu.sort import KINDS, ordered
+from expkit.tensor.generated.base import enabled
+
+LEAST = 1 << 6  # elements from which a kernel is faster than NumPy
+MOST = 1 << 31  # places fit into 32 bits
+_WIDER = {
+    np.dtype(name): np.dtype(wide)
+    for wide, names in {"f4": ("f2", ml_dtypes.bfloat16), "i4": ("?", "i1", "u1", "i2", "u2"), "i8": ("u4",)}.items()
+    for name in names
+}  # dtypes whose values a kernel sorts in another one
+
+
+def ordering(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The implementation of (values, places) of the elements start to stop in the order along an axis."""
+
+    @wraps(plain)
+    def impl(x: Any, *, axis: int, descending: bool, start: int, stop: int) -> Any:
+        if x.__class__ is np.ndarray and x.size >= LEAST and _fits(x, axis, start, stop) and enabled():
+            if axis == x.ndim - 1 and x.dtype in KINDS and x.flags.c_contiguous:
+                return _rows(x, start, stop, descending)
+            return _along(x, axis, start, stop, descending)
+        return plain(x, axis=axis, descending=descending, start=start, stop=stop)
+
+    return impl
+
+
+def _fits(x: Any, axis: int, start: int, stop: int) -> bool:
+    known = x.dtype in KINDS or x.dtype in _WIDER
+    return known and x.shape[axis] < MOST and start < stop and (start == 0 or stop - start == 1)
+
+
+def _rows(x: Any, start: int, stop: int, descending: bool) -> tuple[Any, Any]:
+    shape = (*x.shape[:-1], stop - start)
+    values, places = ordered(x.reshape(-1, x.shape[-1]), start, stop, descending=descending)
+    return values.reshape(shape), places.reshape(shape)
+
+
+def _along(x: Any, axis: int, start: int, stop: int, descending: bool) -> tuple[Any, Any]:
+    """The axis is moved behind the others, and back."""
+    rows = _dense(np.moveaxis(x.astype(_WIDER.get(x.dtype, x.dtype), copy=False), axis, -1))
+    values, places = (_dense(np.moveaxis(a, -1, axis)) for a in _rows(rows, start, stop, descending))
+    return values.astype(x.dtype, copy=False), places
+
+
+def _dense(x: Any) -> Any:
+    return x if x.flags.c_contiguous else contiguous(x)
