@@ -16,6 +16,7 @@ import numpy as np
 from expkit.kernels.cpu import pool
 
 SMALL = 1 << 24  # multiplications: about 0.2 ms on one core
+TINY = 1 << 13  # multiplications that OpenBLAS does on one thread by itself
 _SYMBOLS = (
     ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
     ("openblas_get_num_threads64_", "openblas_set_num_threads64_"),
@@ -60,7 +61,7 @@ def set_num_threads(n: int) -> None:
 
 def matmul(x: Any, y: Any, out: Any = None) -> Any:
     """np.matmul for arrays (of two axes or more) of either library, with the threads that each product is worth."""
-    if _THREADS is None or x.__class__ is not np.ndarray or x.shape[-2] * x.shape[-1] * y.shape[-1] > SMALL:
+    if _THREADS is None or x.__class__ is not np.ndarray or not TINY < _work(x, y) <= SMALL:
         return np.matmul(x, y, out)
     get, put = _THREADS
     before = get()
@@ -71,3 +72,7 @@ def matmul(x: Any, y: Any, out: Any = None) -> Any:
         return np.matmul(x, y, out)
     finally:
         put(before)
+
+
+def _work(x: Any, y: Any) -> int:
+    return int(x.shape[-2] * x.shape[-1] * y.shape[-1])

@@ -10,6 +10,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply2
 from expkit.errors import ShapeError
 from expkit.tensor import blas, dtypes
+from expkit.tensor.generated.matmul import product
 from expkit.tensor.ops.convert import require_tensor
 from expkit.tensor.ops.elementwise import add, mul
 from expkit.tensor.ops.kinds import broadcast_shapes, push_bilinear, reshape_p, spread, sum_p
@@ -50,9 +51,32 @@ def _matmul_batch(_size: int, values: list[Any], mapped: list[bool], _kw: dict[s
     return matmul_p(*aligned)
 
 
+def _plain(x: Any, y: Any, bias: Any = None) -> Any:
+    """x @ y + bias; one right operand for all batches makes one product of tall matrices."""
+    fold = x.ndim > 2 and y.ndim == 2
+    out = blas.matmul(x.reshape(_rows(x.shape), x.shape[-1]) if fold else x, y)
+    if bias is not None:
+        out += bias
+    return out.reshape(*x.shape[:-1], y.shape[-1]) if fold else out
+
+
+_fast = product(_plain)
+
+
+def _product(x: Any, y: Any, bias: Any = None) -> Any:
+    if x.dtype.itemsize == 2 and is_float(x) and x.__class__ is np.ndarray:  # summed in float32, rounded once
+        operands = [a if a is None else a.astype(np.float32) for a in (x, y, bias)]
+        return _fast(*operands).astype(x.dtype)
+    return _fast(x, y, bias)
+
+
+def _rows(shape: Any) -> int:
+    return math.prod(shape[:-1])
+
+
 matmul_p = Primitive(  # operands of two axes or more; the leading ones are broadcast
     "matmul",
-    lambda x, y: _fold(x, y) if x.ndim > 2 and y.ndim == 2 else _product(x, y),
+    _product,
     _matmul_shape,
     (lambda g, _out, _x, y: matmul_p(g, swap(y)), _for_right),
     batch=_matmul_batch,
@@ -60,25 +84,10 @@ matmul_p = Primitive(  # operands of two axes or more; the leading ones are broa
 matmul_p.jvp = push_bilinear(matmul_p)
 
 
-def _product(x: Any, y: Any) -> Any:
-    if x.dtype.itemsize == 2 and is_float(x) and x.__class__ is np.ndarray:  # summed in float32, rounded once
-        return blas.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
-    return blas.matmul(x, y)
-
-
-def _fold(x: Any, y: Any) -> Any:
-    return _product(x.reshape(_rows(x.shape), x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[-1])
-
-
-def _rows(shape: Any) -> int:
-    return math.prod(shape[:-1])
-
-
 def _linear(x: Any, w: Any, b: Any = None) -> Any:
-    out = _product(x if x.ndim == 2 else x.reshape(_rows(x.shape), x.shape[-1]), w.T)
-    if b is not None:
-        out += b
-    return out if x.ndim == 2 else out.reshape(*x.shape[:-1], w.shape[0])
+    if x.ndim == 1:
+        return _product(x.reshape(1, -1), w.T, b).reshape(-1)
+    return _product(x, w.T, b)
 
 
 def _linear_push(tangents: list[Any], out: Any, primals: list[Any], _kw: dict[str, Any]) -> Any:

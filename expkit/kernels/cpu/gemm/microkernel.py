@@ -18,7 +18,7 @@ from expkit.kernels.cpu.ir import SIZES, Value
 
 Finish = Callable[[Function, int, int, Value], Value]  # (function, row, vector, accumulator) -> what is written
 CHAINS = 8  # additions under way at once that hide an addition's latency
-UNROLL = 4  # steps of k written out
+UNROLL = 2  # steps of k written out
 
 
 class Blocking(NamedTuple):
@@ -37,9 +37,9 @@ def blocking(kind: str) -> Blocking:
     """The blocks for the CPU at hand and elements of a kind ("f4" or "f8")."""
     per_byte = SIZES[kind]
     if llvm.has("avx512f"):
-        return Blocking((14, 8, 4, 2, 1), 2, 64 // per_byte)
+        return Blocking((14, 8, 4, 1), 2, 64 // per_byte)
     if llvm.has("avx2"):
-        return Blocking((6, 4, 2, 1), 2, 32 // per_byte)
+        return Blocking((6, 4, 1), 2, 32 // per_byte)
     return Blocking((4, 2, 1), 2, 16 // per_byte)
 
 
@@ -69,6 +69,7 @@ def microkernel(
     arguments |= {"columns": "i8", "accumulate": "i8"}
     arguments |= {"last": "i8", **(extra or {})} if finish else {}
     f = Function(name, **arguments)
+    f.attributes = "noinline"  # each has one or two callers, into which LLVM would copy it
     helpers.append(f)
     block = _Accumulators(f, rows, vectors, lanes, kind)
     steps = strides or (f["a_row"], f["a_k"])
@@ -87,6 +88,8 @@ class _Accumulators:
 
     def __init__(self, f: Function, rows: int, vectors: int, lanes: int, kind: str) -> None:
         self.f, self.rows, self.vectors, self.lanes = f, rows, vectors, lanes
+        self.masks = [f.first(f["columns"] - v * lanes, lanes) for v in range(vectors)]
+        self.b_step = vectors * lanes * SIZES[kind]
         self.sets = max(1, min(UNROLL, CHAINS // (rows * vectors)))
         self.places = [(r, v) for r in range(rows) for v in range(vectors)]
         zero = f.splat(0.0, lanes, kind)
@@ -102,16 +105,15 @@ class _Accumulators:
 
     def _steps(self, a: Pointer, steps: tuple[Value | int, Value | int], b: Pointer, p: Value, count: int) -> None:
         sums = [[cell.value for cell in cells] for cells in self.cells]
-        b = b.at(p * (self.vectors * self.lanes))
-        a = a.move(p * steps[1])
+        a, b = a.move(p * steps[1]), b.move(p * self.b_step)
         for u in range(count):
-            row = [b.load((u * self.vectors + v) * self.lanes, self.lanes) for v in range(self.vectors)]
+            row = [b.load(v * self.lanes, self.lanes) for v in range(self.vectors)]
             some = sums[u % self.sets]
             for r in range(self.rows):
                 x = self.f.splat(a.move(_times(steps[0], r)).load(), self.lanes)
                 for v in range(self.vectors):
                     some[r * self.vectors + v] = x.fma(row[v], some[r * self.vectors + v])
-            a = a.move(steps[1])
+            a, b = a.move(steps[1]), b.move(self.b_step)
         for cells, some in zip(self.cells, sums, strict=True):
             for cell, value in zip(cells, some, strict=True):
                 cell.value = value
@@ -124,7 +126,7 @@ class _Accumulators:
                 cell.value = cell.value + other.value
         whole = f["columns"].compare("ge", self.vectors * self.lanes)
         for full in f.either(whole):
-            masks = None if full else [f.first(f["columns"] - v * self.lanes, self.lanes) for v in range(self.vectors)]
+            masks = None if full else self.masks
             with f.when(f["accumulate"].compare("ne", 0)):
                 for cell, (r, v) in zip(self.cells[0], self.places, strict=True):
                     cell.value = cell.value + self._old(r, v, masks)

@@ -1,0 +1,54 @@
+"""How a product is cut: into tiles of C, which are tasks, and blocks of k. By the extents alone, not by the threads."""
+
+from __future__ import annotations
+
+from expkit.kernels.cpu.gemm.microkernel import Blocking, blocking
+from expkit.kernels.cpu.ir import SIZES
+
+DEPTH = 192  # elements of a row of A in a block of k: sums of so many are rounded little, and a panel of B fits into L1
+TALL, WIDE = 256, 2048  # rows of A, and bytes of a row of B, in a tile, at most
+TASKS = 8  # from so many tiles on they are not cut further
+LEAST = 1 << 20  # multiplications that are worth a task
+
+
+def tiling(m: int, n: int, k: int, batch: int, kind: str) -> dict[str, int]:
+    """The words of `packed` that say how it is cut, and `tasks`."""
+    blocks, size = blocking(kind), SIZES[kind]
+    height, width = min(m, TALL), min(n, WIDE // size)
+    while batch * _parts(m, height) * _parts(n, width) < TASKS and height * width * k > 2 * LEAST:
+        if width >= 2 * height:
+            width = _even(n, _parts(n, width) * 2, blocks.width)
+        elif height >= 4 * blocks.heights[0]:
+            height = _even(m, _parts(m, height) * 2, 2)
+        else:
+            break
+    height, width = _even(m, _parts(m, height), 2), _even(n, _parts(n, width), blocks.width)
+    rows, columns = _parts(m, height), _parts(n, width)
+    return {
+        "tasks": batch * rows * columns, "tile_m": height, "tile_n": width, "tiles_m": rows, "tiles_n": columns,
+        "depth": _even(k, _parts(k, DEPTH), 8), "tall": tall(height, blocks),
+        "tall_last": tall(m - (rows - 1) * height, blocks),
+    }  # fmt: skip
+
+
+def _parts(extent: int, size: int) -> int:
+    return -(-extent // size)
+
+
+def _even(extent: int, parts: int, multiple: int) -> int:
+    """The size of so many nearly equal parts."""
+    return _parts(_parts(extent, parts), multiple) * multiple
+
+
+def tall(rows: int, blocks: Blocking) -> int:
+    """How many of the tallest blocks to take so that the lower ones fit well into what is left."""
+    tallest, *lower = blocks.heights
+    most = rows // tallest
+
+    def cost(count: int) -> int:
+        left, total = rows - count * tallest, count * tallest
+        for height in lower:
+            total, left = total + left // height * max(height, 2), left % height
+        return total
+
+    return min(range(most, max(-1, most - 4), -1), key=cost)
