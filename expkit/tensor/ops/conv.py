@@ -11,11 +11,12 @@ from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
+from expkit.tensor.generated import conv as kernels
 from expkit.tensor.ops import conv_arrays
 from expkit.tensor.ops.conv_batch import fold
 from expkit.tensor.ops.convert import promote
 from expkit.tensor.ops.kinds import expand_p, push_bilinear, reshape_p, sum_p
-from expkit.tensor.ops.windows import Pads, Sizes, check_rank, out_sizes, per_axis, reach
+from expkit.tensor.ops.windows import Pads, Sizes, check_rank, in_float32, out_sizes, per_axis, reach
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ def _conv_batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, 
 
 conv_p = Primitive(
     "conv",
-    conv_arrays.conv,
+    in_float32(kernels.convolution(conv_arrays.conv)),
     _conv_shape,
     (
         lambda g, _out, _x, w, _b=None, **kw: conv_input_p(g, w, size=_spatial(_x), **kw),
@@ -84,7 +85,7 @@ conv_p = Primitive(
 )
 conv_input_p = Primitive(
     "conv_input",
-    conv_arrays.conv_input,
+    in_float32(kernels.input_gradient(conv_arrays.conv_input)),
     lambda y, w, *, size, groups, **_: Aval((y.shape[0], groups * w.shape[1], *size), y.dtype, y.device),
     (
         lambda g, _out, _y, w, *, size, **kw: conv_p(g, w, **kw),
@@ -94,7 +95,7 @@ conv_input_p = Primitive(
 )
 conv_weight_p = Primitive(
     "conv_weight",
-    conv_arrays.conv_weight,
+    in_float32(kernels.weight_gradient(conv_arrays.conv_weight)),
     lambda x, y, *, kernel, groups, **_: Aval((y.shape[1], x.shape[1] // groups, *kernel), x.dtype, x.device),
     (
         lambda g, _out, _x, y, *, kernel, **kw: conv_input_p(y, g, size=_spatial(_x), **kw),

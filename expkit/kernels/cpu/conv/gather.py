@@ -1,0 +1,181 @@
+"""The windows of a block of places, side by side in scratch memory: what the products of `direct` multiply.
+
+A place's window is a row of its (taps x channels) elements, in parts of at most PART. Where taps are neighbours in
+memory they are one run that is copied at once; what lies outside of the image is zero. (The im2col of old, but of as
+many places as the cache holds, by runs, straight from the image.)
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expkit.kernels.cpu.builder import Function, Pointer, least
+from expkit.kernels.cpu.conv.geometry import Pass
+from expkit.kernels.cpu.gemm.microkernel import blocking
+from expkit.kernels.cpu.ir import SIZES, Value
+from expkit.kernels.cpu.routine import Task
+
+PART = 512  # elements of windows gathered at a time
+PITCH = PART + 16  # from row to row in scratch: rows that are multiplied together fall into different cache sets
+RUN = 8  # numbers of a run in the table
+SOURCE = ("s_batch", "s_depth", "s_height", "s_line", "depth", "height", "line")  # steps in elements, and sizes
+PLACES = ("out_depth", "out_height", "out_width", "step_depth", "step_height", "step_line")
+
+
+def height_of(kind: str) -> int:
+    """Rows of the tallest micro-kernel."""
+    return blocking(kind).heights[0]
+
+
+def block_of(kind: str) -> int:
+    """Places that are gathered at a time."""
+    return 112 // height_of(kind) * height_of(kind)
+
+
+class Runs(NamedTuple):
+    """The table of a pass's runs, with the first run of each part, and the parts' sizes."""
+
+    table: Any  # int64 (runs, RUN): depth, height, line offset, length, place in the row, first and end of inside, 0
+    first: tuple[int, ...]
+    part: int
+
+    @property
+    def parts(self) -> int:
+        return len(self.first) - 1
+
+
+def runs_of(p: Pass, channels: int, pixel: int) -> Runs:
+    """channels: of each tap; pixel: elements from place to place along the innermost axis of the source."""
+    depth, height, width = p.axes
+    total = p.taps * channels
+    parts = max(1, -(-total // PART))
+    part = -(-total // parts)
+    part = min(PART, -(-part // 16) * 16)
+    joined = width.spacing == 1 and pixel == channels
+    lines = [width.places] if joined else [(k,) for k in width.places]
+    rows: list[tuple[int, ...]] = []
+    first, done = [0], 0
+    for d, h, (n, line) in itertools.product(range(depth.taps), range(height.taps), enumerate(lines)):
+        start, left = (width.start + n * width.spacing) * pixel, len(line) * channels
+        while left:
+            size = min(left, first_end(done, part) - done)
+            inside = _inside(start, size, width.size * pixel, width.step * pixel, width.out)
+            offsets = (depth.start + d * depth.spacing, height.start + h * height.spacing, start)
+            rows.append((*offsets, size, done % part, *inside, 0))
+            done, start, left = done + size, start + size, left - size
+            if done % part == 0 and done < total:
+                first.append(len(rows))
+    return Runs(np.array(rows, np.int64).reshape(-1, RUN), (*first, len(rows)), part)
+
+
+def first_end(done: int, part: int) -> int:
+    """Where the part ends in which element `done` lies."""
+    return (done // part + 1) * part
+
+
+def _inside(start: int, size: int, line: int, step: int, out: int) -> tuple[int, int]:
+    """The places [first, end) along the innermost axis at which the whole run lies inside of the line."""
+    first = max(0, -(start // step)) if start < 0 else 0
+    end = (line - size - start) // step + 1 if line - size >= start else 0
+    return min(first, out), max(min(first, out), min(end, out))
+
+
+def numbers(p: Pass, steps: tuple[int, int, int, int]) -> dict[str, int]:
+    """SOURCE and PLACES for a source with the given steps (batch, depth, height, width), in elements."""
+    depth, height, width = p.axes
+    sizes = (depth.size, height.size, width.size * steps[3])
+    walk = (depth.step, height.step, width.step * steps[3])
+    source = (*steps[:3], 1, *sizes)
+    return dict(zip(SOURCE + PLACES, (*source, *p.out, *walk), strict=True))
+
+
+# ---- code ------------------------------------------------------------------------------------------------------------
+
+
+class Gather:
+    """Writes the code that gathers windows into scratch memory, within a routine that has SOURCE and PLACES."""
+
+    def __init__(self, f: Task, kind: str, source: Pointer, table: Pointer, scratch: Pointer) -> None:
+        self.f, self.kind, self.source, self.table, self.scratch = f, kind, source, table, scratch
+        self.lanes = blocking(kind).lanes
+        self.copy = _copy(f, kind, self.lanes)
+
+    def __call__(self, begin: Value, count: Value, first: Value, end: Value) -> None:
+        """Rows 0 .. count - 1 of scratch: the runs first .. end - 1 of the windows of places begin, begin + 1, ..."""
+        f, width = self.f, self.f["out_width"]
+        skipped = begin % width
+        for s in f.range((skipped + count + (width - 1)) / width):
+            line = begin / width + s
+            row = s * width - skipped  # of the place at the line's start
+            low = row.compare("lt", 0).select(skipped, 0)
+            high = least(width, count - row)
+            self._line(line, row, (low, high), (first, end))
+
+    def _line(self, line: Value, row: Value, places: tuple[Value, Value], runs: tuple[Value, Value]) -> None:
+        """The runs of places [low, high) of one line of the result."""
+        f = self.f
+        h, rest = line % f["out_height"], line / f["out_height"]
+        d, n = rest % f["out_depth"], rest / f["out_depth"]
+        d, h = d * f["step_depth"], h * f["step_height"]
+        image = self.source.at(n * f["s_batch"])
+        for r in f.range(runs[1], start=runs[0]):
+            dd, dh, de, size, at, first, end = (self.table.load(r * RUN + k) for k in range(7))
+            inside = _within(d + dd, f["depth"]) & _within(h + dh, f["height"])
+            start = image.at((d + dd) * f["s_depth"] + (h + dh) * f["s_height"] + de)
+            into = self.scratch.at(row * PITCH + at)
+            limit = inside.select(f["line"], 0)
+            first, end = inside.select(first, places[1]), inside.select(end, places[1])
+            first, end = _clamp(first, *places), _clamp(end, *places)
+            for low, high in ((places[0], first), (end, places[1])):
+                with f.when(low.compare("lt", high)):
+                    f.run(self.copy, start, into, low, high, f["step_line"], size, de, limit)
+            self._whole(start, into, first, end, size)
+
+    def _whole(self, start: Pointer, into: Pointer, first: Value, end: Value, size: Value) -> None:
+        """Whole runs: vectors, and the rest under a mask."""
+        f, lanes = self.f, self.lanes
+        vectors = size & -lanes
+        mask = f.first(size - vectors, lanes)
+        for w in f.range(end, start=first):
+            a, b = start.at(w * f["step_line"]), into.at(w * PITCH)
+            for i in f.range(vectors, step=lanes):
+                b.store(a.load(i, lanes), i)
+            b.store_some(mask, a.load_some(mask, vectors), vectors)
+
+
+def _copy(f: Task, kind: str, lanes: int) -> Function:
+    """Runs that lie partly outside: zeros, and the elements at [0, limit) of the line."""
+    c = f.helper(
+        "edges", a=f"*{kind}", b=f"*{kind}", low="i8", high="i8", step="i8", size="i8", offset="i8", limit="i8"
+    )
+    for w in c.range(c["high"], start=c["low"]):
+        at = w * c["step"]
+        into, start = c.pointer("b").at(w * PITCH), c.pointer("a").at(at)
+        skipped = _clamp(0 - at - c["offset"], c.constant("i8", 0), c["size"])
+        end = _clamp(c["limit"] - at - c["offset"], skipped, c["size"])
+        for i in c.range(c["size"], step=lanes):
+            inside = c.first(c["size"] - i, lanes)
+            lower, upper = c.first(skipped - i, lanes), c.first(end - i, lanes)
+            into.store_some(inside, start.load_some(upper & (lower ^ _true(c, lanes)), i), i)
+    return c
+
+
+def _true(c: Function, lanes: int) -> Value:
+    return c.splat(1, lanes, "b1")
+
+
+def _within(x: Value, size: Value) -> Value:
+    return x.compare("ge", 0) & x.compare("lt", size)
+
+
+def _clamp(x: Value, low: Value, high: Value) -> Value:
+    x = x.compare("lt", low).select(low, x)
+    return x.compare("gt", high).select(high, x)
+
+
+def scratch(f: Task, kind: str, rows: int) -> Pointer:
+    """Memory for so many gathered rows."""
+    return f.scratch(kind, rows * PITCH + 64 // SIZES[kind])

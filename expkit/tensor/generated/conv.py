@@ -1,0 +1,254 @@
+"""Convolutions by generated kernels: which algorithm a convolution takes, and its plan, kept by shapes and strides.
+
+| convolution | forward, gradient by the input, gradient by the weights |
+| --- | --- |
+| 3x3, stride 1, float32, 16 channels and more on both sides | Winograd F(4x4, 3x3), unless EXPKIT_WINOGRAD=0 |
+| depthwise, or groups of a few channels | lanes over channels |
+| everything else | direct: windows gathered in the cache, times packed weights |
+| many groups that are not narrow, small ones, other dtypes and libraries | the plain implementation |
+
+Winograd's sums are exact to about four times the error of a direct convolution in float32; float64 is always direct.
+Results lie in memory with their channels innermost, whatever the order of the operands; so should the operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from expkit import flags
+from expkit.kernels.cpu import plan
+from expkit.kernels.cpu.conv import geometry, lanes, winograd
+from expkit.kernels.cpu.conv.direct import Direct, padded_bias
+from expkit.kernels.cpu.conv.direct_weight import WeightGradient
+from expkit.kernels.cpu.conv.lanes_weight import NarrowWeightGradient
+from expkit.kernels.cpu.conv.layout import ChannelsLast
+from expkit.kernels.cpu.conv.panels import LanePanels, Panels
+from expkit.tensor.generated.base import F32, F64, enabled
+
+LEAST = 1 << 14  # multiplications from which a kernel is faster than NumPy
+GROUPS = 32  # at most so many groups are convolved one by one
+GAIN = 0.8  # Winograd's multiplications to the direct ones: more, in tiles that are mostly padding, do not pay
+KEPT = 512  # plans
+Impl = Callable[..., Any]
+Sizes = tuple[int, ...]
+
+
+class Case:
+    """A convolution's numbers.   x: (N, C, *size), w: (O, C / groups, *kernel), y: (N, O, *out)"""
+
+    def __init__(
+        self, dtype: Any, batch: int, size: Sizes, weight: Sizes, out: Sizes, stride: Sizes, padding: Any,
+        dilation: Sizes, groups: int,
+    ) -> None:  # fmt: skip
+        self.dtype, self.kind, self.batch, self.size, self.weight, self.out = (
+            dtype, dtype.str[1:], batch, size, weight, out,
+        )  # fmt: skip
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.ins, self.outs = weight[1], weight[0] // groups
+        self.shape = geometry.shape_of(size, weight[2:], out, stride, padding, dilation)
+
+    @property
+    def work(self) -> int:
+        """Multiplications."""
+        return self.batch * prod(self.out) * prod(self.weight)
+
+    @property
+    def pads(self) -> tuple[int, ...]:
+        """(top, bottom, left, right), for two dimensions."""
+        return tuple(int(n) for pair in self.padding for n in pair)
+
+    def winograd(self) -> bool:
+        """Whether Winograd's convolution serves."""
+        if self.dtype is not F32 or not flags.read("WINOGRAD"):
+            return False
+        x = (self.batch, self.ins * self.groups, *self.size)
+        if not winograd.applies(x, self.weight, self.stride, self.dilation, self.groups):
+            return False
+        tiles = prod(-(-n // winograd.OUT) for n in self.out)
+        return min(self.pads) >= 0 and max(self.pads) <= 2 and tiles * 36 <= GAIN * 9 * prod(self.out)
+
+    def narrow(self) -> bool:
+        """Whether lanes over channels serve."""
+        taps = self.weight[-1]
+        return self.groups > 1 and all(
+            lanes.fits(self.kind, *pair, taps) for pair in ((self.ins, self.outs), (self.outs, self.ins))
+        )
+
+    def algorithm(self) -> str:
+        """The algorithm's name; "" for the plain implementation."""
+        if not self.work or self.work < LEAST:
+            return ""
+        if self.winograd():
+            return "winograd"
+        if self.narrow():
+            return "narrow"
+        return "direct" if self.groups <= GROUPS else ""
+
+
+def _steps(sizes: Sizes, pixel: int) -> tuple[int, int, int, int]:
+    """A dense image's steps of batch, depth, height and width."""
+    depth, height, width = sizes
+    return depth * height * width * pixel, height * width * pixel, width * pixel, pixel
+
+
+def _shaped(y: Any, out: Sizes) -> Any:
+    """(N, D, H, W, C) as (N, C, *out)."""
+    return y.reshape(y.shape[0], *out, y.shape[4]).transpose(0, len(out) + 1, *range(1, len(out) + 1))
+
+
+def _dense(w: Any) -> Any:
+    return w if w.flags.c_contiguous else np.ascontiguousarray(w)
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+
+
+class _Passes:
+    """Passes over one operand, for all groups, into one result: the convolution, or its gradient by the input."""
+
+    def __init__(self, case: Case, x: Any, passes: list[geometry.Pass], *, narrow: bool, back: bool) -> None:
+        self.case, self.back, self.narrow = case, back, narrow
+        ins, outs, groups = case.ins, case.outs, 1 if narrow else case.groups
+        sizes, self.out = (case.shape.out, case.size) if back else (case.shape.size, case.out)
+        whole = case.shape.size if back else case.shape.out
+        self.source = ChannelsLast(x)
+        self.sums, self.lines = (outs, ins) if back else (ins, outs)
+        self.shape = (case.batch, *whole, self.lines * case.groups)
+        steps = _steps(sizes, self.sums * case.groups)
+        self.parts: list[tuple[Any, Any]] = []
+        for p in passes:
+            if narrow:
+                panels: Any = LanePanels(case.kind, p, case.groups, ins, outs, swapped=back)
+                run: Any = lanes.Narrowly(case.kind, p, case.batch, case.groups, self.sums, self.lines, steps, whole)
+            else:
+                panels = Panels(case.kind, p, outs, ins, swapped=back)
+                run = Direct(case.kind, p, case.batch, self.sums, steps, self.lines, whole, self.shape[4])
+            self.parts.append((panels, run))
+        self.groups = groups
+
+    def __call__(self, x: Any, w: Any, b: Any = None) -> Any:
+        source, w, y = self.source(x), _dense(w), plan.empty(self.shape, self.case.dtype)
+        for g in range(self.groups):
+            rows = w.shape[0] // self.groups
+            weights, columns = w[g * rows : (g + 1) * rows], self.shape[4] // self.groups
+            bias = None if b is None else padded_bias(b[g * columns : (g + 1) * columns], self.case.kind)
+            here = source[..., g * source.shape[4] // self.groups :]
+            there = y[..., g * columns : (g + 1) * columns]
+            for panels, run in self.parts:
+                run(here, panels(weights), bias, there)
+        return _shaped(y, self.out)
+
+
+class _WeightGradient:
+    """The gradient by the weights, for all groups."""
+
+    def __init__(self, case: Case, x: Any, y: Any, *, narrow: bool) -> None:
+        self.case, p = case, geometry.forward(case.shape)
+        self.x, self.y = ChannelsLast(x), ChannelsLast(y)
+        self.groups = 1 if narrow else case.groups
+        steps = _steps(case.shape.size, case.ins * case.groups)
+        self.run: Any
+        if narrow:
+            self.run = NarrowWeightGradient(case.kind, p, case.batch, case.groups, case.ins, case.outs, steps)
+        else:
+            self.run = WeightGradient(case.kind, p, case.batch, case.ins, steps, case.outs, case.weight[0])
+
+    def __call__(self, x: Any, y: Any) -> Any:
+        x, y, w = self.x(x), self.y(y), plan.empty(self.case.weight, self.case.dtype)
+        ins, outs = x.shape[4] // self.groups, y.shape[4] // self.groups
+        for g in range(self.groups):
+            self.run(x[..., g * ins :], y[..., g * outs :], w[g * outs :])
+        return w
+
+
+def _ordered(x: Any) -> Any:
+    """x with its channels side by side in memory."""
+    return x if x.strides[1] == x.itemsize else _shaped(ChannelsLast(x)(x), x.shape[2:])
+
+
+def _forward(case: Case, x: Any, _w: Any) -> Impl | None:
+    name = case.algorithm()
+    if name == "winograd":
+        return lambda x, w, b=None: winograd.forward(_ordered(x), w, case.pads, b)  # type: ignore[arg-type]
+    return _Passes(case, x, [geometry.forward(case.shape)], narrow=name == "narrow", back=False) if name else None
+
+
+def _backward(case: Case, y: Any, _w: Any) -> Impl | None:
+    name = case.algorithm()
+    if name == "winograd":
+        size: Any = case.size
+        return lambda y, w: winograd.input_gradient(_ordered(y), w, size, case.pads)  # type: ignore[arg-type]
+    return _Passes(case, y, geometry.backward(case.shape), narrow=name == "narrow", back=True) if name else None
+
+
+def _weights(case: Case, x: Any, y: Any) -> Impl | None:
+    name = case.algorithm()
+    if name == "winograd":
+        return lambda x, y: winograd.weight_gradient(_ordered(x), _ordered(y), case.pads)  # type: ignore[arg-type]
+    return _WeightGradient(case, x, y, narrow=name == "narrow") if name else None
+
+
+# ---- implementations -------------------------------------------------------------------------------------------------
+
+
+def _planned(plain: Impl, make: Callable[..., Impl | None], case: Callable[..., Case]) -> Impl:
+    """plain, or the plan that `make` finds for the operands' shapes and strides."""
+    plans: dict[Any, Impl | None] = {}
+
+    @wraps(plain)
+    def impl(x: Any, w: Any, *rest: Any, **kw: Any) -> Any:
+        if not _taken(x, w, *rest):
+            return plain(x, w, *rest, **kw)
+        key = (x.shape, x.strides, w.shape, w.strides, x.dtype, flags.read("WINOGRAD"), *kw.values())
+        run = plans.get(key, plain)
+        if run is plain:
+            if len(plans) >= KEPT:
+                plans.clear()
+            run = plans[key] = make(case(x, w, **kw), x, w)
+        return plain(x, w, *rest, **kw) if run is None else run(x, w, *rest)
+
+    return impl
+
+
+def _taken(*operands: Any) -> bool:
+    """Whether all are arrays of NumPy, of one dtype that kernels have."""
+    dtype = operands[0].dtype
+    if dtype is not F32 and dtype is not F64:
+        return False
+    given = (a for a in operands if a is not None)
+    return all(a.__class__ is np.ndarray and a.dtype is dtype for a in given) and enabled()
+
+
+def convolution(plain: Impl) -> Impl:
+    """The implementation of conv(x, w, b=None, *, stride, padding, dilation, groups)."""
+
+    def case(x: Any, w: Any, *, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
+        ends = zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+        out = tuple((n + lo + hi - d * (k - 1) - 1) // s + 1 for n, k, s, (lo, hi), d in ends)
+        return Case(x.dtype, x.shape[0], x.shape[2:], w.shape, out, stride, padding, dilation, groups)
+
+    return _planned(plain, _forward, case)
+
+
+def input_gradient(plain: Impl) -> Impl:
+    """The implementation of conv_input(y, w, *, size, stride, padding, dilation, groups)."""
+
+    def case(y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
+        return Case(y.dtype, y.shape[0], size, w.shape, y.shape[2:], stride, padding, dilation, groups)
+
+    return _planned(plain, _backward, case)
+
+
+def weight_gradient(plain: Impl) -> Impl:
+    """The implementation of conv_weight(x, y, *, kernel, stride, padding, dilation, groups)."""
+
+    def case(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
+        weight = (y.shape[1], x.shape[1] // groups, *kernel)
+        return Case(x.dtype, x.shape[0], x.shape[2:], weight, y.shape[2:], stride, padding, dilation, groups)
+
+    return _planned(plain, _weights, case)
