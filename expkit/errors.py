@@ -59,6 +59,8 @@ class DeviceError(ExpkitError, RuntimeError):
 class ShapeError(ExpkitError, RuntimeError):
     """Shapes do not fit together."""
 
+    exit_code = 2
+
 
 class RangeError(ExpkitError, IndexError):
     """An index is out of bounds."""

@@ -53,14 +53,19 @@ def host(value: Any) -> Any:
     if isinstance(value, slice):
         return slice(*(host(part) for part in (value.start, value.stop, value.step)))
     if isinstance(value, list | tuple):
-        return type(value)(host(part) for part in value)
+        return _again(value, (host(part) for part in value))
     return value
+
+
+def _again(value: Any, parts: Any) -> Any:
+    """A list, tuple or named tuple of other parts."""
+    return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
 
 
 def device_value(value: Any, *sources: Any) -> Any:
     """A NumPy result as a device array; what shares a source's memory is a view of it."""
     if isinstance(value, tuple | list):
-        return type(value)(device_value(part, *sources) for part in value)
+        return _again(value, (device_value(part, *sources) for part in value))
     if not isinstance(value, np.ndarray | np.generic):
         return value
     arrays = [source for source in sources if isinstance(source, FakeArray)]

@@ -18,6 +18,7 @@ class FunctionModule(Module):
     function: Callable[..., Tensor]
     signature: inspect.Signature  # of the constructor, without self
     arguments: tuple[str, ...]  # its names; their values are attributes
+    inputs: int  # how many tensors forward takes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -28,9 +29,9 @@ class FunctionModule(Module):
         bound.apply_defaults()
         self.__dict__.update(bound.arguments)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         own = self.__dict__
-        return type(self).function(input, **{name: own[name] for name in self.arguments})
+        return type(self).function(*inputs, **{name: own[name] for name in self.arguments})
 
     def extra_repr(self) -> str:
         shown = {name: self.__dict__[name] for name in self.arguments}
@@ -38,13 +39,14 @@ class FunctionModule(Module):
 
 
 def module_of(
-    name: str, function: Callable[..., Tensor], where: str, base: type = FunctionModule, last: str = ""
+    name: str, function: Callable[..., Tensor], where: str, base: type = FunctionModule, last: str = "", inputs: int = 1
 ) -> Any:
     """The class `name` of the Python module `where`: subclass, print and inspect it like one written out.
 
-    `last` names an argument that comes last in the constructor, wherever the function has it.
+    `last` names an argument that comes last in the constructor, wherever the function has it; `inputs` counts those
+    that forward takes.
     """
-    parameters = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.name != "dtype"]
+    parameters = [p for p in list(inspect.signature(function).parameters.values())[inputs:] if p.name != "dtype"]
     parameters.sort(key=lambda p: p.name == last)
     signature = inspect.Signature(parameters)
     body = {
@@ -53,6 +55,7 @@ def module_of(
         "__signature__": signature,
         "function": staticmethod(function),
         "signature": signature,
+        "inputs": inputs,
         "arguments": tuple(signature.parameters),
     }
     return type(name, (base,), body)

@@ -7,7 +7,7 @@ BUILTIN: dict[str, tuple[str, ...]] = {
     "model": ("expkit.nn.models",),
     "optim": ("expkit.optim",),
     "scheduler": ("expkit.optim.schedulers",),
-    "loss": ("expkit.nn.losses",),
+    "loss": ("expkit.nn.losses", "expkit.nn.margin"),
     "data": ("expkit.data.datasets",),
     "callback": ("expkit.trainer.callbacks",),
     "logger": ("expkit.tracking",),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.nn import reference as ref
+from tests.nn import table_margin as margin
 
 R = np.random.default_rng(7)
 
@@ -191,4 +192,6 @@ CONVOLUTIONS = [
     row("adaptive_max_pool1d", ref.adaptive_on_lines(ref.adaptive_max_pool2d), x(2, 3, 7), 3),
 ]  # fmt: skip
 
-ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS]
+DISTANCES = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in margin.FUNCTIONS]
+
+ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *DISTANCES]

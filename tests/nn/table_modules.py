@@ -12,6 +12,7 @@ from expkit import nn
 from expkit.nn.function_module import FunctionModule
 from tests.nn import reference as ref
 from tests.nn import table_functions as functions
+from tests.nn import table_margin as margin
 from tests.nn.table_functions import classes, wide, x
 
 
@@ -80,6 +81,7 @@ LAYERS = [
     row("RMSNorm", lambda s, a: ref.rms_norm(a, (6,), eps=0.1), x(4, 6), 6, eps=0.1, elementwise_affine=False, keys=""),
     row("GroupNorm", lambda s, a: ref.group_norm(a, 2, s["weight"], s["bias"]), x(2, 4, 3), 2, 4),
     row("GroupNorm", lambda s, a: ref.group_norm(a, 4), x(2, 4, 3), 4, 4, affine=False, keys=""),
+    row("TripletMarginWithDistanceLoss", lambda s, *abc: margin.triplet(*abc, margin=2.0, swap=True), (x(4, 3), x(4, 3), x(4, 3)), margin=2.0, swap=True, keys=""),
     row("Dropout", lambda s, a: a, x(4, 3), 0.0, keys=""),
     row("Dropout1d", lambda s, a: a, x(4, 3, 2), p=0.0, keys=""),
     row("Dropout2d", lambda s, a: a * 0, x(4, 3, 2, 2), p=1.0, keys=""),
@@ -95,12 +97,13 @@ def _modules_of_functions() -> list[Row]:
                 if r.name == cls.function.__name__:
                     kwargs = {k: v for k, v in r.kwargs.items() if k not in ("divisor_override",)}
                     if kwargs == r.kwargs:
-                        found.append(Row(name, r.args[1:], r.kwargs, r.args[:1], (), _without_state(r)))
+                        n = cls.inputs
+                        found.append(Row(name, r.args[n:], r.kwargs, r.args[:n], (), _without_state(r, n)))
     return found
 
 
-def _without_state(r: functions.Row) -> Callable[..., np.ndarray]:
-    return lambda state, a: r.oracle(a, *r.args[1:], **r.kwargs)
+def _without_state(r: functions.Row, inputs: int) -> Callable[..., np.ndarray]:
+    return lambda state, *given: r.oracle(*given, *r.args[inputs:], **r.kwargs)
 
 
 # Module, registered name, function.
@@ -114,6 +117,8 @@ LOSSES = [
     ("BCELoss", "bce", "binary_cross_entropy"),
     ("BCEWithLogitsLoss", "bce_with_logits", "binary_cross_entropy_with_logits"),
     ("KLDivLoss", "kl_div", "kl_div"),
+    ("MultiMarginLoss", "multi_margin", "multi_margin_loss"),
+    ("MultiLabelSoftMarginLoss", "multilabel_soft_margin", "multilabel_soft_margin_loss"),
 ]
 
 ROWS = [*LAYERS, *_modules_of_functions()]

@@ -35,9 +35,23 @@ from expkit.nn.functional.classification import (
     kl_div,
     nll_loss,
 )
+from expkit.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
 from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
 from expkit.nn.functional.linear import bilinear, embedding, one_hot
-from expkit.nn.functional.norm import batch_norm, rms_norm
+from expkit.nn.functional.margin import (
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from expkit.nn.functional.norm import batch_norm
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from expkit.tensor import group_norm, layer_norm, linear
 from expkit.tensor.ops.conv import conv1d, conv2d
@@ -51,3 +65,4 @@ from expkit.tensor.ops.pool import (
     max_pool1d,
     max_pool2d,
 )
+from expkit.tensor.ops.rms_norm import rms_norm
