@@ -11,7 +11,7 @@ function as it stands. Tensors come first among the arguments, then numbers; see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from inspect import signature
 from typing import Any
@@ -52,15 +52,18 @@ class Fused:
             return self.plain(*map(wrap, raws), **kw).raw
 
     def _slope(self, i: int, g: Any, *raws: Any, **kw: Any) -> Any:
-        """The gradient of operand i, by a backward pass through the function."""
-        values = (g, *raws)
-        boxed = any(isinstance(v, Handle) for v in values)
-        seed, *operands = (v if isinstance(v, Handle) else wrap(v) for v in values)
-        if operands[i].node is None:
-            operands[i] = wrap(operands[i].raw).requires_grad_()
-        with enable_grad():
-            (out,) = grad(self.plain(*operands, **kw), operands[i], seed, create_graph=boxed, materialize_grads=True)
-        return out if boxed else out.raw
+        return slope(self.plain, i, g, raws, kw)
+
+
+def slope(fn: Callable[..., Any], i: int, g: Any, operands: Sequence[Any], kw: dict[str, Any]) -> Any:
+    """The gradient of operand i of the plain function, by a backward pass through it: of raw values, or of Tensors."""
+    boxed = any(isinstance(v, Handle) for v in (g, *operands))
+    seed, *leaves = (v if isinstance(v, Handle) else wrap(v) for v in (g, *operands))
+    if leaves[i].node is None:
+        leaves[i] = wrap(leaves[i].raw).requires_grad_()
+    with enable_grad():
+        (out,) = grad(fn(*leaves, **kw), leaves[i], seed, create_graph=boxed, materialize_grads=True)
+    return out if boxed else out.raw
 
 
 def fused(fn: Callable[..., Any]) -> Fused:

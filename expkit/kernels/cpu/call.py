@@ -29,9 +29,6 @@ class _Method(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("call", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
 
 
-_methods: list[_Method] = []  # functions point to them; code is never unloaded
-
-
 def caller(operands: int, words: int, tasks: int) -> str:
     """The text of `call`, beside `task(table, i)`. The table's `tasks`th word counts the tasks."""
     take = "".join(
@@ -102,6 +99,6 @@ def compiled(text: str) -> Callable[[Any], Callable[..., Any]]:
     """A module with a `call`: table -> the function of the kernel for that table, an array of 64-bit words."""
     make = _ready()
     method = _Method(b"kernel", llvm.compile_ir(text).address("call"), _FASTCALL, None)
-    _methods.append(method)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # functions point to it, to the very end of the interpreter
     at = ctypes.addressof(method)
     return lambda table: make(at, table, None)

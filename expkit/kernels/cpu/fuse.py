@@ -5,7 +5,7 @@ A program with reductions reduces the same axes throughout (softmax, norms); the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ def kernel_of(graph: Any) -> Callable[..., list[Any]] | None:
         return _Reader(graph).kernel()
     except Gap:
         return None
+
+
+def _full(arrays: Sequence[Any]) -> tuple[int, ...]:
+    return np.broadcast_shapes(*(a.shape for a in arrays))
 
 
 def _is_zero(raw: Any) -> bool:
@@ -120,11 +124,21 @@ class _Reader:
         axes = next(iter(self.axes))
         last = self.steps[-1].name in REDUCTIONS and indices == (len(self.vars) + len(self.steps) - 1,)
         if last and sum(s.name in REDUCTIONS for s in self.steps) == 1:
-            if outputs[0].shape != tuple(n for i, n in enumerate(self.full) if i not in axes):
-                raise Gap("a reduced value in another shape")
-            reduction = Reduction(program)
-            return self._checked(lambda *arrays: reduction(arrays, axes))
+            return self._checked(self._reduction(Reduction(program), outputs[0].shape, axes))
         return self._row_kernel(program, axes)
+
+    def _reduction(self, reduction: Reduction, shape: tuple[int, ...], axes: tuple[int, ...]) -> Callable[..., Any]:
+        """The reduction, with the reduced axes as ones where the graph keeps them."""
+        if shape == tuple(n for i, n in enumerate(self.full) if i not in axes):
+            return lambda *arrays: reduction(arrays, axes)
+        if shape != self._kept():
+            raise Gap("a reduced value in another shape")
+
+        def kept(*arrays: Any) -> Any:
+            out = reduction(arrays, axes)
+            return out.reshape([1 if i in axes else n for i, n in enumerate(_full(arrays))])
+
+        return kept
 
     def _row_kernel(self, program: Program, axes: tuple[int, ...]) -> Callable[..., list[Any]]:
         if len(self.axes) != 1 or axes != (len(self.full) - 1,) or self.vars[0].shape != self.full:

@@ -1,8 +1,7 @@
-"""Normalisation: batch, layer, group and RMS norm."""
+"""Batch norm with running statistics; layer, group and RMS norm are functions of tensors as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import expkit.tensor as T
@@ -40,16 +39,3 @@ def batch_norm(
             if running_var is not None:
                 running_var.lerp_((var.detach() * (count / (count - 1))).to(running_var.dtype), momentum)
     return out
-
-
-def rms_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
-    """x / sqrt(mean(x²) + eps) over the trailing dimensions (Zhang and Sennrich, 2019); eps None: the dtype's."""
-    shape = tuple(normalized_shape)
-    if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise ShapeError(f"rms_norm: given normalized_shape={shape}, expected them last in input {tuple(input.shape)}")
-    if eps is None:
-        eps = T.finfo(input.dtype).eps
-    normed = input * T.rsqrt((input * input).mean(tuple(range(-len(shape), 0)), keepdim=True) + eps)
-    return normed if weight is None else normed * weight

@@ -9,6 +9,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
+from expkit.tensor.composite import fused
 from expkit.tensor.ops import norm_arrays
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import add, mul, rsqrt, sub
@@ -138,8 +139,13 @@ def batch_norm(
     shift = mul(mean, scale)
     shift = mul(shift, -1.0) if bias is None else sub(bias, shift)
     shape = (1, input.shape[1], *(1,) * (input.ndim - 2))
-    out = add(mul(input, reshape(scale, shape)), reshape(shift, shape))
+    out = _scaled(input, reshape(scale, shape), reshape(shift, shape))
     return as_dtype(out, dtypes.of(input.raw)), mean, var
+
+
+@fused
+def _scaled(x: Any, scale: Any, shift: Any) -> Any:
+    return add(mul(x, scale), shift)
 
 
 def layer_norm(
@@ -173,11 +179,8 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
         )
     n, c = input.shape[:2]
     grouped = reshape(input, (n, num_groups, c // num_groups, prod(input.shape[2:])))
-    out = reshape(_normalize(grouped, None, None, (2, 3), (), eps)[0], tuple(input.shape))
-    shape = (1, c, *(1,) * (input.ndim - 2))
-    for v, combine in ((weight, mul), (bias, add)):
-        if v is not None:
-            if tuple(v.shape) != (c,):
-                raise ShapeError(f"group_norm: weight and bias must have shape ({c},), got {tuple(v.shape)}")
-            out = combine(out, reshape(v, shape))
-    return out
+    for v in (weight, bias):
+        if v is not None and tuple(v.shape) != (c,):
+            raise ShapeError(f"group_norm: weight and bias must have shape ({c},), got {tuple(v.shape)}")
+    scale, shift = (None if v is None else reshape(v, (num_groups, c // num_groups)) for v in (weight, bias))
+    return reshape(_normalize(grouped, scale, shift, (2, 3), (1, 2), eps)[0], tuple(input.shape))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from expkit.tensor import blas
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.norm import normalization, normalization_grad
 
 Axes = tuple[int, ...]
 SMALL = 1 << 14  # elements: below, a product's overhead is more than what it saves
@@ -67,6 +68,7 @@ def _ends(shape: Axes, axes: Axes) -> tuple[int, int, Axes, Axes]:
     return tail, first, shape[:split], tuple(i for i in axes if i < split)
 
 
+@normalization
 def normalize(x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> tuple[Any, Any, Any]:
     """((x - mean) / sqrt(var + eps) * weight + bias, mean, var), var the biased one."""
     plan, kind = _plan(x.shape, axes, at), x.dtype.type
@@ -90,6 +92,7 @@ def _rstd(var: Any, eps: float) -> Any:
     return kind(1) / xp_of(var).sqrt(var + kind(eps))
 
 
+@normalization_grad
 def normalize_grad(
     g: tuple[Any, Any, Any], mean: Any, var: Any, x: Any, *affine: Any, axes: Axes, at: Axes, eps: float
 ) -> list[Any]:
