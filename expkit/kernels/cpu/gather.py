@@ -4,7 +4,7 @@
 stride), and the rest is a dense row. `along`: x[o, i(o, m, c), c] for dense x (O, N, C) and i (O, M, C).
 
 A negative index counts from the end in `rows` and is out of range in `along`. One out of range is seen before it is
-used: nothing, or the element 0, is touched instead, and the call says so afterwards. Writers split what they write by
+used: the element 0 is touched instead, and the call says so afterwards. Writers split what they write by
 outer axes and columns, never by positions, so that repeated places are written and summed in the order of the index,
 whatever the number of threads.
 """
@@ -12,7 +12,7 @@ whatever the number of threads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +26,7 @@ from expkit.kernels.cpu.routine import Bound, Routine, Task
 INDICES = ("i1", "u1", "i2", "i4", "i8")  # kinds, which are NumPy's codes
 ADDED = ("f4", "f8", *INDICES)
 TASK = 1 << 14  # elements of one task
-CHUNK = 256  # indices that are looked at together
+CHUNK = 256  # places that are worked out together
 STRIPE = 128  # least bytes of a row that one task adds
 TAKE, PUT, ADD = "take", "put", "add"
 
@@ -51,42 +51,34 @@ def _native(dtype: Any, kinds: Sequence[str]) -> str | None:
 # ---- kernels ---------------------------------------------------------------------------------------------------------
 
 
-def _place(index: Value, size: Value, bad: Cell) -> Value:
-    """The index in [0, size), negative ones wrapped; 0 and a note in `bad` where it is out of range."""
+def _place(index: Value, size: Value, bad: Cell, wraps: bool) -> Value:
+    """The index in [0, size), negative ones wrapped where they may be; 0 and a note in `bad` if it is outside."""
     at = index.to("i8")
-    at = at.compare("lt", 0).select(at + size, at)
-    within = at.block.put("b1", f"icmp ult {at!r}, {size.name}")  # unsigned: what is still negative is too large
+    if wraps:
+        at = at.compare("lt", 0).select(at + size, at)
+    within = at.block.put("b1", f"icmp ult {at!r}, {size.name}")  # unsigned: what is negative is too large
     bad.value = bad.value | within.select(at.like(0), 1)
     return within.select(at, 0)
 
 
-def _outside(index: Value, size: Value) -> Value:
-    """1 where the index is not in [0, size): without a sign, what is negative is too large."""
-    at = index.to("i8")
-    return at.block.put("b1", f"icmp uge {at!r}, {size.name}").select(at.like(1), 0)
+def _offsets(
+    f: Task,
+    span: tuple[Value, Value],
+    read: Callable[[Value], list[tuple[Value, Value, Value]]],
+    bad: Cell,
+    wraps: bool,
+) -> Iterator[tuple[Value, Value, Pointer]]:
+    """The span in chunks: where one begins and ends, and how many bytes from the table's beginning its places are.
 
-
-def _each(
-    f: Task, span: tuple[Value, Value], read: Callable[[Value], list[tuple[Value, Value]]], bad: Cell,
-    body: Callable[[Value, list[Value]], None], *, wraps: bool,
-) -> None:  # fmt: skip
-    """body(i, places) for i from span[0] to span[1]; read(i): the indices there and the sizes of their axes.
-
-    A chunk whose indices are all in range, which one vector loop finds out, is gone through without further looks.
-    wraps: whether the others may be negative ones; else they are left out, and noted in `bad`.
+    read(i): the indices there, the sizes of their axes and their strides. All this LLVM turns into vectors.
     """
-    start, stop = span
-    for chunk in f.range(stop, start, step=CHUNK):
-        end, wrong = least(chunk + CHUNK, stop), f.cell(f.constant("i8", 0))
-        for i in f.range(end, chunk):
-            for index, size in read(i):
-                wrong.value = wrong.value | _outside(index, size)
-        for plain in f.either(wrong.value.compare("eq", 0)):
-            if not (plain or wraps):
-                bad.value = f.constant("i8", 1)
-                continue
-            for i in f.range(end, chunk):
-                body(i, [index.to("i8") if plain else _place(index, size, bad) for index, size in read(i)])
+    offsets = f.scratch("i8", CHUNK)
+    for start in f.range(span[1], span[0], step=CHUNK):
+        end = least(start + CHUNK, span[1])
+        for i in f.range(end, start):
+            parts = [_place(index, size, bad, wraps) * step for index, size, step in read(i)]
+            offsets.store(sum(parts[1:], parts[0]), i - start)
+        yield start, end, offsets
 
 
 def _move(how: str, table: Pointer, other: Pointer) -> None:
@@ -137,28 +129,19 @@ def rows(how: str, kind: str, indices: tuple[str, ...], single: bool) -> Routine
         table, dense, _, *index = f.arrays
         bad = f.cell(f.constant("i8", 0))
         (o0, o1), positions, columns = _spans(f, "O", "P", "C")
-        sizes, steps = [f[f"n{k}"] for k in range(len(index))], [f[f"s{k}"] for k in range(len(index))]
 
-        def read(p: Value) -> list[tuple[Value, Value]]:
-            return [(i.load(p), n) for i, n in zip(index, sizes, strict=True)]
+        def read(p: Value) -> list[tuple[Value, Value, Value]]:
+            return [(i.load(p), f[f"n{k}"], f[f"s{k}"]) for k, i in enumerate(index)]
 
-        for o in f.range(o1, o0):
-
-            def body(p: Value, places: list[Value], o: Value = o) -> None:
-                at = o * f["so"]
-                for place, step in zip(places, steps, strict=True):
-                    at = at + place * step
-                line, other = table.move(at), dense.at((o * f["P"] + p) * f["C"])
-                if single:
-                    _move(how, line, other)
-                else:
-                    _move_row(f, how, line, other, columns)
-
-            if single:
-                _each(f, positions, read, bad, body, wraps=True)
-            else:
-                for p in f.range(positions[1], positions[0]):
-                    body(p, [_place(i, n, bad) for i, n in read(p)])
+        for start, end, offsets in _offsets(f, positions, read, bad, wraps=True):
+            for o in f.range(o1, o0):
+                plane = table.move(o * f["so"])
+                for p in f.range(end, start):
+                    line, other = plane.move(offsets.load(p - start)), dense.at((o * f["P"] + p) * f["C"])
+                    if single:
+                        _move(how, line, other)
+                    else:
+                        _move_row(f, how, line, other, columns)
         _ending(f, bad)
 
     words = ["O", "P", "C", "so", *_SHARES, *(f"{name}{k}" for k in range(len(indices)) for name in "ns")]
@@ -174,17 +157,16 @@ def along(how: str, kind: str, index: str, single: bool) -> Routine:
         bad = f.cell(f.constant("i8", 0))
         (o0, o1), middles, columns = _spans(f, "O", "M", "C")
 
-        def line(plane: Pointer, start: Value, span: tuple[Value, Value]) -> None:
-            """A run of elements: the i-th is at start + i in what is dense, and in column i (or 0) of the plane."""
+        def line(plane: Pointer, first: Value, span: tuple[Value, Value]) -> None:
+            """A run of elements: the i-th is at first + i in what is dense, and in column i (or 0) of the plane."""
 
-            def read(i: Value) -> list[tuple[Value, Value]]:
-                return [(index.load(start + i), f["N"])]
+            def read(i: Value) -> list[tuple[Value, Value, Value]]:
+                return [(index.load(first + i), f["N"], f["C"] * SIZES[kind])]
 
-            def body(i: Value, places: list[Value]) -> None:
-                at = places[0] if single else places[0] * f["C"] + i
-                _move(how, plane.at(at), dense.at(start + i))
-
-            _each(f, span, read, bad, body, wraps=False)
+            for start, end, offsets in _offsets(f, span, read, bad, wraps=False):
+                for i in f.range(end, start):
+                    column = plane if single else plane.at(i)
+                    _move(how, column.move(offsets.load(i - start)), dense.at(first + i))
 
         for o in f.range(o1, o0):
             plane = table.at(o * f["N"] * f["C"])
