@@ -235,3 +235,11 @@ def test_a_nan_spoils_its_tiles_and_no_more():
 )
 def test_what_it_applies_to(x, w, stride, dilation, groups, expected):
     assert winograd.applies(x, w, stride, dilation, groups) is expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "out", "expected"),
+    [(2, (8, 8), True), (1, (8, 8), False), (64, (2, 2), False), (64, (3, 3), True), (8, (5, 5), True)],
+)
+def test_when_it_pays(batch, out, expected):
+    assert winograd.pays(batch, out) is expected

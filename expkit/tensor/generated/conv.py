@@ -32,7 +32,6 @@ from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST = 1 << 14  # multiplications from which a kernel is faster than NumPy
 GROUPS = 32  # at most so many groups are convolved one by one
-GAIN = 0.8  # Winograd's multiplications to the direct ones: more, in tiles that are mostly padding, do not pay
 KEPT = 512  # plans
 Impl = Callable[..., Any]
 Sizes = tuple[int, ...]
@@ -69,8 +68,7 @@ class Case:
         x = (self.batch, self.ins * self.groups, *self.size)
         if not winograd.applies(x, self.weight, self.stride, self.dilation, self.groups):
             return False
-        tiles = prod(-(-n // winograd.OUT) for n in self.out)
-        return min(self.pads) >= 0 and max(self.pads) <= 2 and tiles * 36 <= GAIN * 9 * prod(self.out)
+        return min(self.pads) >= 0 and max(self.pads) <= 2 and winograd.pays(self.batch, self.out)
 
     def narrow(self) -> bool:
         """Whether lanes over channels serve."""

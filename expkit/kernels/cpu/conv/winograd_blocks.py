@@ -1,4 +1,4 @@
-"""Winograd's convolution of one image by another's filters: a block of tiles is a task.
+"""Winograd's convolution of images with filters: a block of tiles is a task, or several for parts of the results.
 
 For a block, V = Bᵀ d B of its tiles for all channels; then, for each panel of result channels, the 36 products
 M = V U with the packed weights U, and Y = Aᵀ M A. V and one panel's M stay in the second-level cache.
@@ -19,7 +19,7 @@ from expkit.kernels.cpu.routine import Routine, Task
 DEPTH = 64  # channels that are added up in registers: sums of such sums have smaller errors
 _WORDS = (
     *Image.words("x"), *Image.words("y"), "down", "across", "tiles", "top", "left",
-    "channels", "chunks", "results", "vectors", "piece", "slots",
+    "channels", "chunks", "results", "vectors", "parts", "share", "piece", "slots",
 )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class _Block:
             m, spare = piece, piece.at(self.m.size)
             v = spare.at(f["vectors"] * self.lanes)
             y = Image(f, self.y, "y", self.tiles, OUT, spare)
-            first = f.index * self.tiles
+            first = f.index / f["parts"] * self.tiles
             count = (least(f["tiles"] - first, self.tiles) + (self.rows - 1)) & -self.rows
             for t in f.range(count):
                 tile = Tile.number(f, first + t)
@@ -57,7 +57,8 @@ class _Block:
                 y.locate(t, tile)
             for t in f.range(count):
                 self._transform_in(t, count, v.at(t * self.lanes))
-            for vector in f.range(f["vectors"], step=2):
+            start = f.index % f["parts"] * f["share"]
+            for vector in f.range(least(start + f["share"], f["vectors"]), start, 2):
                 self._panel(vector, m, v, y, count)
 
     def _transform_in(self, t: Value, count: Value, v: Pointer) -> None:
@@ -107,7 +108,7 @@ def _vector(at: Pointer, mask: Value | None, lanes: int) -> Value:
 
 @cache
 def block_routine(lanes: int, tiles: int, ragged: tuple[bool, bool], biased: bool) -> Routine:
-    """x, packed weights, offsets of V's chunks, zeros (a pixel), [bias,] y, scratch, slots. One task for each block.
+    """x, packed weights, offsets of V's chunks, zeros (a pixel), [bias,] y, scratch, slots. Tasks: blocks x parts.
 
     ragged: whether the channels of x, and of y, leave a part of a vector over.
     """

@@ -15,7 +15,8 @@ import numpy as np
 
 from expkit.kernels.cpu.builder import Pointer
 from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Task
+from expkit.kernels.cpu.pool import pool
+from expkit.kernels.cpu.routine import Bound, Routine, Task
 
 LIMIT = 64 << 20  # bytes kept between calls
 LINE = 64  # bytes: vectors that cross lines of the cache cost twice
@@ -46,6 +47,21 @@ def aligned(size: int) -> Any:
     """A float32 array that begins on a cache line."""
     block = np.empty(size + LINE // 4, np.float32)
     return block[-block.ctypes.data % LINE // 4 :][:size]
+
+
+class Slotted:
+    """A routine whose tasks claim pieces, with its numbers but for `slots`: one for each of the pool's threads."""
+
+    def __init__(self, routine: Routine, tasks: int, **words: int) -> None:
+        self._routine, self._tasks, self._words = routine, tasks, words
+        self._bound: dict[int, Bound] = {}
+
+    def run(self) -> tuple[Bound, int]:
+        """The routine for the present number of threads, and that number."""
+        slots = pool().threads
+        if slots not in self._bound:
+            self._bound[slots] = self._routine.bind(self._tasks, parallel=True, slots=slots, **self._words)
+        return self._bound[slots], slots
 
 
 def new_slots(count: int) -> Any:
