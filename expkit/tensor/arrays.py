@@ -19,9 +19,11 @@ warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"expkit\.")
 
 def as_raw(x: Any) -> Any:
     """A raw array from a result that is none: NumPy turns 0-d results into scalars."""
+    if isinstance(x, np.generic):
+        return np.asarray(x)
     if isinstance(x, Value):
         return x
-    if isinstance(x, np.generic | bool | int | float | complex):
+    if isinstance(x, bool | int | float | complex):
         return np.asarray(x)
     if x.__class__ in ARRAY_LIBRARIES:
         return x

@@ -5,12 +5,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+import expkit as ek
+from expkit.kernels.cpu.arguments import Place
 from expkit.kernels.cpu.program import Program, Ref, Step
 from expkit.kernels.cpu.reduce import Reduction
 from tests.kernels.guards import install, layouts
 
 pytest.importorskip("llvmlite")
-NUMPY = {"sum": np.sum, "amax": np.max, "amin": np.min}
+NUMPY = {"sum": np.sum, "amax": np.max, "amin": np.min}  # products are tested apart: they overflow
 SHAPES = [(40_003,), (3, 7), (200, 300), (2, 40_000), (40_000, 2), (1, 7, 1, 9), (9, 700, 3)]
 
 
@@ -73,3 +75,41 @@ def test_a_reduction_of_an_expression():
     for axes in ((0,), (1,), (0, 1)):
         np.testing.assert_allclose(Reduction(program)((x, y), axes), ((x - y) ** 2).sum(axes), rtol=1e-13)
         np.testing.assert_allclose(Reduction(program)((x, y[0]), axes), ((x - y[0]) ** 2).sum(axes), rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(30_011,), (120, 90), (9, 700, 3), (40_000, 2)], ids=str)
+def test_products(shape):
+    x = 1 + np.random.default_rng(6).standard_normal(shape) / 1000
+    whole = np.random.default_rng(7).integers(-1, 3, shape)
+    for axes in (axes for r in range(1, x.ndim + 1) for axes in combinations(range(x.ndim), r)):
+        np.testing.assert_allclose(single("prod", "f8")((x,), axes), x.prod(axes), rtol=1e-11)
+        assert np.array_equal(single("prod", "i8")((whole,), axes), whole.prod(axes))
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i4", "u1", "i8"])
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_places_of_extrema_in_columns(name, kind, monkeypatch, threads):
+    rng, guards, made = np.random.default_rng(8), install(monkeypatch), 0
+    kernel = Place(name, kind)
+    for shape in [(7, 5), (300, 700), (3, 40, 50), (2, 3, 40, 50), (50, 3), (1, 9), (2, 70_000)]:
+        x = (rng.standard_normal(shape) * 20).astype(kind)
+        if kind[0] == "f":
+            x.flat[::37], x.flat[::11], x.flat[::13] = np.nan, np.inf, -np.inf
+        for axis in range(x.ndim):
+            for a in (x, x[::-1], x.swapaxes(0, -1), x[..., ::2], x[:, 1:]):
+                threads(1 + made % 3)
+                got = kernel(a, axis)
+                if got is not None:
+                    assert np.array_equal(got, getattr(a, name)(axis))
+                    made += 1
+    assert made > 10
+    guards.check()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int32", "int64"])
+def test_whole_numbers_are_summed_in_64_bits(dtype):
+    x = (np.random.default_rng(9).integers(0, 250, (90, 301)) % (2 if dtype == "bool" else 125)).astype(dtype)
+    for dim in (None, 0, 1):
+        got = ek.from_numpy(x).sum(dim)
+        assert got.dtype is ek.int64
+        assert np.array_equal(got.numpy(), x.sum(dim, dtype="i8"))

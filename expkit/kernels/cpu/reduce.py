@@ -40,15 +40,17 @@ class Reduction:
 
     def __call__(self, arrays: Sequence[Any], axes: tuple[int, ...]) -> Any:
         """The reduction of a non-empty space over `axes` (sorted), which are dropped."""
-        key = (axes, *[(a.shape, a.strides) for a in arrays])
+        first = arrays[0]
+        key: Any = (axes, first.shape, first.strides)
+        if len(arrays) > 1:
+            key += tuple([part for a in arrays[1:] for part in (a.shape, a.strides)])
         plans = self._plans.get(key)
         if plans is None:
             if len(self._plans) >= LIMIT:
                 self._plans.clear()
             plans = self._plans[key] = self._plan(arrays, axes)
-        empty = plan.empty
         for run, shape in plans:
-            out = empty(shape, self.dtype)
+            out = plan.empty(shape, self.dtype)
             run(*arrays, out)
             arrays = (out,)
         return out

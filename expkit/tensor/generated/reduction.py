@@ -2,36 +2,96 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arguments import Place
+from expkit.kernels.cpu.elementwise import KINDS, Gap, kind_of
 from expkit.kernels.cpu.program import Program, Ref, Step
 from expkit.kernels.cpu.reduce import Reduction
-from expkit.tensor.generated.base import Lazy
+from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # elements from which a reduction is faster than NumPy's
+_lock = threading.Lock()
+Plain = Callable[..., Any]
 
 
-def reduction(name: str, plain: Callable[..., Any], *, whole: bool = True) -> Callable[..., Any]:
-    """The implementation of sum, amax or amin over axes, the last one among them: NumPy is as fast along the others.
+class Reductions:
+    """The kernels of one reduction, for each dtype: `before` are the elementwise steps in front of it."""
 
-    whole: also where all axes are reduced, at which NumPy's extrema are as fast.
-    """
-    lazy = Lazy(lambda kind: Reduction(Program((kind,), (Step(name, (Ref(0),)),), (1,))))
+    def __init__(self, name: str, *before: Step) -> None:
+        self._steps = (*before, Step(name, (Ref(len(before)),)))
+        self._made: dict[Any, Reduction | None] = {}
+
+    def __call__(self, x: Any, axes: tuple[int, ...]) -> Any:
+        """The reduction of a non-empty array; None where there is no kernel."""
+        kernel = self.of(x.dtype)
+        return None if kernel is None else kernel((x,), axes)
+
+    def of(self, dtype: Any) -> Reduction | None:
+        """The kernel for a dtype, or None."""
+        found = self._made.get(dtype, self)
+        return self._first(dtype) if found is self else found  # type: ignore[return-value]
+
+    def _first(self, dtype: Any) -> Reduction | None:
+        with _lock:
+            if dtype not in self._made:
+                self._made[dtype] = self._make(dtype) if enabled() else None
+        return self._made[dtype]
+
+    def _make(self, dtype: Any) -> Reduction | None:
+        try:
+            return Reduction(Program((kind_of(dtype),), self._steps, (len(self._steps),)))
+        except Gap:
+            return None
+
+
+def reduction(name: str, plain: Plain, *before: Step) -> Plain:
+    """The implementation of a reduction over `axes`."""
+    kernels = Reductions(name, *before)
 
     @wraps(plain)
     def impl(x: Any, *, axes: tuple[int, ...]) -> Any:
-        if x.__class__ is np.ndarray and x.size >= LEAST and _worth(axes, x.ndim, whole):
-            kernel = lazy.of(x.dtype)
-            if kernel is not None:
-                return kernel((x,), axes)
+        if x.__class__ is np.ndarray and x.size >= LEAST and axes:
+            out = kernels(x, axes)
+            if out is not None:
+                return out
         return plain(x, axes=axes)
 
     return impl
 
 
-def _worth(axes: tuple[int, ...], ndim: int, whole: bool) -> bool:
-    return bool(axes) and axes[-1] == ndim - 1 and (whole or len(axes) < ndim)
+def along(name: str, plain: Plain) -> Plain:
+    """The implementation of a reduction along one `axis`."""
+    kernels = Reductions(name)
+
+    @wraps(plain)
+    def impl(x: Any, *, axis: int) -> Any:
+        if x.__class__ is np.ndarray and x.size >= LEAST:
+            out = kernels(x, (axis,))
+            if out is not None:
+                return out
+        return plain(x, axis=axis)
+
+    return impl
+
+
+def place(name: str, plain: Plain) -> Plain:
+    """The implementation of argmax or argmin along one `axis`."""
+    kernels: dict[Any, Place] = {}
+
+    @wraps(plain)
+    def impl(x: Any, *, axis: int) -> Any:
+        if x.__class__ is np.ndarray and x.size >= LEAST and x.dtype in KINDS and x.ndim > 1 and enabled():
+            if x.dtype not in kernels:
+                kernels[x.dtype] = Place(name, KINDS[x.dtype])
+            out = kernels[x.dtype](x, axis)
+            if out is not None:
+                return out
+        return plain(x, axis=axis)
+
+    return impl

@@ -228,7 +228,12 @@ def _reshape_shape(x: Aval, *, shape: tuple[int, ...]) -> Aval:
 
 
 def _sum(x: Any, *, axes: tuple[int, ...]) -> Any:
-    return x.sum(axes, x.dtype)
+    if x.__class__ is np.ndarray and x.dtype.itemsize > 2:
+        return np.add.reduce(x, axes, x.dtype)
+    return _wide_sum(x, axes=axes)
+
+
+_wide_sum = widened(lambda x, *, axes: x.sum(axes, x.dtype))
 
 
 def _batch_shape(size: int, kw: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +263,7 @@ expand_p = linear(  # of equal rank: axes of size one are repeated
 )
 sum_p = reduction(
     "sum",
-    reduced_by_kernel("sum", widened(_sum)),
+    reduced_by_kernel("sum", _sum),
     lambda g, _out, _x, *, axes: expand_p(keep(g, _x, axes), shape=tuple(_x.shape)),
     jvp=lambda tangents, _out, _primals, kw: None if tangents[0] is None else sum_p(tangents[0], **kw),
 )

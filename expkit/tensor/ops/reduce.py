@@ -10,8 +10,10 @@ import numpy as np
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
+from expkit.kernels.cpu.program import Ref, Step
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.reduction import along, place
 from expkit.tensor.generated.reduction import reduction as by_kernel
 from expkit.tensor.ops import special
 from expkit.tensor.ops.convert import as_dtype, cast_p, floating
@@ -48,15 +50,28 @@ def _extremum_push(tangents: list[Any], out: Any, primals: list[Any], kw: dict[s
 
 amax_p = reduction(
     "amax",
-    by_kernel("amax", lambda x, *, axes: x.max(axes), whole=False),
+    by_kernel("amax", lambda x, *, axes: x.max(axes)),
     _extremum_vjp,
     jvp=_extremum_push,
 )
 amin_p = reduction(
     "amin",
-    by_kernel("amin", lambda x, *, axes: x.min(axes), whole=False),
+    by_kernel("amin", lambda x, *, axes: x.min(axes)),
     _extremum_vjp,
     jvp=_extremum_push,
+)
+total_p = reduction(  # of whole numbers and bools, in int64
+    "total",
+    by_kernel("sum", lambda x, *, axes: x.sum(axes, INT), Step("cast", (Ref(0),), (("dtype", INT),))),
+    dtype=INT,
+)
+square_sum_p = reduction(
+    "square_sum",
+    by_kernel("sum", special.widened(lambda x, *, axes: np.square(x).sum(axes, x.dtype)), Step("square", (Ref(0),))),
+    lambda g, _out, x, *, axes: _spread(g, x, axes) * (x * 2),
+    jvp=lambda tangents, _out, primals, kw: (
+        None if tangents[0] is None else sum_p(tangents[0] * (primals[0] * 2), axes=kw["axes"])
+    ),
 )
 any_p = reduction("any", lambda x, *, axes: x.any(axes), dtype=BOOL)
 all_p = reduction("all", lambda x, *, axes: x.all(axes), dtype=BOOL)
@@ -69,8 +84,8 @@ def _argbatch(prim_name: str) -> Any:
 argmax_p, argmin_p = (
     Primitive(name, impl, lambda x, *, axis: reduced(x, (axis,), INT), batch=_argbatch(name))
     for name, impl in {
-        "argmax": lambda x, *, axis: x.argmax(axis),
-        "argmin": lambda x, *, axis: x.argmin(axis),
+        "argmax": place("argmax", lambda x, *, axis: x.argmax(axis)),
+        "argmin": place("argmin", lambda x, *, axis: x.argmin(axis)),
     }.items()
 )
 _ARG = {"argmax": argmax_p, "argmin": argmin_p}
@@ -120,7 +135,7 @@ def _prod_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str,
 
 prod_p = Primitive(
     "prod",
-    special.widened(lambda x, *, axis: x.prod(axis, dtype=x.dtype)),
+    along("prod", special.widened(lambda x, *, axis: x.prod(axis, dtype=x.dtype))),
     lambda x, *, axis: reduced(x, (axis,)),
     _prod_vjp,
     jvp=_prod_push,
@@ -136,12 +151,11 @@ def _finish(x: Any, like: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
 
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum over `dim` (all dimensions where None). Integers and bools are summed in int64."""
-    d = dtypes.get(dtype) if dtype is not None else dtypes.of(input.raw)
-    if dtype is None and not (d.is_floating_point or d.is_complex):
-        d = dtypes.int64
-    x = as_dtype(input, d)
-    axes = dims_of(dim, x.ndim)
-    return _finish(apply1(sum_p, x, axes=axes), x, axes, keepdim)
+    x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
+    axes = tuple(range(x.raw.ndim)) if dim is None else dims_of(dim, x.raw.ndim)
+    prim = total_p if dtype is None and x.raw.dtype.kind in "biu" else sum_p
+    out = apply1(prim, x, axes=axes)
+    return _finish(out, x, axes, True) if keepdim else out
 
 
 def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
@@ -339,7 +353,9 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dty
     if p == 1:
         return sum(x.abs(), dim, keepdim)
     if p == 2:
-        return _safe_sqrt(sum(square(x), dim, keepdim))
+        axes = dims_of(dim, x.ndim)
+        total = sum(square(x), dim) if x.is_complex() else apply1(square_sum_p, x, axes=axes)
+        return _finish(_safe_sqrt(total), x, axes, keepdim)
     return _safe_pow(sum(_safe_pow(x.abs(), p), dim, keepdim), 1 / p)
 
 
