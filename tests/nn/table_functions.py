@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.nn import reference as ref
 from tests.nn import table_margin as margin
+from tests.nn import table_padding as padding
 
 R = np.random.default_rng(7)
 
@@ -192,6 +193,7 @@ CONVOLUTIONS = [
     row("adaptive_max_pool1d", ref.adaptive_on_lines(ref.adaptive_max_pool2d), x(2, 3, 7), 3),
 ]  # fmt: skip
 
-DISTANCES = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in margin.FUNCTIONS]
+ELSEWHERE = (*margin.FUNCTIONS, *padding.FUNCTIONS)
+MORE = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in ELSEWHERE]
 
-ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *DISTANCES]
+ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *MORE]

@@ -13,6 +13,7 @@ from expkit.nn.function_module import FunctionModule
 from tests.nn import reference as ref
 from tests.nn import table_functions as functions
 from tests.nn import table_margin as margin
+from tests.nn import table_padding as padding
 from tests.nn.table_functions import classes, wide, x
 
 
@@ -121,7 +122,10 @@ LOSSES = [
     ("MultiLabelSoftMarginLoss", "multilabel_soft_margin", "multilabel_soft_margin_loss"),
 ]
 
-ROWS = [*LAYERS, *_modules_of_functions()]
+PADDING = [
+    row(name, lambda s, a, oracle=oracle: oracle(a), a, *args, keys="") for name, args, oracle, a in padding.MODULES
+]
+ROWS = [*LAYERS, *PADDING, *_modules_of_functions()]
 
 # What expkit.nn exports that is no layer, and where it is tested.
 ELSEWHERE = {

@@ -52,7 +52,9 @@ from expkit.nn.functional.margin import (
     triplet_margin_with_distance_loss,
 )
 from expkit.nn.functional.norm import batch_norm
+from expkit.nn.functional.padding import pad
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from expkit.nn.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from expkit.tensor import group_norm, layer_norm, linear
 from expkit.tensor.ops.conv import conv1d, conv2d
 from expkit.tensor.ops.pool import (
