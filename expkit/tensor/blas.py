@@ -61,7 +61,9 @@ def set_num_threads(n: int) -> None:
 
 def matmul(x: Any, y: Any, out: Any = None) -> Any:
     """np.matmul for arrays (of two axes or more) of either library, with the threads that each product is worth."""
-    if _THREADS is None or x.__class__ is not np.ndarray or not TINY < _work(x, y) <= SMALL:
+    if x.size * y.shape[-1] <= TINY:
+        return x.dot(y) if x.ndim == y.ndim == 2 and out is None else np.matmul(x, y, out)  # dot is sooner there
+    if _THREADS is None or x.__class__ is not np.ndarray or x.shape[-2] * x.shape[-1] * y.shape[-1] > SMALL:
         return np.matmul(x, y, out)
     get, put = _THREADS
     before = get()
@@ -72,7 +74,3 @@ def matmul(x: Any, y: Any, out: Any = None) -> Any:
         return np.matmul(x, y, out)
     finally:
         put(before)
-
-
-def _work(x: Any, y: Any) -> int:
-    return int(x.shape[-2] * x.shape[-1] * y.shape[-1])

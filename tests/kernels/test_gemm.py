@@ -60,7 +60,7 @@ batches = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     extents, extents, extents, batches, *[st.sampled_from(LAYOUTS)] * 2, st.sampled_from(["f4", "f8"]), st.booleans()
 )  # fmt: skip

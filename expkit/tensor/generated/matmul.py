@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu.gemm import product as gemm
-from expkit.tensor.generated.base import F32, F64, enabled
+from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # multiplications from which a kernel is as fast as NumPy's product
 
@@ -20,8 +20,8 @@ def product(plain: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(plain)
     def impl(x: Any, y: Any, bias: Any = None) -> Any:
         if x.__class__ is np.ndarray and x.size * y.shape[-1] >= LEAST and y.__class__ is np.ndarray:
-            dtype = x.dtype
-            if (dtype is F32 or dtype is F64) and y.dtype is dtype and enabled():
+            kind = gemm.KINDS.get(x.dtype)
+            if kind and y.dtype == x.dtype and enabled():
                 out = gemm.matmul(x, y, bias if bias is None else np.ascontiguousarray(bias))
                 if out is not None:
                     return out

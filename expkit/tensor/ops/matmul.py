@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval
+from expkit.autograd.handle import Aval, Handle
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply2
 from expkit.errors import ShapeError
@@ -53,6 +53,8 @@ def _matmul_batch(_size: int, values: list[Any], mapped: list[bool], _kw: dict[s
 
 def _plain(x: Any, y: Any, bias: Any = None) -> Any:
     """x @ y + bias; one right operand for all batches makes one product of tall matrices."""
+    if x.itemsize == 2 and is_float(x) and x.__class__ is np.ndarray:  # summed in float32, rounded once
+        return _product(*(a if a is None else a.astype(np.float32) for a in (x, y, bias))).astype(x.dtype)
     fold = x.ndim > 2 and y.ndim == 2
     out = blas.matmul(x.reshape(_rows(x.shape), x.shape[-1]) if fold else x, y)
     if bias is not None:
@@ -60,14 +62,7 @@ def _plain(x: Any, y: Any, bias: Any = None) -> Any:
     return out.reshape(*x.shape[:-1], y.shape[-1]) if fold else out
 
 
-_fast = product(_plain)
-
-
-def _product(x: Any, y: Any, bias: Any = None) -> Any:
-    if x.dtype.itemsize == 2 and is_float(x) and x.__class__ is np.ndarray:  # summed in float32, rounded once
-        operands = [a if a is None else a.astype(np.float32) for a in (x, y, bias)]
-        return _fast(*operands).astype(x.dtype)
-    return _fast(x, y, bias)
+_product = product(_plain)
 
 
 def _rows(shape: Any) -> int:
@@ -142,6 +137,9 @@ linear_p = Primitive(  # x Wᵀ + b
 def matmul(input: Any, other: Any) -> Any:
     """The matrix product: vectors count as a row on the left and a column on the right; leading axes are broadcast."""
     x, y = _same("matmul", input, other)
+    m, n = x.raw.shape, y.raw.shape
+    if len(m) > 1 < len(n) and m[-1] == n[-2]:
+        return apply2(matmul_p, x, y)
     if x.ndim == 0 or y.ndim == 0:
         raise ShapeError("both arguments to matmul need to be at least 1D")
     if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
@@ -155,9 +153,11 @@ def matmul(input: Any, other: Any) -> Any:
 
 def _same(what: str, *xs: Any) -> tuple[Any, ...]:
     """The operands, if they are Tensors of one dtype: products do not promote."""
-    first = require_tensor(xs[0], what).raw.dtype
-    for x in xs[1:]:
-        if require_tensor(x, what).raw.dtype is not first and x.raw.dtype != first:
+    first = None
+    for x in xs:
+        dtype = x.raw.dtype if isinstance(x, Handle) else require_tensor(x, what).raw.dtype
+        first = dtype if first is None else first
+        if dtype is not first and dtype != first:
             raise TypeError(
                 f"{what}: expected tensors of one dtype, got {dtypes.of(xs[0].raw)} and {dtypes.of(x.raw)}. "
                 "Convert one of them with .to(dtype)."
