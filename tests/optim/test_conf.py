@@ -11,7 +11,7 @@ from expkit.registry import LATER, check, lookup, names
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = {"optim": 1, "scheduler": 1, "data": 0}  # group: arguments that are passed by position
 TRAINERS = {"interval", "frequency", "monitor"}  # keys of a schedule that are the Trainer's
-CLOSED = {"last_epoch"}
+CLOSED = {"last_epoch", "scale_fn"}
 ALL = [(group, name) for group in GROUPS for name in names(group)]
 
 

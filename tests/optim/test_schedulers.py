@@ -58,6 +58,27 @@ ROWS = {
         ({"total_steps": 20, "warmup_steps": 0.25}, "warmup", (5, 0.01, 15, 0.0)),
         ({"total_steps": 18, "warmup_steps": 0}, "CosineAnnealingLR", {"T_max": 18}),
     ],
+    "polynomial": [
+        ({}, "PolynomialLR", None),
+        ({"total_iters": 15, "power": 2.0}, "PolynomialLR", None),
+    ],
+    "cosine_restarts": [
+        ({"T_0": 4}, "CosineAnnealingWarmRestarts", None),
+        ({"T_0": 3, "T_mult": 2, "eta_min": 0.001}, "CosineAnnealingWarmRestarts", None),
+        ({"T_0": 1, "T_mult": 3}, "CosineAnnealingWarmRestarts", None),
+    ],
+    "one_cycle": [
+        ({"max_lr": 0.5, "total_steps": 20}, "OneCycleLR", None),
+        ({"max_lr": [0.5, 0.2], "epochs": 5, "steps_per_epoch": 5, "anneal_strategy": "linear", "three_phase": True},
+         "OneCycleLR", None),
+        ({"max_lr": 0.5, "total_steps": 20, "cycle_momentum": False, "pct_start": 0.5}, "OneCycleLR", None),
+    ],
+    "cyclic": [
+        ({"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3}, "CyclicLR", None),
+        ({"base_lr": [0.01, 0.02], "max_lr": 0.1, "step_size_up": 2, "step_size_down": 3, "mode": "triangular2"},
+         "CyclicLR", None),
+        ({"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 2, "mode": "exp_range", "gamma": 0.9}, "CyclicLR", None),
+    ],
     "plateau": [
         ({}, "ReduceLROnPlateau", None),
         ({"patience": 1, "factor": 0.5, "cooldown": 2}, "ReduceLROnPlateau", None),
@@ -139,6 +160,49 @@ def test_a_lambda_is_a_function_of_the_epoch(torch):
     assert "lr_lambdas" not in schedule.state_dict()
 
 
+def test_a_factor_by_the_epoch_and_several_at_once(torch):
+    def chained(kinds, optim):
+        return kinds.ChainedScheduler([kinds.MultiplicativeLR(optim, lambda epoch: 0.95), kinds.ConstantLR(optim, 0.5)])
+
+    reference, optim = torch_optimizer(torch), optimizer()
+    want = rates(chained(torch.optim.lr_scheduler, reference), reference)
+    schedule = chained(schedulers, optim)
+    np.testing.assert_allclose(rates(schedule, optim), want, rtol=1e-12)
+    fresh = chained(schedulers, optimizer())
+    fresh.load_state_dict(json.loads(json.dumps(schedule.state_dict())))
+    assert fresh.get_last_lr() == schedule.get_last_lr()
+
+
+def test_warm_restarts_go_to_fractions_of_epochs(torch):
+    reference, optim = torch_optimizer(torch), optimizer()
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(reference, 3, 2)
+    ours = schedulers.CosineAnnealingWarmRestarts(optim, 3, 2)
+    for epoch in (0.0, 0.5, 2.75, 3.0, 8.9, 9.0, 30.25):
+        theirs.step(epoch)
+        ours.step(epoch)
+        assert ours.get_last_lr() == pytest.approx(theirs.get_last_lr(), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["OneCycleLR", "CyclicLR"])
+@pytest.mark.parametrize("optim", ["SGD", "Adam"])
+def test_momentum_goes_against_the_learning_rate(torch, kind, optim):
+    arguments = {"OneCycleLR": {"max_lr": 0.5, "total_steps": 20}, "CyclicLR": {
+        "base_lr": 0.01, "max_lr": 0.1, "step_size_up": 4}}[kind]  # fmt: skip
+
+    def momenta(lib, module):
+        options = {"momentum": 0.9} if optim == "SGD" else {}
+        one = getattr(module, optim)([lib.ones(2, requires_grad=True)], lr=0.1, **options)
+        schedule, found = getattr(module.lr_scheduler, kind)(one, **arguments), []
+        for _ in range(18):
+            one.step()
+            schedule.step()
+            group = one.param_groups[0]
+            found.append(group["betas"][0] if optim == "Adam" else group["momentum"])
+        return found
+
+    np.testing.assert_allclose(momenta(ek, ek.optim), momenta(torch, torch.optim), rtol=1e-12)
+
+
 def test_schedules_can_be_stepped_one_after_another(torch):
     def both(kinds, optim):
         pair = kinds.ExponentialLR(optim, 0.9), kinds.StepLR(optim, 2, 0.5)
@@ -185,7 +249,7 @@ def test_a_learning_rate_that_is_a_tensor_is_filled():
 @pytest.mark.parametrize("name", ROWS)
 def test_it_says_when_it_goes_on_and_what_it_listens_to(name):
     schedule = build("scheduler", {"name": name, **ROWS[name][0][0]}, optimizer())
-    assert schedule.interval == ("step" if name == "warmup_cosine" else "epoch")
+    assert schedule.interval == ("step" if name in ("warmup_cosine", "one_cycle", "cyclic") else "epoch")
     assert schedule.monitor == ("val/loss" if name == "plateau" else None)
 
 
@@ -205,6 +269,12 @@ BAD = [
     (lambda o: schedulers.ReduceLROnPlateau(o, mode="up"), "mode='up'"),
     (lambda o: schedulers.ReduceLROnPlateau(o, threshold_mode="x"), "threshold_mode='x'"),
     (lambda o: schedulers.ReduceLROnPlateau(o, min_lr=[0.1]), "1 values of min_lr"),
+    (lambda o: schedulers.PolynomialLR(o, 0), "total_iters=0"),
+    (lambda o: schedulers.CosineAnnealingWarmRestarts(o, 0), "T_0=0"),
+    (lambda o: schedulers.OneCycleLR(o, 0.1), "total_steps"),
+    (lambda o: schedulers.OneCycleLR(o, [0.1], 5), "max_lr has 1 numbers"),
+    (lambda o: schedulers.CyclicLR(o, 0.1, 0.2, mode="x"), "mode='x'"),
+    (lambda o: schedulers.ChainedScheduler([]), "at least one"),
     (lambda o: schedulers.StepLR(o, 1, last_epoch=3), "'initial_lr'"),
     (lambda o: schedulers.StepLR("adam", 1), "str is not an optimizer"),
 ]

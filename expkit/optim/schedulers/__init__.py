@@ -8,6 +8,14 @@ Every schedule but the lambda multiplies the learning rate of the moment, so sev
 """
 
 from expkit.optim.schedulers.base import LRScheduler
+from expkit.optim.schedulers.cyclic import (
+    ChainedScheduler,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    MultiplicativeLR,
+    OneCycleLR,
+    PolynomialLR,
+)
 from expkit.optim.schedulers.decay import (
     ConstantLR,
     CosineAnnealingLR,
@@ -22,14 +30,20 @@ from expkit.optim.schedulers.plateau import ReduceLROnPlateau
 from expkit.optim.schedulers.sequential import SequentialLR, WarmupCosineLR
 
 __all__ = [
+    "ChainedScheduler",
     "ConstantLR",
     "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
     "ExponentialLR",
     "LRScheduler",
     "LambdaLR",
     "LinearLR",
     "MultiStepLR",
+    "MultiplicativeLR",
     "NoSchedule",
+    "OneCycleLR",
+    "PolynomialLR",
     "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
