@@ -82,14 +82,11 @@ class _Writer:
 
     def _targets(self, start: Value, count: Value) -> None:
         """Where the result of each place goes."""
-        f, width = self.f, self.f["out_width"]
-        for i in f.range(count):
-            place = start + i
-            line = place / width
-            rest = line / f["out_height"]
-            at = (place % width) * f["t_place"] + (line % f["out_height"]) * f["t_height"]
-            at = at + (rest % f["out_depth"]) * f["t_depth"] + (rest / f["out_depth"]) * f["t_batch"]
-            self.offsets.store(at, i)
+        f = self.f
+        for n, d, h, row, low, high in gather.lines(f, start, count):
+            at = n * f["t_batch"] + d * f["t_depth"] + h * f["t_height"]
+            for w in f.range(high, start=low):
+                self.offsets.store(at + w * f["t_place"], row + w)
 
     def _product(self, panel: Value, row: Value, count: Value, q: Value) -> None:
         """One block: straight into the result where its rows are all there and in equal steps."""

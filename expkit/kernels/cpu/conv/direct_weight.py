@@ -25,7 +25,7 @@ from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.routine import Routine, Task
 
 TASKS = 32  # at most so many where there is work for them
-WASTE = 1.03  # padded rows to rows: more, and lower blocks are taken
+WASTE = 1.04  # lower blocks are taken where they save so much of the rows
 _WORDS = (
     *gather.SOURCE, *gather.PLACES,
     "places", "share", "y_place", "lines", "pitch", "total", "part", "parts", "partial",
@@ -135,9 +135,9 @@ class WeightGradient:
 
 
 def _height(kind: str, rows: int) -> int:
-    """The tallest blocks that waste little on so many rows."""
-    heights = blocking(kind).heights
-    return next((h for h in heights if _up(rows, h) <= WASTE * rows), min(heights[:2], key=lambda h: _up(rows, h)))
+    """The tallest blocks, or the next lower ones where they waste less on so many rows."""
+    tall, low = blocking(kind).heights[:2]
+    return low if WASTE * _up(rows, low) < _up(rows, tall) else tall
 
 
 def _share(places: int, parts: int, work: int, block: int) -> int:

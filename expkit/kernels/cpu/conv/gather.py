@@ -8,6 +8,7 @@ many places as the cache holds, by runs, straight from the image.)
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +96,30 @@ def numbers(p: Pass, steps: tuple[int, int, int, int]) -> dict[str, int]:
 # ---- code ------------------------------------------------------------------------------------------------------------
 
 
+class Line(NamedTuple):
+    """A line of the result within a block: sample, depth, height, the row of its place 0, and which places, to `high`."""
+
+    n: Value
+    d: Value
+    h: Value
+    row: Value
+    low: Value
+    high: Value
+
+
+def lines(f: Task, begin: Value, count: Value) -> Iterator[Line]:
+    """The lines that the places begin, begin + 1, ... lie in."""
+    width = f["out_width"]
+    skipped = begin % width
+    for s in f.range((skipped + count + (width - 1)) / width):
+        line = begin / width + s
+        row = s * width - skipped
+        rest = line / f["out_height"]
+        low = row.compare("lt", 0).select(skipped, 0)
+        place = (rest / f["out_depth"], rest % f["out_depth"], line % f["out_height"])
+        yield Line(*place, row, low, least(width, count - row))
+
+
 class Gather:
     """Writes the code that gathers windows into scratch memory, within a routine that has SOURCE and PLACES."""
 
@@ -105,20 +130,12 @@ class Gather:
 
     def __call__(self, begin: Value, count: Value, first: Value, end: Value) -> None:
         """Rows 0 .. count - 1 of scratch: the runs first .. end - 1 of the windows of places begin, begin + 1, ..."""
-        f, width = self.f, self.f["out_width"]
-        skipped = begin % width
-        for s in f.range((skipped + count + (width - 1)) / width):
-            line = begin / width + s
-            row = s * width - skipped  # of the place at the line's start
-            low = row.compare("lt", 0).select(skipped, 0)
-            high = least(width, count - row)
-            self._line(line, row, (low, high), (first, end))
+        for line in lines(self.f, begin, count):
+            self._line(line, (first, end))
 
-    def _line(self, line: Value, row: Value, places: tuple[Value, Value], runs: tuple[Value, Value]) -> None:
-        """The runs of places [low, high) of one line of the result."""
-        f = self.f
-        h, rest = line % f["out_height"], line / f["out_height"]
-        d, n = rest % f["out_depth"], rest / f["out_depth"]
+    def _line(self, line: Line, runs: tuple[Value, Value]) -> None:
+        """The runs of the places of one line of the result."""
+        f, (n, d, h, row, low, high) = self.f, line
         d, h = d * f["step_depth"], h * f["step_height"]
         image = self.source.at(n * f["s_batch"])
         for r in f.range(runs[1], start=runs[0]):
@@ -127,23 +144,32 @@ class Gather:
             start = image.at((d + dd) * f["s_depth"] + (h + dh) * f["s_height"] + de)
             into = self.scratch.at(row * PITCH + at)
             limit = inside.select(f["line"], 0)
-            first, end = inside.select(first, places[1]), inside.select(end, places[1])
-            first, end = _clamp(first, *places), _clamp(end, *places)
-            for low, high in ((places[0], first), (end, places[1])):
-                with f.when(low.compare("lt", high)):
-                    f.run(self.copy, start, into, low, high, f["step_line"], size, de, limit)
+            first, end = inside.select(first, high), inside.select(end, high)
+            first, end = _clamp(first, low, high), _clamp(end, low, high)
+            for a, b in ((low, first), (end, high)):
+                with f.when(a.compare("lt", b)):
+                    f.run(self.copy, start, into, a, b, f["step_line"], size, de, limit)
             self._whole(start, into, first, end, size)
 
     def _whole(self, start: Pointer, into: Pointer, first: Value, end: Value, size: Value) -> None:
-        """Whole runs: vectors, and the rest under a mask."""
+        """Whole runs: short ones as two vectors under masks, others four vectors at a time and the rest under masks."""
         f, lanes = self.f, self.lanes
-        vectors = size & -lanes
-        mask = f.first(size - vectors, lanes)
-        for w in f.range(end, start=first):
-            a, b = start.at(w * f["step_line"]), into.at(w * PITCH)
-            for i in f.range(vectors, step=lanes):
-                b.store(a.load(i, lanes), i)
-            b.store_some(mask, a.load_some(mask, vectors), vectors)
+        steps = range(0, 4 * lanes, lanes)
+        many = size & (-4 * lanes)
+        masks = [f.first(size - k, lanes) for k in steps[:2]]
+        for short in f.either(size.compare("le", 2 * lanes)):
+            for w in f.range(end, start=first):
+                a, b = start.at(w * f["step_line"]), into.at(w * PITCH)
+                if short:
+                    for k, mask in zip(steps, masks, strict=False):
+                        b.store_some(mask, a.load_some(mask, k), k)
+                    continue
+                for i in f.range(many, step=4 * lanes):
+                    for k, x in zip(steps, [a.load(i + k, lanes) for k in steps], strict=True):
+                        b.store(x, i + k)
+                for i in f.range(size, start=many, step=lanes):
+                    mask = f.first(size - i, lanes)
+                    b.store_some(mask, a.load_some(mask, i), i)
 
 
 def _copy(f: Task, kind: str, lanes: int) -> Function:
