@@ -27,7 +27,9 @@ WORDS = ("m", "n", "k", "a_way", "b_way", "biased", *STRIDES, *TILING, *BATCH)
 @lru_cache(maxsize=64)
 def routine(kind: str, activation: str = "") -> Routine:
     """C = activation(A B + bias): the kernel over (A, B, bias, C); the bias is not looked at unless `biased` is 1."""
-    return Routine(f"gemm {kind} {activation}", (kind,) * 4, WORDS, lambda f: _Tile(f, kind, activation).write())
+    return Routine(
+        f"gemm {kind} {activation}", (kind,) * 4, WORDS, lambda f: _Tile(f, kind, activation).write(), explicit=True
+    )
 
 
 def batched(f: Task, batch: Value) -> list[Pointer]:

@@ -18,7 +18,7 @@ from expkit.kernels.cpu.gemm.tiles import DEPTH
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.routine import Routine, Task
 
-FEW = 24  # rows of the shorter side, at most
+FEW = 32  # rows of the shorter side, at most
 DOTS = ((4, 4), (2, 6), (1, 8))  # blocks: rows of the shorter side, rows of the longer
 STREAMS = ((4, 4), (1, 8))  # blocks: rows of C, rows of B
 LEAST, TASKS = 1 << 16, 16  # multiplications that are worth a task; tasks for one product, at most
@@ -32,14 +32,22 @@ STREAM_WORDS = (*SHARED, "a_row", "a_k", "b_k", "c_row")
 @lru_cache(maxsize=64)
 def dots(kind: str, activation: str = "") -> Routine:
     """C[few, many] = activation(A[few, k] B[many, k]^T + bias): over (A, B, bias, C); the bias is along either side."""
-    return Routine(f"dots {kind} {activation}", (kind,) * 4, DOT_WORDS, lambda f: _Dots(f, kind, activation).write())
+    return Routine(
+        f"dots {kind} {activation}", (kind,) * 4, DOT_WORDS, lambda f: _Dots(f, kind, activation).write(), explicit=True
+    )
 
 
 @lru_cache(maxsize=64)
 def streams(kind: str, activation: str = "") -> Routine:
     """C[few, many] = activation(A[few, k] B[k, many] + bias): over (A, B, bias, C)."""
     kinds = (kind,) * 4
-    return Routine(f"streams {kind} {activation}", kinds, STREAM_WORDS, lambda f: _Streams(f, kind, activation).write())
+    return Routine(
+        f"streams {kind} {activation}",
+        kinds,
+        STREAM_WORDS,
+        lambda f: _Streams(f, kind, activation).write(),
+        explicit=True,
+    )
 
 
 def chunking(many: int, work: int, batch: int, shortest: int, longest: int) -> dict[str, int]:
