@@ -23,9 +23,9 @@ _WORDS = (
 )  # fmt: skip
 
 
-def height(tiles: int, lanes: int) -> int:
-    """The rows of a product's kernel: they divide the tiles of a block."""
-    return next(n for n in blocking("f4").heights if tiles % n == 0)
+def height(rows: int) -> int:
+    """The rows of a product's kernel: they divide the number of rows."""
+    return next(n for n in blocking("f4").heights if rows % n == 0)
 
 
 class _Block:
@@ -37,7 +37,7 @@ class _Block:
         self.bias = bias[0] if biased else None
         self.x = Image(f, x, "x", tiles, IN, zeros)
         self.v, self.m = Planes(tiles, lanes), Planes(tiles, 2 * lanes)
-        self.rows = height(tiles, lanes)
+        self.rows = height(tiles)
         self.kernels = [
             microkernel(f.helpers, f"product{n}", self.rows, n, "f4", lanes=lanes, strides=(4 * lanes, 4))
             for n in (1, 2)
@@ -91,9 +91,8 @@ class _Block:
     def _transform_out(self, m: Pointer, y: Image, t: Value, channel: Value) -> None:
         f, lanes = self.f, self.lanes
         mask = tail_mask(f, f["results"], channel, lanes, self.ragged[1])
-        grid = both_ways(image_out, self.m.load(m, lanes))
         bias = _vector(self.bias.at(channel), mask, lanes) if self.bias else None
-        for k, x in enumerate(x for row in grid for x in row):
+        for k, x in enumerate(both_ways(image_out, self.m.load(m, lanes))):
             x = x + bias if bias else x
             at = y.pixel(t, k).at(channel)
             if mask:

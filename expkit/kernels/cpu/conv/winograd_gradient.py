@@ -22,7 +22,7 @@ from expkit.kernels.cpu.conv.winograd_transforms import (
     filter_out,
     gradient_in,
     image_in,
-)  # fmt: skip
+)
 from expkit.kernels.cpu.conv.winograd_weights import transpose
 from expkit.kernels.cpu.gemm.microkernel import microkernel
 from expkit.kernels.cpu.ir import Value
@@ -44,30 +44,30 @@ class _Group:
         x, g, zeros, self.parts, self.scratch, self.slots = f.arrays
         self.x, self.g = Image(f, x, "x", tiles, IN, zeros), Image(f, g, "g", tiles, OUT, zeros)
         self.v, self.z, self.u = Planes(tiles, lanes), Planes(tiles, 2 * lanes), Planes(RANGE, 2 * lanes)
-        self.rows = height(lanes, lanes)
+        self.rows = height(lanes)
         self.kernels = [
             microkernel(
                 f.helpers, f"product{n}", self.rows, n, "f4", lanes=lanes, strides=(4, 4 * lanes), segmented=False
             )
             for n in (1, 2)
         ]
-
-    def write(self) -> None:
-        f, lanes = self.f, self.lanes
         part, rest = f.index % f["result_parts"], f.index / f["result_parts"]
         self.first_result, self.first_channel = part * RANGE, rest % f["channel_parts"] * RANGE
+        self.group = rest / f["channel_parts"]
         self.channels = least(f["channels"] - self.first_channel, RANGE)
         self.results = least(f["results"] - self.first_result, RANGE)
         self.chunks, self.vectors = (self.channels + (lanes - 1)) / lanes, (self.results + (lanes - 1)) / lanes
-        group = rest / f["channel_parts"]
+
+    def write(self) -> None:
+        f, panels = self.f, RANGE // (2 * self.lanes)
         with claimed(f, self.slots, self.scratch, f["piece"]) as u:
-            z = u.at(self.u.size * (RANGE // (2 * lanes)))
-            v = z.at(self.z.size * (RANGE // (2 * lanes)))
-            start = group * f["group"]
+            z = u.at(self.u.size * panels)
+            v = z.at(self.z.size * panels)
+            start = self.group * f["group"]
             for first in f.range(least(start + f["group"], f["tiles"]), start, self.tiles):
                 self._transform_in(first, v, z)
                 self._multiply(v, z, u, first.compare("ne", start).select(f.constant("i8", 1), 0))
-            self._transform_out(u, self.parts.at(group * f["channels"] * f["padded"] * _TAPS))
+            self._transform_out(u, self.parts.at(self.group * f["channels"] * f["padded"] * _TAPS))
 
     def _transform_in(self, first: Value, v: Pointer, z: Pointer) -> None:
         f, lanes = self.f, self.lanes
@@ -79,14 +79,14 @@ class _Group:
             for chunk in f.range(self.chunks):
                 mask = tail_mask(f, self.channels, chunk * lanes, lanes, self.ragged[0])
                 channel = self.first_channel + chunk * lanes
-                grid = self.x.gather(t, self.tiles, image_in, channel, mask, lanes)
-                self.v.store(grid, v.at(chunk * self.v.size + t * lanes))
+                points = self.x.gather(t, self.tiles, image_in, channel, mask, lanes)
+                self.v.store(points, v.at(chunk * self.v.size + t * lanes))
             for n in f.range(self.vectors):
                 mask = tail_mask(f, self.results, n * lanes, lanes, self.ragged[1])
-                grid = self.g.gather(t, self.tiles, gradient_in, self.first_result + n * lanes, mask, lanes)
+                points = self.g.gather(t, self.tiles, gradient_in, self.first_result + n * lanes, mask, lanes)
                 panel = n & -2
                 width = least(self.vectors - panel, 2) * lanes
-                self.z.store(grid, z.at((n / 2) * self.z.size + t * width + (n - panel) * lanes))
+                self.z.store(points, z.at((n / 2) * self.z.size + t * width + (n - panel) * lanes))
 
     def _multiply(self, v: Pointer, z: Pointer, u: Pointer, accumulate: Value) -> None:
         f = self.f
@@ -113,9 +113,8 @@ class _Group:
         for c in f.range(self.channels):
             for n in f.range(self.vectors):
                 at = u.at((n / 2) * self.u.size + c * (2 * lanes) + n % 2 * lanes)
-                grid = both_ways(filter_out, self.u.load(at, lanes))
                 to = part.at((self.first_channel + c) * (f["padded"] * _TAPS) + self.first_result + n * lanes)
-                for k, x in enumerate(x for row in grid for x in row):
+                for k, x in enumerate(both_ways(filter_out, self.u.load(at, lanes))):
                     to.at(f["padded"] * k).store(x)
 
 

@@ -44,7 +44,7 @@ def _take(size: int) -> Any:
 
 
 def aligned(size: int) -> Any:
-    """A float32 array that begins on a cache line."""
+    """A float32 array that begins on a cache line, with undefined content."""
     block = np.empty(size + LINE // 4, np.float32)
     return block[-block.ctypes.data % LINE // 4 :][:size]
 
@@ -65,7 +65,7 @@ class Slotted:
 
 
 def new_slots(count: int) -> Any:
-    """Flags for `claim`, each on a line of its own, all free."""
+    """Flags for `claimed`, each on a line of its own, all free."""
     return np.zeros(count * LINE // 8, np.int64)
 
 

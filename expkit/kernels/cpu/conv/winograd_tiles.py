@@ -34,14 +34,13 @@ class Planes:
     def size(self) -> int:
         return POINTS * self.plane
 
-    def load(self, at: Pointer, lanes: int) -> list[Row]:
-        """The vector at `at` in the first plane and those at its place in the others, as a grid of 6 x 6."""
-        found = [at.load(p * self.plane, lanes) for p in range(POINTS)]
-        return [found[i : i + 6] for i in range(0, POINTS, 6)]
+    def load(self, at: Pointer, lanes: int) -> Row:
+        """The vector at `at` in the first plane and those at its place in the others."""
+        return [at.load(p * self.plane, lanes) for p in range(POINTS)]
 
-    def store(self, grid: list[Row], at: Pointer) -> None:
+    def store(self, points: Row, at: Pointer) -> None:
         """Writes what `load` reads."""
-        for p, x in enumerate(x for row in grid for x in row):
+        for p, x in enumerate(points):
             at.store(x, p * self.plane)
 
 
@@ -103,7 +102,7 @@ class Image:
 
     def gather(
         self, t: Value, count: Number, transform: Transform, channel: Number, mask: Value | None, lanes: int
-    ) -> list[Row]:
+    ) -> Row:
         """Both transforms of the pixels of tile t of `count`, for the channels from `channel` on.
 
         Brings near what a tile further on does not share with its neighbour.
@@ -113,8 +112,7 @@ class Image:
             if k % size >= size - OUT:
                 self.pixel(later, k).prefetch(channel)
         pixels = [self.pixel(t, k).at(channel) for k in range(size * size)]
-        loaded = [at.load_some(mask) if mask else at.load(lanes=lanes) for at in pixels]
-        return both_ways(transform, [loaded[i : i + size] for i in range(0, size * size, size)])
+        return both_ways(transform, [at.load_some(mask) if mask else at.load(lanes=lanes) for at in pixels])
 
 
 def tail_mask(f: Function, count: Value, first: Value, lanes: int, ragged: bool) -> Value | None:

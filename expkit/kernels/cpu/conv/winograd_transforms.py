@@ -9,6 +9,7 @@ All constants of A and B are exact in float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isqrt
 
 from expkit.kernels.cpu.ir import Value
 
@@ -68,10 +69,11 @@ def filter_out(u: Sequence[Value]) -> Row:
     ]
 
 
-def both_ways(transform: Transform, grid: Sequence[Row]) -> list[Row]:
-    """The transform of a grid's columns, then of the rows of what that gives."""
-    columns = [transform(column) for column in zip(*grid, strict=True)]
-    return [transform(row) for row in zip(*columns, strict=True)]
+def both_ways(transform: Transform, grid: Sequence[Value]) -> Row:
+    """The transform of a square grid's columns, then of the rows of what that gives; grids row by row."""
+    size = isqrt(len(grid))
+    columns = [transform(grid[j::size]) for j in range(size)]
+    return [x for row in zip(*columns, strict=True) for x in transform(row)]
 
 
 def _pair(even: Value, odd: Value, p: float) -> Row:

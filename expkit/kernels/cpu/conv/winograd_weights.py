@@ -64,9 +64,8 @@ def pack_routine(lanes: int, turned: bool) -> Routine:
                 some = below(f, c, f["count"]).select(f["lane_count"] - lane, f.constant("i8", 0))
                 taps = _taps_by_lane(f, w.at(c * f["step"] + lane * f["lane_step"]), f["lane_step"], some, lanes)
                 taps = taps[::-1] if turned else taps
-                grid = both_ways(filter_in, [taps[i : i + TAPS] for i in range(0, _TAPS, TAPS)])
                 at = start.at(c * width + v * lanes)
-                for p, x in enumerate(x for row in grid for x in row):
+                for p, x in enumerate(both_ways(filter_in, taps)):
                     at.store(x, plane * p)
 
     words = ("count", "padded", "step", "lane_count", "lane_step", "vectors", "block", "blocks")
