@@ -34,7 +34,7 @@ _WORDS = (
 def product(kind: str, widths: tuple[int, ...]) -> Routine:
     """Operands: source, panels, bias (whole panels of it), target, runs, the parts' first runs."""
     kinds = (kind,) * 4 + ("i8", "i8")
-    return Routine("direct convolution", kinds, _WORDS, lambda f: _Writer(f, kind, widths).write())
+    return Routine("direct convolution", kinds, _WORDS, lambda f: _Writer(f, kind, widths).write(), explicit=True)
 
 
 def widths_of(lines: int, kind: str) -> tuple[int, ...]:

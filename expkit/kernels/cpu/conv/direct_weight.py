@@ -35,8 +35,9 @@ _WORDS = (
 @cache
 def product(kind: str, height: int, widths: tuple[int, ...]) -> Routine:
     """Operands: source, y, partial results, runs, the parts' first runs."""
+    kinds = (kind,) * 3 + ("i8", "i8")
     return Routine(
-        "weight gradient", (kind,) * 3 + ("i8", "i8"), _WORDS, lambda f: _Writer(f, kind, height, widths).write()
+        "weight gradient", kinds, _WORDS, lambda f: _Writer(f, kind, height, widths).write(), explicit=True
     )
 
 

@@ -97,7 +97,7 @@ def numbers(p: Pass, steps: tuple[int, int, int, int]) -> dict[str, int]:
 
 
 class Line(NamedTuple):
-    """A line of the result within a block: sample, depth, height, the row of its place 0, and which places, to `high`."""
+    """A line of the result within a block: where it is, the row of its place 0, places [low, high)."""
 
     n: Value
     d: Value
@@ -177,6 +177,7 @@ def _copy(f: Task, kind: str, lanes: int) -> Function:
     c = f.helper(
         "edges", a=f"*{kind}", b=f"*{kind}", low="i8", high="i8", step="i8", size="i8", offset="i8", limit="i8"
     )
+    c.attributes = "noinline"
     for w in c.range(c["high"], start=c["low"]):
         at = w * c["step"]
         into, start = c.pointer("b").at(w * PITCH), c.pointer("a").at(at)

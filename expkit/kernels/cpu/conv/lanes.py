@@ -133,7 +133,7 @@ def each_line(f: Task, body: Callable[[Value, Value, Value, Value], None]) -> No
 def product(code: Narrow) -> Routine:
     """Operands: source, panels of a vector each, bias, target."""
     words = (*WORDS, "outs", "taps", "biased", "chunk")
-    return Routine("narrow convolution", (code.kind,) * 4, words, _Writer(code).write)
+    return Routine("narrow convolution", (code.kind,) * 4, words, _Writer(code).write, explicit=True)
 
 
 class _Writer:

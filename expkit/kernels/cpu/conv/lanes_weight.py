@@ -30,7 +30,7 @@ TASKS = 32
 def product(code: Narrow) -> Routine:
     """Operands: source, y, partial results (zeros)."""
     words = (*lanes.WORDS, "outs", "taps", "partial")
-    return Routine("narrow weight gradient", (code.kind,) * 3, words, _Writer(code).write)
+    return Routine("narrow weight gradient", (code.kind,) * 3, words, _Writer(code).write, explicit=True)
 
 
 class _Writer:

@@ -64,7 +64,7 @@ def transposer(kind: str, by_row: bool = False, by_column: bool = False, summed:
                     _block(f, rows, place, i, j, stop, full=full, by_column=by_column, summed=summed)
 
     kinds = (kind, kind, *("i8" for given in (by_row, by_column) if given))
-    return Routine(f"transposed {by_row:d}{by_column:d}{summed:d}", kinds, _WORDS, write)
+    return Routine(f"transposed {by_row:d}{by_column:d}{summed:d}", kinds, _WORDS, write, explicit=True)
 
 
 def _row(f: Task, i: Value, by_table: bool) -> Value:
