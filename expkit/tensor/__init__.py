@@ -177,8 +177,10 @@ from expkit.tensor.ops.order import argsort, kthvalue, median, msort, sort, topk
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
     adaptive_max_pool1d,
     adaptive_max_pool2d,
+    adaptive_max_pool3d,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -211,7 +213,6 @@ from expkit.tensor.ops.reduce import (
     argmax,
     argmin,
     count_nonzero,
-    cumsum,
     logsumexp,
     max,
     mean,
@@ -223,6 +224,7 @@ from expkit.tensor.ops.reduce import (
     var,
     var_mean,
 )  # fmt: skip
+from expkit.tensor.ops.scan import cumprod, cumsum
 from expkit.tensor.ops.softmax import log_softmax, softmax
 from expkit.tensor.ops.subscript import index_put, index_select, masked_select
 from expkit.tensor.parts import Size

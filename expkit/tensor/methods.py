@@ -10,7 +10,19 @@ from expkit.tensor import dtypes
 from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import elementwise as ew
-from expkit.tensor.ops import index, join, matmul, memory_format, movement, order, random, reduce, softmax, subscript
+from expkit.tensor.ops import (
+    index,
+    join,
+    matmul,
+    memory_format,
+    movement,
+    order,
+    random,
+    reduce,
+    scan,
+    softmax,
+    subscript,
+)
 from expkit.tensor.ops import pointwise as pw
 from expkit.tensor.ops.convert import as_dtype, cast_p
 
@@ -20,8 +32,8 @@ METHODS = {
         tanh trunc add sub mul div floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp
         clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or
         bitwise_xor eq ne lt le gt ge isclose""",
-    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero cumsum max
-        min""",
+    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero max min""",
+    scan: "cumprod cumsum",
     order: "argsort kthvalue median msort sort topk",
     movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
         broadcast_to narrow select flip diagonal""",
@@ -39,7 +51,7 @@ INPLACE = {
         nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul
         div floor_divide remainder fmod pow clamp clamp_min clamp_max logical_and logical_or
         logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge""",
-    reduce: "cumsum",
+    scan: "cumprod cumsum",
     index: "scatter scatter_add index_add masked_fill tril triu",
     subscript: "index_put",
     matmul: "addmm baddbmm",

@@ -285,6 +285,8 @@ REDUCE = [
         lambda x, dim=None: np.count_nonzero(x, axis=dim), grad=False),
     Row("cumsum", lambda g: [S(g(4), 0), S(g(2, 3), 1), S(g(2, 3), -2), S(g(), 0), S(g(0), 0), S(g(2, 0), 0)],
         lambda x, dim: np.cumsum(x, dim) if x.ndim else x),
+    Row("cumprod", lambda g: [S(g(4), 0), S(g(2, 3), 1), S(g(2, 3), -2), S(g(), 0), S(g(0), 0), S(g(2, 0), 0), S(np.array([2.0, 0.0, 3.0, 0.0, 5.0]), 0)],
+        lambda x, dim: np.cumprod(x, dim) if x.ndim else x),
     Row("logsumexp", lambda g: [S(g(4), 0), S(g(2, 3), 1), S(g(2, 3), (0, 1)), S(g(2, 3), -1, True), S(g(), 0), S(g(3) + 1000, 0)],
         lambda x, dim, keepdim=False: np.log(np.sum(np.exp(x - x.max()), axes(dim) if x.ndim else None, keepdims=keepdim)) + x.max(),
         dtypes=FLOAT_INT),

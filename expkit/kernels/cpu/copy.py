@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expkit.kernels.cpu import llvm, plan
-from expkit.kernels.cpu.builder import Pointer, least
+from expkit.kernels.cpu.builder import Function, Pointer, least
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
@@ -49,7 +49,7 @@ def lanes(kind: str) -> int:
     return wide // 2 if kind == "i8" else wide
 
 
-def transposed(f: Task, rows: list[Value]) -> list[Value]:
+def transposed(f: Function, rows: list[Value]) -> list[Value]:
     """The square of vectors, transposed: in round k, lanes and rows swap the bit k of their numbers."""
     count, step = len(rows), 1
     while step < count:

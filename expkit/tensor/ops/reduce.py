@@ -1,4 +1,4 @@
-"""Reductions and scans."""
+"""Reductions."""
 
 import math
 from collections import namedtuple
@@ -12,7 +12,6 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.kernels.cpu.program import Ref, Step
 from expkit.tensor import dtypes
-from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.reduction import along, place
 from expkit.tensor.generated.reduction import reduction as by_kernel
 from expkit.tensor.ops import special
@@ -21,7 +20,7 @@ from expkit.tensor.ops.elementwise import add, choose, div, exp, log, maximum, m
 from expkit.tensor.ops.index import gather_p
 from expkit.tensor.ops.join import pad_p
 from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p
-from expkit.tensor.ops.movement import dim_of, dims_of, flatten, flip_p, slice_p, squeeze
+from expkit.tensor.ops.movement import dim_of, dims_of, flatten, slice_p, squeeze
 from expkit.tensor.ops.pointwise import eq_p, isnan_p, logical_or_p
 
 INT = np.dtype(np.int64)
@@ -89,20 +88,6 @@ argmax_p, argmin_p = (
     }.items()
 )
 _ARG = {"argmax": argmax_p, "argmin": argmin_p}
-
-
-def _scan(x: Any, *, axis: int) -> Any:
-    return xp_of(x).cumsum(x, axis, dtype=x.dtype)
-
-
-cumsum_p = Primitive(
-    "cumsum",
-    special.widened(_scan),
-    lambda x, *, axis: x,
-    lambda g, _out, _x, *, axis: flip_p(cumsum_p(flip_p(g, axes=(axis,)), axis=axis), axes=(axis,)),
-    jvp=lambda tangents, _out, _primals, kw: None if tangents[0] is None else cumsum_p(tangents[0], **kw),
-    batch=lambda size, values, mapped, kw: cumsum_p(values[0], axis=kw["axis"] + 1),
-)
 
 
 def _running(x: Any, axis: int, backwards: bool) -> Any:
@@ -313,15 +298,6 @@ def prod(input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: An
         return apply1(prod_p, flatten(x), axis=0)
     at = dim_of(dim, x.ndim)
     return _finish(apply1(prod_p, x, axis=at), x, (at,), keepdim)
-
-
-def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
-    """The running sum along `dim`."""
-    d = dtypes.get(dtype) if dtype is not None else dtypes.of(input.raw)
-    if dtype is None and not (d.is_floating_point or d.is_complex):
-        d = dtypes.int64
-    x = as_dtype(input, d)
-    return x.clone() if x.ndim == 0 else apply1(cumsum_p, x, axis=dim_of(dim, x.ndim))
 
 
 @_wide
