@@ -1,8 +1,9 @@
 """One generated kernel for the updates of all parameters of a group, made from `update_one` itself.
 
 `update_one` is traced once with its options left open; the kernel then takes them, and what follows from the step
-counter, as numbers of each parameter. It gives to the bit what `update_one` gives. `update_one` remains for whatever
-the kernel cannot do: other dtypes and array libraries, memory that overlaps, state of another form.
+counter, as numbers of each parameter. It rounds each operation as NumPy does, so that its results do not depend on how
+parameters are cut or put together. `update_one` remains for whatever the kernel cannot do: other dtypes and array
+libraries, memory that overlaps, state of another form.
 """
 
 from __future__ import annotations

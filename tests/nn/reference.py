@@ -65,6 +65,14 @@ def softmax(x, dim):
     return e / e.sum(axis=dim, keepdims=True)
 
 
+def attention(q, k, v, mask=None, is_causal=False, scale=None):
+    scores = q @ np.swapaxes(k, -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = scores if mask is None else scores + mask
+    if is_causal:
+        scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
+    return softmax(scores, -1) @ v
+
+
 def log_softmax(x, dim):
     return np.log(softmax(x, dim))
 

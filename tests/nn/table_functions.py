@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.nn import reference as ref
+from tests.nn import table_images as images
 from tests.nn import table_margin as margin
 from tests.nn import table_padding as padding
 
@@ -140,6 +141,8 @@ LAYERS = [
     row("bilinear", lambda a, b, w, c: np.einsum("ni,oij,nj->no", a, w, b) + c, x(4, 3), x(4, 2), x(5, 3, 2), x(5)),
     row("embedding", lambda i, w: w[i], classes(5, 2, 3), x(5, 4)),
     row("one_hot", lambda i, n: np.eye(n, dtype=np.int64)[i], classes(4, 3, 2), 4),
+    row("scaled_dot_product_attention", ref.attention, x(2, 3, 4), x(2, 5, 4), x(2, 5, 3), is_causal=True),
+    row("scaled_dot_product_attention", ref.attention, x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), x(3, 5), scale=0.7),
     row("dropout", lambda a, p: a, x(4, 3), p=0.0),
     row("dropout", lambda a, training: a, x(4, 3), training=False),
     row("dropout1d", lambda a, p: a * 0, x(4, 3, 2), p=1.0),
@@ -193,7 +196,7 @@ CONVOLUTIONS = [
     row("adaptive_max_pool1d", ref.adaptive_on_lines(ref.adaptive_max_pool2d), x(2, 3, 7), 3),
 ]  # fmt: skip
 
-ELSEWHERE = (*margin.FUNCTIONS, *padding.FUNCTIONS)
+ELSEWHERE = (*images.FUNCTIONS, *margin.FUNCTIONS, *padding.FUNCTIONS)
 MORE = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in ELSEWHERE]
 
 ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *MORE]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.nn.functional import scaled_dot_product_attention
 from tests.ops.rows import FLOATS, Bad, Row
 from tests.ops.rows import Sample as S
 
@@ -133,4 +134,18 @@ FUSED = [
     ], dtypes=SINGLE),
 ]  # fmt: skip
 
-ROWS = [*CONV, *POOL, *NORM, *FUSED]
+ATTENTION = [
+    row("scaled_dot_product_attention", lambda g: [
+        S(g(2, 2, 3, 4), g(2, 2, 5, 4), g(2, 2, 5, 3)), S(g(3, 4), g(5, 4), g(5, 2), scale=0.3), S(g(2, 4, 3), g(2, 4, 3), g(2, 4, 3), is_causal=True),
+        S(g(2, 2, 3, 4), g(1, 1, 5, 4), g(2, 1, 5, 2)), S(g(1, 2, 2, 3, 2), g(1, 2, 2, 4, 2), g(1, 2, 2, 4, 3), is_causal=True), S(g(2, 3, 4), g(5, 4), g(5, 2)),
+        S(g(2, 2, 3, 4), g(2, 2, 5, 4), g(2, 2, 5, 3), g(3, 5)), S(g(2, 2, 3, 4), g(2, 2, 5, 4), g(2, 2, 5, 3), g(2, 1, 1, 5)),
+        S(g(2, 3, 4), g(2, 5, 4), g(2, 5, 3), np.array([[True, False, True, True, False], [False] * 5, [True] * 5])),
+        S(g(2, 4, 3, 4), g(2, 2, 5, 4), g(2, 2, 5, 3), enable_gqa=True), S(g(2, 3, 4), g(2, 0, 4), g(2, 0, 3)), S(g(2, 0, 4), g(2, 3, 4), g(2, 3, 2)),
+        Bad(g(4), g(5, 4), g(5, 6)), Bad(g(3, 4), g(5, 3), g(5, 6)), Bad(g(3, 4), g(5, 4), g(4, 6)), Bad(g(3, 4), g(5, 4), g(5, 6), g(4, 5)),
+        S(g(3, 4), g(5, 4), g(5, 6), g(5)), Bad(g(3, 4), g(5, 4), g(5, 6), g(3, 5), 0.0, True), Bad(g(3, 4), g(5, 4), g(5, 6), g.ints(2, 3, 5)),
+        Bad(g(2, 4, 3, 4), g(2, 2, 5, 4), g(2, 2, 5, 3)), Bad(g(2, 3, 3, 4), g(2, 2, 5, 4), g(2, 2, 5, 3), enable_gqa=True), Bad(g(3, 4), g(5, 4), g(5, 6), dropout_p=1.5),
+        Bad(g.ints(3, 3, 4), g.ints(3, 3, 4), g.ints(3, 3, 4)),
+    ], call=scaled_dot_product_attention, tolerance=3, gaps={"versions": "PyTorch keeps the scaled query and key"}),
+]  # fmt: skip
+
+ROWS = [*ATTENTION, *CONV, *POOL, *NORM, *FUSED]

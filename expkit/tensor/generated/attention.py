@@ -1,0 +1,61 @@
+"""Attention by generated kernels, block by block, its gradient too."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from expkit.kernels.cpu import attention as kernels
+from expkit.tensor.generated.base import F32, F64, enabled
+
+LEAST = 1 << 11  # products of a query and a key, over all heads, from which a kernel is faster than NumPy
+
+
+def attention_by_kernel(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float) -> Any:
+    """(result, logarithm of the sums of exponentials); None where the plain implementation has to do it."""
+    given = _operands(q, k, v, *mask)
+    if given is None:
+        return None
+    out, lse = kernels.forward(*given, causal=causal, scale=scale)
+    return out.reshape(*q.shape[:-1], v.shape[-1]), lse.reshape(q.shape[:-1])
+
+
+def attention_grad_by_kernel(
+    g: Any, out: Any, lse: Any, q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float
+) -> Any:
+    """The gradients of q, k and v; None where the plain rule has to do it."""
+    given = _operands(q, k, v, *mask)
+    if given is None or g.dtype is not q.dtype:
+        return None
+    lse = np.ascontiguousarray(lse)
+    grads = kernels.backward(_four(g), _four(out), lse, *given, causal=causal, scale=scale)
+    return [x.reshape(like.shape) for x, like in zip(grads, (q, k, v), strict=True)]
+
+
+def _operands(q: Any, k: Any, v: Any, *mask: Any) -> Any:
+    """q, k, v and the mask (or None) with two leading axes; None where no kernel takes them."""
+    dtype = q.dtype
+    if dtype is not F32 and dtype is not F64:
+        return None
+    for x in (q, k, v):
+        if x.__class__ is not np.ndarray or x.dtype is not dtype:
+            return None
+    if prod(q.shape[:-1]) * k.shape[-2] < LEAST or not kernels.fits(q.shape[-1], v.shape[-1]) or not enabled():
+        return None
+    full = []
+    for m in mask:
+        if m.__class__ is not np.ndarray or (m.dtype != bool and m.dtype is not dtype):
+            return None
+        full.append(_four(np.broadcast_to(m, (*q.shape[:-1], k.shape[-2]))))
+    return (*(_four(x) for x in (q, k, v)), *(full or [None]))
+
+
+def _four(x: Any) -> Any:
+    """x with two leading axes, batch and heads: a view where it can be."""
+    if x.ndim == 4:
+        return x
+    *lead, t, d = x.shape
+    heads = lead[-1] if lead else 1
+    return x.reshape(prod(lead[:-1]), heads, t, d)
