@@ -10,6 +10,8 @@ from expkit.autograd.inplace import before_write, touch, write
 from expkit.autograd.mode import MODE
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
+from expkit.tensor.generated.inplace import update
+from expkit.tensor.generated.pointwise import HEAVY, LIGHT
 from expkit.tensor.ops import random
 from expkit.tensor.ops.convert import as_dtype, constant, to_device_p
 from expkit.tensor.ops.elementwise import div, mul, sub
@@ -63,54 +65,96 @@ def zero_(x: Any) -> Any:
 
 def inplace(fn: Callable[..., Any], ufunc: Any = None) -> Callable[..., Any]:
     """`fn_`: the in-place form of an operation on its first argument; `ufunc` writes into the array directly."""
+    name = fn.__name__
 
     def method(self: Any, *args: Any, **kw: Any) -> Any:
         if ufunc is not None and len(args) == 1 and not kw and _direct(self, args[0], ufunc):
+            return self
+        if _in_one_pass(self, *_request(name, args, kw)):
             return self
         if not MODE.grad:
             return assign(self, fn(self, *args, **kw))
         return assign(self, before_write(self, lambda old: fn(old, *args, **kw)))
 
-    method.__name__ = method.__qualname__ = f"{fn.__name__}_"
-    method.__doc__ = f"{fn.__name__}(), in place. Returns the tensor."
+    method.__name__ = method.__qualname__ = f"{name}_"
+    method.__doc__ = f"{name}(), in place. Returns the tensor."
     return method
 
 
-def _direct(x: Any, other: Any, ufunc: Any) -> bool:
-    """x = ufunc(x, other) in x's own memory, where nothing is recorded and no dtype or shape has to change."""
+def _unrecorded(x: Any, others: tuple[Any, ...]) -> bool:
+    """Whether x = f(x, *others) is a matter of memory alone: nothing is recorded, and all are floats of one dtype."""
     mode, raw = MODE, x.raw
     if mode.special or (mode.grad and x.requires_grad) or raw.dtype.kind != "f":
         return False
     if mode.grad and x.chain is not None and not x.chain.tracked:
         return False
+    for other in others:
+        if isinstance(other, Handle):
+            if other.raw.dtype is not raw.dtype or (mode.grad and other.requires_grad):
+                return False
+            if other.raw.__class__ is not raw.__class__:
+                return False
+        elif other.__class__ not in (float, int):
+            return False
+    return True
+
+
+def _direct(x: Any, other: Any, ufunc: Any) -> bool:
+    """x = ufunc(x, other) in x's own memory, where that is a matter of memory alone and x is small."""
+    raw = x.raw
+    if raw.__class__ is np.ndarray and (raw.size >= LIGHT or not raw.flags.writeable):
+        return False
+    if other.__class__ is int or not _unrecorded(x, (other,)):
+        return False
     if isinstance(other, Handle):
-        if other.raw.dtype is not raw.dtype or (mode.grad and other.requires_grad):
-            return False
         other = other.raw
-        if other.__class__ is not raw.__class__ or (other.shape != raw.shape and other.ndim):
+        if other.shape != raw.shape and other.ndim:
             return False
-    elif other.__class__ is not float:
-        return False
-    if raw.__class__ is np.ndarray and not raw.flags.writeable:
-        return False
     touch(x)
     ufunc(raw, other, raw)
     return True
 
 
+def _request(name: str, args: tuple[Any, ...], kw: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    """What a call asks for: the name of an in-place kernel and its operands. ("", ()) if none has such arguments."""
+    if name in ("add", "sub") and len(args) == 1 and kw.keys() == {"alpha"}:
+        return name, (args[0], kw["alpha"])
+    if name == "clamp" and len(args) <= 2 and kw.keys() <= {"min", "max"}:
+        low, high = (*args, kw.get("min"), kw.get("max"))[:2] if not args else (*args, kw.get("max"))[:2]
+        return ("clamp_max", (high,)) if low is None else ("clamp_min", (low,)) if high is None else (name, (low, high))
+    return ("", ()) if kw else (name, args)
+
+
+def _in_one_pass(x: Any, name: str, others: tuple[Any, ...]) -> bool:
+    """x = name(x, *others) by a kernel, where that is a matter of memory alone and x is large."""
+    if MODE.special or x.raw.__class__ is not np.ndarray or x.raw.size < HEAVY or not _unrecorded(x, others):
+        return False
+    raws = [other.raw if isinstance(other, Handle) else other for other in others]
+    if not update(name, x.raw, *raws):
+        return False
+    touch(x)
+    return True
+
+
 def addcmul_(x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """x += value * tensor1 * tensor2."""
+    if _in_one_pass(x, "addcmul", (tensor1, tensor2, value)):
+        return x
     product = mul(tensor1, tensor2)
     return x.add_(product if value == 1 else mul(product, value))
 
 
 def addcdiv_(x: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """x += value * tensor1 / tensor2."""
+    if _in_one_pass(x, "addcdiv", (tensor1, tensor2, value)):
+        return x
     return x.add_(mul(div(tensor1, tensor2), value))
 
 
 def lerp_(x: Any, end: Any, weight: Any) -> Any:
     """x += weight * (end - x)."""
+    if _in_one_pass(x, "lerp", (end, weight)):
+        return x
     return x.add_(mul(sub(end, x), weight))
 
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expkit.kernels.cpu.call import caller, compiled
+from expkit.kernels.cpu.columns import Columns
 from expkit.kernels.cpu.ir import SIZES
 from expkit.kernels.cpu.pool import pool
-from expkit.kernels.cpu.rows import DENSE, HEAD, SCALAR, STRIDED, Columns, Layout, Rows
+from expkit.kernels.cpu.rows import DENSE, HEAD, SCALAR, STRIDED, Layout, Rows
 
 TILE = 1 << 14  # elements of one task
 PARALLEL = 1 << 15  # elements from which several threads are worth waking

@@ -14,22 +14,25 @@ Kernels know ranks and whether a stride is 0, one element or another; no extent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from expkit.kernels.cpu.accumulate import REDUCTIONS, Accumulator, combine, identity
+from expkit.kernels.cpu.accumulate import REDUCTIONS, Accumulator
 from expkit.kernels.cpu.elementwise import HEAVY, Gap, emit
-from expkit.kernels.cpu.ir import TYPES, Block, Value, scalar_of
+from expkit.kernels.cpu.ir import SIZES, TYPES, Block, Value, scalar_of
 from expkit.kernels.cpu.program import Facts, Program, Ref, Step, facts
 
 HEAD = ("tasks", "rows", "block", "n", "tile", "chunks", "middle", "part", "parts")
 HINTS = """!0 = distinct !{!0, !1}
 !1 = !{!"llvm.loop.interleave.count", i32 4}
 !2 = distinct !{!2, !3}
-!3 = !{!"llvm.loop.interleave.count", i32 1}
+!3 = !{!"llvm.loop.interleave.count", i32 2}
 !4 = !{i32 1}
-"""  # 0: four accumulators hide each other's latency; 2: one vector at a time keeps up with the memory; 4: non-temporal
+!5 = distinct !{!5, !6}
+!6 = !{!"llvm.loop.vectorize.enable", i1 false}
+"""  # 0: four accumulators hide their latency; 2: two vectors keep up with the memory; 4: non-temporal; 5: scalar
 NARROW = '"prefer-vector-width"="256"'  # where the memory is the limit, vectors of 512 bits are slower
-UNROLL = 8  # reduced places that one look at the accumulator takes in, where columns are reduced
+LINE = 64  # bytes
 SCALAR, DENSE, STRIDED = 0, 1, 2  # how an operand moves along the innermost axis
 
 
@@ -168,7 +171,7 @@ class Rows:
 
     def _loops(self, cells, writing, phase: int) -> None:
         block = self.block
-        before, loop, done = self._label("before"), self._label("loop"), self._label("done")
+        done = self._label("done")
         offsets: dict[int, str] | None = None
         if self.layout.reduced:
             outer, after = self._label("middle"), self._label("after")
@@ -176,17 +179,39 @@ class Rows:
             block.write(f"  br label %{entry}\n{entry}:\n  br label %{outer}\n{outer}:")
             block.write(f"  %{outer}.m = phi i64 [ 0, %{entry} ], [ %{outer}.next, %{done} ]")
             offsets = self._middle_offsets(f"%{outer}.m")
-        block.write(f"  br label %{before}\n{before}:\n  br label %{loop}\n{loop}:")
-        block.write(f"  %{loop}.i = phi i64 [ 0, %{before} ], [ %{loop}.next, %{loop} ]")
-        self._element(f"%{loop}.i", offsets, cells, writing, phase)
-        block.write(f"  %{loop}.next = add nuw nsw i64 %{loop}.i, 1")
-        block.write(f"  %{loop}.c = icmp slt i64 %{loop}.next, %n")
-        hint = ", !llvm.loop !0" if cells else ", !llvm.loop !2" if self._light else ""
-        block.write(f"  br i1 %{loop}.c, label %{loop}, label %{done}{hint}\n{done}:")
+        hint = "!0" if cells else "!2" if self._light else ""
+        if self.program.into is not None and self.moves[-1] == DENSE:
+            ahead = self._unaligned()
+            self._span("0", ahead, "!5", lambda i: self._element(i, offsets, cells, writing, phase))
+            self._span(ahead, "%n", hint, lambda i: self._element(i, offsets, cells, writing, phase))
+        else:
+            self._span("0", "%n", hint, lambda i: self._element(i, offsets, cells, writing, phase))
+        block.write(f"  br label %{done}\n{done}:")
         if self.layout.reduced:
             block.write(f"  %{outer}.next = add nuw nsw i64 %{outer}.m, 1")
             block.write(f"  %{outer}.c = icmp slt i64 %{outer}.next, %middle")
             block.write(f"  br i1 %{outer}.c, label %{outer}, label %{after}\n{after}:")
+
+    def _span(self, start: str, stop: str, hint: str, body: Callable[[str], None]) -> None:
+        """A loop over some of the row's elements."""
+        b, before, loop, done = self.block, self._label("before"), self._label("loop"), self._label("past")
+        if (start, stop) == ("0", "%n"):  # a row is never empty
+            b.write(f"  br label %{before}\n{before}:\n  br label %{loop}\n{loop}:")
+        else:
+            some = b.put("b1", f"icmp slt i64 {start}, {stop}").name
+            b.write(f"  br i1 {some}, label %{before}, label %{done}\n{before}:\n  br label %{loop}\n{loop}:")
+        b.write(f"  %{loop}.i = phi i64 [ {start}, %{before} ], [ %{loop}.next, %{loop} ]")
+        body(f"%{loop}.i")
+        b.write(f"  %{loop}.next = add nuw nsw i64 %{loop}.i, 1\n  %{loop}.c = icmp slt i64 %{loop}.next, {stop}")
+        metadata = f", !llvm.loop {hint}" if hint else ""
+        b.write(f"  br i1 %{loop}.c, label %{loop}, label %{done}{metadata}\n{done}:")
+
+    def _unaligned(self) -> str:
+        """How many elements of the output lie in front of the first whole cache line."""
+        slot, n = self._slot(0), Value(self.block, "i8", "%n")
+        at = self.block.put("i8", f"ptrtoint ptr {self._pointer(slot, None)} to i64")
+        ahead = ((0 - at) & (LINE - 1)) >> (SIZES[self._operand_kind(slot)].bit_length() - 1)
+        return ahead.compare("lt", n).select(ahead, n).name
 
     def _middle_offsets(self, index: str) -> dict[int, str]:
         """Each operand's offset at a place of the reduced axes."""
@@ -305,53 +330,6 @@ class Rows:
             f"  %r.next = add i64 %r, 1\n  %r.c = icmp slt i64 %r.next, {end}\n"
             f"  br i1 %r.c, label %rows, label %out\nout:\n{self.END}  ret void\n}}\n"
         )
-
-
-class Columns(Rows):
-    """One reduction over axes that are not innermost: a tile of the output is the accumulator, in the nearest cache."""
-
-    def _body(self) -> None:
-        (output,) = self.program.outputs
-        step, kind, slot = self._step(output), self._kind(output), self._slot(0)
-
-        def fill(i: str) -> None:
-            self._store(0, identity(self.block, step.name, kind), self._pointer(slot, i))
-
-        def add(i: str, places: list[dict[int, str]]) -> None:
-            pointer = self._pointer(slot, i)
-            total = self.block.put(kind, f"load {TYPES[kind]}, ptr {pointer}, align 1")
-            xs = [self._full(step.refs[0], i, offsets, {}) for offsets in places]
-            self._store(0, combine(step.name, total, xs), pointer)
-
-        self._along("fill", fill)
-        before = "fill.done"
-        for name, count in (("many", UNROLL), ("one", 1)):
-            start = "0" if name == "many" else "%many.m"
-            before = self._over(name, before, start, count, add)
-
-    def _over(self, name: str, before: str, start: str, count: int, add) -> str:
-        """`count` reduced places at once, as long as there are as many; the label where control goes on."""
-        b = self.block
-        b.write(f"  br label %{name}\n{name}:")
-        b.write(f"  %{name}.m = phi i64 [ {start}, %{before} ], [ %{name}.m.next, %{name}.add.done ]")
-        b.write(f"  %{name}.m.next = add nuw nsw i64 %{name}.m, {count}")
-        b.write(f"  %{name}.go = icmp sle i64 %{name}.m.next, %middle")
-        b.write(f"  br i1 %{name}.go, label %{name}.body, label %{name}.out\n{name}.body:")
-        indices = [b.put("i8", f"add i64 %{name}.m, {k}").name for k in range(count)]
-        places = [self._middle_offsets(m) for m in indices]
-        self._along(f"{name}.add", lambda i: add(i, places))
-        b.write(f"  br label %{name}\n{name}.out:")
-        return f"{name}.out"
-
-    def _along(self, name: str, body) -> None:
-        """A loop along the columns."""
-        b = self.block
-        b.write(f"  br label %{name}.start\n{name}.start:\n  br label %{name}.loop\n{name}.loop:")
-        b.write(f"  %{name}.i = phi i64 [ 0, %{name}.start ], [ %{name}.next, %{name}.loop ]")
-        body(f"%{name}.i")
-        b.write(f"  %{name}.next = add nuw nsw i64 %{name}.i, 1")
-        b.write(f"  %{name}.c = icmp slt i64 %{name}.next, %n")
-        b.write(f"  br i1 %{name}.c, label %{name}.loop, label %{name}.done\n{name}.done:")
 
 
 def _at(b: Block, word: int) -> str:

@@ -8,9 +8,7 @@ then vector by vector, then element by element again.
 from __future__ import annotations
 
 from expkit.kernels.cpu.ir import SIZES, Value, type_of, vector_of
-from expkit.kernels.cpu.rows import SCALAR, Rows
-
-WIDTH = 64  # bytes of a line, and of the output's vectors
+from expkit.kernels.cpu.rows import LINE, SCALAR, Rows
 
 
 class Streams(Rows):
@@ -21,10 +19,9 @@ class Streams(Rows):
 
     def _loops(self, cells, writing, phase: int) -> None:
         b, size = self.block, SIZES[self._operand_kind(self._slot(0))]
-        lanes = WIDTH // size
+        lanes = LINE // size
         at, n = b.put("i8", f"ptrtoint ptr %p{self._slot(0)} to i64"), Value(b, "i8", "%n")
-        ahead = ((0 - at) & (WIDTH - 1)) >> (size.bit_length() - 1)
-        head = ahead.compare("lt", n).select(ahead, n)
+        head = Value(b, "i8", self._unaligned())
         whole = (at & (size - 1)).compare("eq", 0).select((n - head) & -lanes, 0)
         self._over("head", Value(b, "i8", "0"), head, 1, writing)
         self._over("body", head, head + whole, lanes, writing)
@@ -63,4 +60,4 @@ class Streams(Rows):
         if self.lanes == 1:
             super()._store(slot, x, pointer)
         else:
-            self.block.write(f"  store {x!r}, ptr {pointer}, align {WIDTH}, !nontemporal !4")
+            self.block.write(f"  store {x!r}, ptr {pointer}, align {LINE}, !nontemporal !4")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import wraps
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -23,24 +24,34 @@ LIGHT = 1 << 16  # and where NumPy is as fast as the memory, on one core
 Plain = Callable[..., Any]
 _lock = threading.Lock()
 _array = np.ndarray
+_dtype_of = attrgetter("dtype")
 
 
 class Kernels:
-    """The kernels of one elementwise expression, for each combination of the operands' dtypes."""
+    """The kernels of one elementwise expression, for each combination of the operands' dtypes.
 
-    def __init__(self, *steps: Step, operands: int) -> None:
-        self._steps, self._operands = steps, operands
+    into: the operand whose memory the result is written to.
+    """
+
+    def __init__(self, *steps: Step, operands: int, into: int | None = None) -> None:
+        self._steps, self._operands, self._into = steps, operands, into
         self._made: dict[Any, Kernel | None] = {}
 
     def __call__(self, *operands: Any) -> Any:
         """The result for arrays and numbers; None where there is no kernel."""
+        for a in operands:
+            if a.__class__ is not _array:
+                return self._mixed(operands)
+        kernel = self.of(tuple(map(_dtype_of, operands)))
+        return None if kernel is None else kernel.run(*operands)
+
+    def _mixed(self, operands: tuple[Any, ...]) -> Any:
+        """The same where there are numbers among them."""
         dtype = next(a.dtype for a in reversed(operands) if a.__class__ is _array)
         try:
-            arrays = [a if a.__class__ is _array else _scalar(a, dtype) for a in operands]
+            return self(*[a if a.__class__ is _array else scalar(a, dtype) for a in operands])
         except (TypeError, OverflowError):
             return None
-        kernel = self.of(tuple([a.dtype for a in arrays]))
-        return None if kernel is None else kernel.run(*arrays)
 
     def of(self, dtypes: tuple[Any, ...]) -> Kernel | None:
         """The kernel for operands of these dtypes, or None."""
@@ -56,12 +67,12 @@ class Kernels:
     def _make(self, dtypes: tuple[Any, ...]) -> Kernel | None:
         try:
             kinds = tuple(kind_of(d) for d in dtypes)
-            return Kernel(Program(kinds, self._steps, (self._operands + len(self._steps) - 1,)))
+            return Kernel(Program(kinds, self._steps, (self._operands + len(self._steps) - 1,), self._into))
         except Gap:
             return None
 
 
-def _scalar(x: Any, dtype: Any) -> Any:
+def scalar(x: Any, dtype: Any) -> Any:
     """A Python number as a 0-d array. TypeError for what is none, or would not keep its value in integers."""
     if (x.__class__ is float and dtype.kind == "f") or (x.__class__ is int and dtype.kind in "fi"):
         return np.array(x, dtype)
@@ -132,14 +143,23 @@ def cast(plain: Plain) -> Plain:
     return impl
 
 
+LIMITS = {  # an instruction each; they hold for limits that are no NaN
+    "clamp_min": (Step("lt", (Ref(0), Ref(1))), Step("where", (Ref(2), Ref(1), Ref(0)))),
+    "clamp_max": (Step("gt", (Ref(0), Ref(1))), Step("where", (Ref(2), Ref(1), Ref(0)))),
+    "clamp": (
+        Step("lt", (Ref(0), Ref(1))), Step("where", (Ref(3), Ref(1), Ref(0))),
+        Step("gt", (Ref(4), Ref(2))), Step("where", (Ref(5), Ref(2), Ref(4))),
+    ),
+}  # fmt: skip
+_LIMITED = (("clamp_min", 2), ("clamp_max", 2), ("clamp", 3))
+
+
 def _clamp(plain: Plain) -> Plain:
     """Limits that are numbers or None."""
-    lower, upper = Step("maximum", (Ref(0), Ref(1))), Step("minimum", (Ref(0), Ref(1)))
-    below, above = Kernels(lower, operands=2), Kernels(upper, operands=2)
-    both = Kernels(Step("maximum", (Ref(0), Ref(1))), Step("minimum", (Ref(3), Ref(2))), operands=3)
+    below, above, both = (Kernels(*LIMITS[name], operands=n) for name, n in _LIMITED)
 
     def impl(x: Any, *, low: Any, high: Any) -> Any:
-        if x.__class__ is _array and x.size >= HEAVY:
+        if x.__class__ is _array and x.size >= HEAVY and low == low and high == high:  # NaN is everyone's limit
             out = below(x, low) if high is None else above(x, high) if low is None else both(x, low, high)
             if out is not None:
                 return out
