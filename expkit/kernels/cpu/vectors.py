@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from expkit.kernels.cpu.builder import Cell, Function, Pointer, least
-from expkit.kernels.cpu.ir import Value
+from expkit.kernels.cpu.ir import Value, lanes_of
 
 LANES = {"f4": 16, "f8": 8}  # a register of 512 bits; LLVM splits it where they are shorter
 UNROLL = 4  # vectors at once: a sum waits for the one before
@@ -96,6 +96,18 @@ def totals(f: Function, n: Value, kind: str, count: int, terms: Callable[[Place]
         for cell, s in zip(whole, sums, strict=True):
             cell.value = cell.value + s.total()
     return [cell.value for cell in whole]
+
+
+def larger(a: Value, b: Value) -> Value:
+    return a.compare("gt", b).select(a, b)
+
+
+def largest(f: Function, x: Value) -> Value:
+    """The largest element of a vector, by halves."""
+    while (lanes := lanes_of(x.kind)) > 2:
+        half = lanes // 2
+        x = larger(f.shuffle(x, x, range(half)), f.shuffle(x, x, range(half, lanes)))
+    return larger(f.lane(x, 0), f.lane(x, 1))
 
 
 def spread(f: Function, x: Value, kind: str) -> Value:

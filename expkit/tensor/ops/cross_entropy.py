@@ -1,7 +1,8 @@
 """Cross entropy of logits with class indices: one primitive for log-softmax, pick and mean.
 
 x: (..., N, C) logits, index: (..., N) -> (...), or (..., N) where nothing is reduced. An index equal to `ignore` counts
-nothing. Its gradient is (softmax(x) - one_hot(index)) times the factor of each sample.
+nothing. Its gradient is (softmax(x) - one_hot(index)) times the factor of each sample. The second output (..., N, 2),
+each row's maximum and the logarithm of its sum of exponentials less that, is there for the gradient alone.
 """
 
 import math
@@ -15,6 +16,7 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.loss import row_losses, row_slopes
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.kinds import materialize, reshape_p, sum_p
 from expkit.tensor.ops.movement import movedim, reshape
@@ -51,20 +53,27 @@ def _rows(x: Any, index: Any, plain: bool) -> tuple[Any, tuple[Any, Any]]:
     return rows - rows.max(1, keepdims=True), (xp.arange(rows.shape[0]), flat)
 
 
-def _cross_entropy(x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
+def _cross_entropy(x: Any, index: Any, *, ignore: int, reduction: str) -> tuple[Any, Any]:
     plain = _all_count(index, x.shape[-1], ignore)
     if not x.size:
-        return (x.sum(-1) if reduction == "none" else x.sum((-2, -1))) * (math.nan if reduction == "mean" else 1)
+        nothing = x.sum(-1) if reduction == "none" else x.sum((-2, -1))
+        return nothing * (math.nan if reduction == "mean" else 1), xp_of(x).zeros((*index.shape, 2), x.dtype)
+    loss, logs = row_losses(x, index, ignore) or _row_losses(x, index, ignore, plain)
+    if reduction == "none":
+        return loss, logs
+    total = loss.sum(-1)
+    if reduction == "mean":
+        total = total / (x.dtype.type(index.shape[-1]) if plain else (index != ignore).sum(-1).astype(x.dtype))
+    return total, logs
+
+
+def _row_losses(x: Any, index: Any, ignore: int, plain: bool) -> tuple[Any, Any]:
     rows, target = _rows(x, index, plain)
-    loss = (np.log(np.exp(rows).sum(1)) - rows[target]).reshape(index.shape)
+    logs = np.log(np.exp(rows).sum(1))
+    loss = (logs - rows[target]).reshape(index.shape)
     if not plain:
         loss *= index != ignore
-    if reduction == "none":
-        return loss
-    total = loss.sum(-1)
-    if reduction == "sum":
-        return total
-    return total / (x.dtype.type(index.shape[-1]) if plain else (index != ignore).sum(-1).astype(x.dtype))
+    return loss, xp_of(x).stack([x.max(-1), logs.reshape(index.shape)], -1)
 
 
 def _factors(index: Any, *, dtype: Any, ignore: int, reduction: str) -> Any:
@@ -73,19 +82,20 @@ def _factors(index: Any, *, dtype: Any, ignore: int, reduction: str) -> Any:
     return valid / np.maximum(valid.sum(-1, keepdims=True), 1) if reduction == "mean" else valid
 
 
-def _gradient(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
+def _gradient(g: Any, logs: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
     if not x.size:
         return x
     plain = _all_count(index, x.shape[-1], ignore)
+    factors = _factors(index, dtype=x.dtype, ignore=ignore, reduction=reduction)
+    factors = factors * (g if reduction == "none" else g[..., None])
+    fast = row_slopes(x, index, logs, factors)
+    if fast is not None:
+        return fast
     rows, target = _rows(x, index, plain)
     np.exp(rows, out=rows)
     rows /= rows.sum(1, keepdims=True)
     rows[target] -= rows.dtype.type(1)
-    if plain and g.ndim == 0:
-        rows *= g * g.dtype.type(1 / index.size) if reduction == "mean" else g
-        return rows.reshape(x.shape)
-    scale = _factors(index, dtype=x.dtype, ignore=ignore, reduction=reduction)
-    rows *= (scale * (g if reduction == "none" else g[..., None])).reshape(-1, 1)
+    rows *= factors.reshape(-1, 1)
     return rows.reshape(x.shape)
 
 
@@ -100,31 +110,35 @@ def _slopes(x: Any, index: Any, ignore: int, reduction: str) -> Any:
     return (softmax_p(x, axis=len(x.shape) - 1) - classes) * reshape_p(scale, shape=(*scale.shape, 1))
 
 
-def _cross_vjp(g: Any, _out: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
-    if all_raw(g, x, index):
-        return _gradient(g, x, index, ignore, reduction)
+def _joint(gs: Any, out: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> list[Any]:
+    g, _ = gs
+    if all_raw(g, out[1], x, index):
+        return [_gradient(g, out[1], x, index, ignore, reduction), None]
     shape = (*g.shape, 1) if reduction == "none" else (*g.shape, 1, 1)
-    return reshape_p(g, shape=shape) * _slopes(x, index, ignore, reduction)
+    return [reshape_p(g, shape=shape) * _slopes(x, index, ignore, reduction), None]
 
 
-def _cross_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+def _cross_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> list[Any]:
     t, (x, index) = tangents[0], primals
     if t is None:
-        return None
+        return [None, None]
     n = len(x.shape)
     axes = (n - 1,) if kw["reduction"] == "none" else (n - 2, n - 1)
-    return sum_p(t * _slopes(x, index, **kw), axes=axes)
+    return [sum_p(t * _slopes(x, index, **kw), axes=axes), None]
 
 
-def _loss_shape(x: Aval, index: Aval, *, reduction: str, **_: Any) -> Aval:
-    return Aval(index.shape if reduction == "none" else index.shape[:-1], x.dtype, x.device)
+def _loss_shape(x: Aval, index: Aval, *, reduction: str, **_: Any) -> tuple[Aval, Aval]:
+    loss = Aval(index.shape if reduction == "none" else index.shape[:-1], x.dtype, x.device)
+    return loss, Aval((*index.shape, 2), x.dtype, x.device)
 
 
 cross_entropy_p = Primitive(
     "cross_entropy",
     _cross_entropy,
     _loss_shape,
-    (_cross_vjp, None),
+    joint=_joint,
+    nout=2,
+    saves=(1,),
     jvp=_cross_push,
     batch=lambda size, values, mapped, kw: cross_entropy_p(
         *(materialize(size, v, m) for v, m in zip(values, mapped, strict=True)), **kw
@@ -171,5 +185,5 @@ def nll_from_logits(input: Any, target: Any, ignore_index: int = -100, reduction
         x = reshape(movedim(x, 1, -1), (flat.shape[0], x.shape[1]))
     else:
         flat = target
-    loss = apply(cross_entropy_p, x, as_dtype(flat, dtypes.int64), ignore=ignore_index, reduction=reduction)
+    loss, _ = apply(cross_entropy_p, x, as_dtype(flat, dtypes.int64), ignore=ignore_index, reduction=reduction)
     return reshape(loss, expected) if reduction == "none" and len(expected) != 1 else loss

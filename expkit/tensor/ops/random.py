@@ -18,6 +18,7 @@ from expkit.autograd.tape import apply
 from expkit.errors import AutogradError, ShapeError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.generated import random as kernels
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.movement import sizes
 from expkit.tensor.ops.order import argsort
@@ -40,6 +41,10 @@ def rounds(c: tuple[Any, Any, Any, Any], seed: int, xp: Any = np) -> tuple[Any, 
 
 def philox(seed: int, offset: int, words: int, xp: Any = np) -> Any:
     """`words` random 32-bit words: 4 for each counter from `offset` on."""
+    if xp is np:
+        fast = kernels.fill("words", seed, offset, (words,))
+        if fast is not None:
+            return fast.view(WORD)
     blocks = -(-words // 4)
     counter = xp.arange(blocks, dtype=np.uint64) + xp.uint64(offset % 2**64)
     rest = xp.zeros(blocks, np.uint64)
@@ -122,9 +127,7 @@ def _batch_words(size: int, values: list[Any], mapped: list[bool], kw: dict[str,
     raise AutogradError("vmap over the state of a random generator is not possible")
 
 
-words_p = Primitive(
-    "philox", _words, lambda state, *, words, device: Aval((words,), WORD, device), batch=_batch_words
-)
+words_p = Primitive("philox", _words, lambda state, *, words, device: Aval((words,), WORD, device), batch=_batch_words)
 
 
 def _uniform(bits: Any, *, dtype: Any) -> Any:
@@ -171,9 +174,13 @@ def _levels() -> list[Any]:
 
 
 def draw(
-    shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device
-) -> Any:
-    """finish(words as a tensor, count) of fresh random words, in `shape`; under vmap as its randomness says."""
+    shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device,
+    name: str = "", chance: float = 0.0,
+) -> Any:  # fmt: skip
+    """finish(words as a tensor, count) of fresh random words, in `shape`; under vmap as its randomness says.
+
+    name, chance: the kernel that makes the same without the words, where there is one.
+    """
     opened = _levels()
     if any(level.randomness == "error" for level in opened):
         raise AutogradError("vmap: a random operation was called; say randomness='same' or 'different'")
@@ -186,7 +193,12 @@ def draw(
     if not isinstance(gen, Generator):
         raise TypeError(f"generator must be an expkit.Generator, not {type(gen).__name__}")
     words = (count + count % 2) * words_each  # an even number of results: normals come in pairs
-    state = wrap(np.asarray(gen.take(words), np.uint64))
+    taken = gen.take(words)
+    if name and not MODE.special and where == devices.CPU:
+        fast = kernels.fill(name, *taken, full, chance)
+        if fast is not None:
+            return wrap(fast)
+    state = wrap(np.asarray(taken, np.uint64))
     if any(i.kind == "trace" for i in MODE.stack):
         trace = next(i for i in MODE.stack if i.kind == "trace")
         state = wrap(trace.const(state.raw))
@@ -214,7 +226,8 @@ def _float_draw(
     d, where = _options(dtype, device)
     if not d.is_floating_point:
         raise TypeError(f"{prim.name} random numbers need a floating-point dtype, not {d}")
-    out = draw(shape, _per(d.dtype), lambda w: apply(prim, w, dtype=d.dtype), generator, where)
+    name = f"{prim.name} {d.dtype.str[1:]}"
+    out = draw(shape, _per(d.dtype), lambda w: apply(prim, w, dtype=d.dtype), generator, where, name)
     return out.requires_grad_() if requires_grad else out
 
 
@@ -230,6 +243,12 @@ def randn(
 ) -> Any:
     """Standard normal."""
     return _float_draw(normal_p, sizes(size), generator, dtype, device, requires_grad)
+
+
+def survivors(shape: tuple[int, ...], p: float, where: devices.device, generator: Generator | None = None) -> Any:
+    """A mask that is false with probability p: where a uniform float32 is not below p."""
+    single = np.dtype(np.float32)
+    return draw(shape, 1, lambda w: apply(uniform_p, w, dtype=single) >= p, generator, where, "mask", p)
 
 
 def _like(fn: Any) -> Any:
