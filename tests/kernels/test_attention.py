@@ -13,6 +13,7 @@ from expkit.tensor.generated import attention as generated
 
 pytest.importorskip("llvmlite")
 from expkit.kernels.cpu import attention as kernels
+from expkit.kernels.cpu import llvm
 from tests.kernels.guards import install, layouts
 
 
@@ -125,6 +126,18 @@ def test_large_scores_and_infinities():
     out, _ = kernels.forward(q, k, v, None, causal=False, scale=1.0)
     assert np.isnan(out[..., 5]).all()
     assert np.isfinite(np.delete(out, 5, -1)).all()
+
+
+@pytest.mark.parametrize("features", [{"avx2"}, set()], ids=["avx2", "plain"])
+def test_blocks_of_other_cpus(features, monkeypatch):
+    caches = kernels._routine, kernels._bound
+    monkeypatch.setattr(llvm, "has", lambda feature: feature in features)
+    for cache in caches:
+        cache.cache_clear()
+    q, k, v, g = made(np.random.default_rng(0), (1, 2, 37, 70, 24, 20), "f4")
+    check(q, k, v, None, g, causal=True)
+    for cache in caches:
+        cache.cache_clear()
 
 
 def test_results_do_not_depend_on_the_threads(threads):

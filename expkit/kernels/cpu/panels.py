@@ -37,7 +37,7 @@ class Panel:
         self.lanes, self.vectors, self.width = blocks.lanes, blocks.vectors, blocks.width
         self.row = self.width * SIZES[form.kind]  # bytes of a row of a packed block
         self._product = _product(f.helpers, form.kind)
-        self._turn = _turn(f.helpers, form.kind, self.lanes)
+        self._turn = _turn(f.helpers, form.kind, min(self.lanes, 8))
         self._spread = _spread(f.helpers, form.kind, self.lanes, self.width)
         self.scale = f["scale"].as_float().to(form.kind)
 
