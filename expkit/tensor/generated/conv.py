@@ -22,7 +22,7 @@ import numpy as np
 
 from expkit import flags
 from expkit.kernels.cpu import plan
-from expkit.kernels.cpu.conv import geometry, lanes, winograd
+from expkit.kernels.cpu.conv import columns, geometry, lanes, winograd
 from expkit.kernels.cpu.conv.direct import Direct, padded_bias
 from expkit.kernels.cpu.conv.direct_weight import WeightGradient
 from expkit.kernels.cpu.conv.lanes_weight import NarrowWeightGradient
@@ -119,24 +119,28 @@ class _Passes:
         self.shape = (case.batch, *whole, self.lines * case.groups)
         steps = _steps(sizes, self.sums * case.groups)
         self.parts: list[tuple[Any, Any]] = []
+        self.groups = groups
+        if back and case.groups == 1 and columns.applies(case.shape, ins, outs):
+            run: Any = columns.Columns(case.kind, case.shape, case.batch, ins, outs)
+            self.parts.append((run.panels, run))
+            return
         for p in passes:
             if narrow:
                 panels: Any = LanePanels(case.kind, p, case.groups, ins, outs, swapped=back)
-                run: Any = lanes.Narrowly(case.kind, p, case.batch, case.groups, self.sums, self.lines, steps, whole)
+                run = lanes.Narrowly(case.kind, p, case.batch, case.groups, self.sums, self.lines, steps, whole)
             else:
                 panels = Panels(case.kind, p, outs, ins, swapped=back)
                 run = Direct(case.kind, p, case.batch, self.sums, steps, self.lines, whole, self.shape[4])
             self.parts.append((panels, run))
-        self.groups = groups
 
     def __call__(self, x: Any, w: Any, b: Any = None) -> Any:
         source, w, y = self.source(x), _dense(w), plan.empty(self.shape, self.case.dtype)
         for g in range(self.groups):
             rows = w.shape[0] // self.groups
-            weights, columns = w[g * rows : (g + 1) * rows], self.shape[4] // self.groups
-            bias = None if b is None else padded_bias(b[g * columns : (g + 1) * columns], self.case.kind)
+            weights, lines = w[g * rows : (g + 1) * rows], self.shape[4] // self.groups
+            bias = None if b is None else padded_bias(b[g * lines : (g + 1) * lines], self.case.kind)
             here = source[..., g * source.shape[4] // self.groups :]
-            there = y[..., g * columns : (g + 1) * columns]
+            there = y[..., g * lines : (g + 1) * lines]
             for panels, run in self.parts:
                 run(here, panels(weights), bias, there)
         return _shaped(y, self.out)

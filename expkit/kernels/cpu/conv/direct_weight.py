@@ -36,9 +36,7 @@ _WORDS = (
 def product(kind: str, height: int, widths: tuple[int, ...]) -> Routine:
     """Operands: source, y, partial results, runs, the parts' first runs."""
     kinds = (kind,) * 3 + ("i8", "i8")
-    return Routine(
-        "weight gradient", kinds, _WORDS, lambda f: _Writer(f, kind, height, widths).write(), explicit=True
-    )
+    return Routine("weight gradient", kinds, _WORDS, lambda f: _Writer(f, kind, height, widths).write(), explicit=True)
 
 
 class _Writer:
