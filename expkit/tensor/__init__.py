@@ -132,8 +132,6 @@ from expkit.tensor.ops.elementwise import (
 )  # fmt: skip
 from expkit.tensor.ops.fused import gelu, mse_loss, silu
 from expkit.tensor.ops.index import (
-    diag,
-    diag_embed,
     gather,
     index_add,
     masked_fill,
@@ -141,8 +139,6 @@ from expkit.tensor.ops.index import (
     scatter,
     scatter_add,
     take_along_dim,
-    tril,
-    triu,
     where,
 )  # fmt: skip
 from expkit.tensor.ops.join import cat, chunk, hstack, repeat_interleave, roll, split, stack, tile, unbind, vstack
@@ -227,6 +223,7 @@ from expkit.tensor.ops.reduce import (
 from expkit.tensor.ops.scan import cumprod, cumsum
 from expkit.tensor.ops.softmax import log_softmax, softmax
 from expkit.tensor.ops.subscript import index_put, index_select, masked_select
+from expkit.tensor.ops.triangle import diag, diag_embed, tril, triu
 from expkit.tensor.parts import Size
 from expkit.tensor.printing import set_printoptions
 

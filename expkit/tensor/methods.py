@@ -22,6 +22,7 @@ from expkit.tensor.ops import (
     scan,
     softmax,
     subscript,
+    triangle,
 )
 from expkit.tensor.ops import pointwise as pw
 from expkit.tensor.ops.convert import as_dtype, cast_p
@@ -39,7 +40,8 @@ METHODS = {
         broadcast_to narrow select flip diagonal""",
     join: "repeat repeat_interleave tile chunk split unbind roll",
     memory_format: "contiguous clone",
-    index: "gather scatter scatter_add index_add masked_fill take_along_dim nonzero diag diag_embed tril triu",
+    index: "gather scatter scatter_add index_add masked_fill take_along_dim nonzero",
+    triangle: "diag diag_embed tril triu",
     subscript: "index_select index_put masked_select",
     softmax: "softmax log_softmax",
     matmul: "matmul mm bmm mv dot outer addmm baddbmm trace",
@@ -52,7 +54,8 @@ INPLACE = {
         div floor_divide remainder fmod pow clamp clamp_min clamp_max logical_and logical_or
         logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge""",
     scan: "cumprod cumsum",
-    index: "scatter scatter_add index_add masked_fill tril triu",
+    index: "scatter scatter_add index_add masked_fill",
+    triangle: "tril triu",
     subscript: "index_put",
     matmul: "addmm baddbmm",
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 from expkit.kernels.cpu import copy
+from expkit.kernels.cpu.triangle import triangle
 from tests.kernels.guards import Guards, install, layouts
 
 DTYPES = ["i1", "?", "f2", "i4", "f4", "f8", "c8", "c16"]
@@ -119,3 +120,15 @@ def test_guards_notice_the_edges():
     copy.copy(y, x.T)
     guards.check()
     np.testing.assert_array_equal(y, x.T)
+
+
+@pytest.mark.parametrize("shape", [(150, 90), (90, 150), (3, 40, 130), (2, 3, 1, 9000)])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i1"])
+def test_triangles(shape, dtype, monkeypatch):
+    guards = install(monkeypatch)
+    x = guards.guarded(some(shape, dtype))
+    x[..., -1] = np.nan if dtype[0] == "f" else 1  # what is cut away is zero whatever it was
+    for diagonal in (0, 3, -2, 10_000, -10_000):
+        np.testing.assert_array_equal(triangle(x, diagonal, True), np.tril(x, diagonal))
+        np.testing.assert_array_equal(triangle(x, diagonal, False), np.triu(x, diagonal))
+    guards.check()

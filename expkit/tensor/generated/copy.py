@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.copy import contiguous, copy, like
+from expkit.kernels.cpu.copy import KINDS, contiguous, copy, like
+from expkit.kernels.cpu.triangle import triangle as cut
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 15  # bytes from which a kernel is faster than NumPy
@@ -118,6 +119,18 @@ def pad(plain: Plain) -> Plain:
                     write(out[(*inner[:axis], rim)], edge)
         copy(out[tuple(inner)], x)
         return out
+
+    return impl
+
+
+def triangle(plain: Plain) -> Plain:
+    """The lower or upper triangle of the last two axes."""
+
+    @wraps(plain)
+    def impl(x: Any, *, diagonal: int, lower: bool) -> Any:
+        if large(x) and x.itemsize in KINDS:
+            return cut(x if x.flags.c_contiguous else contiguous(x), diagonal, lower)
+        return plain(x, diagonal=diagonal, lower=lower)
 
     return impl
 

@@ -1,6 +1,5 @@
 """Indexing by tensors: gather, scatter, advanced indices, masks."""
 
-import builtins
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.elementwise import choose
 from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
 from expkit.tensor.ops.movement import (
-    diagonal_p,
     dim_of,
     expand,
     movedim,
@@ -377,36 +375,3 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         have = dtypes.of(condition.raw)
         raise TypeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {have}")
     return choose(condition, input, other)
-
-
-def tril(input: Any, diagonal: int = 0) -> Any:
-    """The lower triangle; zero above the given diagonal."""
-    return where(_triangle(input, diagonal), input, _number(0, input))
-
-
-def triu(input: Any, diagonal: int = 0) -> Any:
-    """The upper triangle; zero below the given diagonal."""
-    return where(_triangle(input, diagonal - 1), _number(0, input), input)
-
-
-def _triangle(x: Any, diagonal: int) -> Any:
-    if not isinstance(diagonal, int | np.integer):
-        raise TypeError(f"tril/triu: diagonal must be an int, not {type(diagonal).__name__}")
-    xp = xp_of(x.raw)
-    return wrap(xp.tril(xp.ones(tuple(x.shape)[-2:], bool), diagonal))
-
-
-def diag_embed(input: Any, offset: int = 0) -> Any:
-    """Matrices with the last dimension on their diagonal."""
-    n = input.shape[-1] + builtins.abs(offset)
-    base = wrap(zeros_raw(input.raw, (*tuple(input.shape)[:-1], n, n)))
-    return apply(diagonal_p.put, base, input, offset=offset, axes=(base.ndim - 2, base.ndim - 1))
-
-
-def diag(input: Any, diagonal: int = 0) -> Any:
-    """The diagonal of a matrix, or the matrix with a given diagonal."""
-    if input.ndim == 1:
-        return diag_embed(input, diagonal)
-    if input.ndim != 2:
-        raise ShapeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
-    return apply1(diagonal_p, input, offset=diagonal, axes=(0, 1)).clone()
