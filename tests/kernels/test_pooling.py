@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import pooling
+from expkit.kernels.cpu import images, plan, pooling
 from expkit.kernels.cpu.pooling import Window
 from expkit.tensor.ops import pool_arrays as plain
 from expkit.tensor.ops.windows import out_sizes
@@ -17,7 +17,7 @@ from tests.kernels.guards import Guards
 
 
 def channels_last(x, spatial):
-    return np.ascontiguousarray(np.moveaxis(x, -1 - spatial, -1)).transpose(pooling._order(x.ndim, spatial)[1])
+    return np.ascontiguousarray(np.moveaxis(x, -1 - spatial, -1)).transpose(images.order_of(x.ndim, spatial)[1])
 
 
 def is_last(x, spatial):
@@ -71,7 +71,7 @@ def test_maxima(case, order, kind, odd, seed):
     kw = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     x = guards.guarded(image(rng, shape, kind, odd, n, order))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooling.plan, "empty", guards.empty)
+        patch.setattr(plan, "empty", guards.empty)
         window = window_of(x, **kw)
         top, place = pooling.forward("max", x, window), pooling.forward("place", x, window)
         np.testing.assert_array_equal(top, plain.max_pool(x, **kw))
@@ -94,7 +94,7 @@ def test_sums(case, order, kind, seed):
     x = guards.guarded(image(rng, shape, kind, False, n, order))
     tight = {"rtol": 1e-5, "atol": 1e-5} if kind == "f4" else {"rtol": 1e-12, "atol": 1e-13}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooling.plan, "empty", guards.empty)
+        patch.setattr(plan, "empty", guards.empty)
         window = window_of(x, **kw)
         y = pooling.forward("sum", x, window)
         g = image(rng, y.shape, kind, False, n, order)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from expkit.nn.functional import scaled_dot_product_attention
+from expkit.tensor.ops.interpolate import interpolate
 from tests.ops.rows import FLOATS, Bad, Row
 from tests.ops.rows import Sample as S
 
@@ -79,6 +80,16 @@ POOL = [
     row("adaptive_max_pool2d", lambda g: [
         S(g.distinct(2, 2, 4, 6), (2, 3), return_indices=True), S(g.distinct(2, 5, 3), (None, 2)), S(g.distinct(1, 1, 3, 5), (2, 4), return_indices=True),
     ], dtypes=SINGLE),
+    row("adaptive_avg_pool3d", lambda g: [S(g(2, 4, 3, 2), (2, 3, 1)), S(g(1, 1, 3, 2, 2), (None, 1, 3))], dtypes=SINGLE),
+    row("adaptive_max_pool3d", lambda g: [S(g.distinct(2, 4, 3, 2), (2, 3, 1)), S(g.distinct(1, 1, 3, 2, 2), (None, 1, 3))], dtypes=SINGLE),
+    row("interpolate", lambda g: [
+        S(g(2, 3, 4), 7), S(g(1, 2, 7), 3, mode="nearest-exact"), S(g(1, 2, 3, 2), scale_factor=2), S(g(1, 2, 5), 3, mode="linear"),
+        S(g(1, 2, 3, 4), (5, 6), mode="bilinear"), S(g(1, 1, 3, 4), None, (1.7, 0.6), "bilinear", True), S(g(1, 2, 3, 4), (5, 3), mode="area"),
+        S(g(1, 1, 3, 4), scale_factor=1.5, mode="bicubic"), S(g(1, 1, 2, 2, 3), (3, 2, 4), mode="trilinear"),
+        S(g(1, 1, 5), scale_factor=1.3, mode="linear", recompute_scale_factor=True),
+        Bad(g(3, 4), 2), Bad(g(1, 1, 4)), Bad(g(1, 1, 4), 2, 2.0), Bad(g(1, 1, 4), 0), Bad(g(1, 1, 4), 2, mode="bilinear"), Bad(g(1, 1, 4), 2, mode="cubic"),
+        Bad(g(1, 1, 4), 2, align_corners=True), Bad(g(1, 1, 4), (2, 3)), Bad(g(1, 1, 4), 2.0), Bad(g(1, 1, 4), 2, recompute_scale_factor=True),
+    ], call=interpolate),
 ]  # fmt: skip
 
 

@@ -58,14 +58,19 @@ from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smoot
 from expkit.nn.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from expkit.tensor import group_norm, layer_norm, linear
 from expkit.tensor.ops.conv import conv1d, conv2d
+from expkit.tensor.ops.interpolate import interpolate
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
     adaptive_max_pool1d,
     adaptive_max_pool2d,
+    adaptive_max_pool3d,
     avg_pool1d,
     avg_pool2d,
+    avg_pool3d,
     max_pool1d,
     max_pool2d,
+    max_pool3d,
 )
 from expkit.tensor.ops.rms_norm import rms_norm

@@ -14,12 +14,10 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
-from expkit.tensor.devices import xp_for
 from expkit.tensor.generated import pooling as generated
 from expkit.tensor.ops import pool_arrays
+from expkit.tensor.ops.interpolate import averaging, resampled
 from expkit.tensor.ops.kinds import linear, materialize
-from expkit.tensor.ops.matmul import matmul
-from expkit.tensor.ops.movement import movedim
 from expkit.tensor.ops.reduce import mean
 from expkit.tensor.ops.windows import Pads, Sizes, all_raw, check_rank, out_sizes, per_axis, reach
 
@@ -247,29 +245,13 @@ def _shares(x: Any, pads: Sizes, include: bool, kw: dict[str, Any]) -> Any:
 def _make_adaptive_avg(name: str, spatial: int) -> Any:
     def fn(input: Any, output_size: Any) -> Any:
         out = _adaptive(name, _check_float(name, input), spatial, output_size)
-        sizes = _last(input, spatial)
         if set(out) == {1}:
             return mean(input, tuple(range(-spatial, 0)), keepdim=True)
-        kernel = _tiles(sizes, out)
-        if kernel is not None:
-            sides = ((0, 0),) * spatial
-            return apply1(window_sum_p, input, kernel=kernel, stride=kernel, padding=sides, scale=1 / prod(kernel))
-        for axis, (n, m) in enumerate(zip(sizes, out, strict=True), input.ndim - spatial):
-            if n != m:
-                input = movedim(matmul(movedim(input, axis, -1), _averaging(input, n, m)), -1, axis)
-        return input
+        return resampled(input, tuple(averaging(n, m) for n, m in zip(_last(input, spatial), out, strict=True)))
 
     return _named(
         fn, name, spatial, "Means over windows that cut the input into `output_size` pieces (None: no change)."
     )
-
-
-def _averaging(x: Any, size: int, out: int) -> Any:
-    """(size, out): column i averages the elements of window i."""
-    xp = xp_for(x.device)
-    at, i = xp.arange(size).reshape(-1, 1), xp.arange(out)
-    start, end = i * size // out, -(-(i + 1) * size // out)
-    return wrap(((at >= start) & (at < end)).astype(x.raw.dtype) / (end - start).astype(x.raw.dtype))
 
 
 def _make_adaptive_max(name: str, spatial: int) -> Any:
@@ -298,5 +280,9 @@ def _named(fn: Any, name: str, spatial: int, summary: str) -> Any:
 
 max_pool1d, max_pool2d, max_pool3d = (_make_max(f"max_pool{n}d", n) for n in (1, 2, 3))
 avg_pool1d, avg_pool2d, avg_pool3d = (_make_avg(f"avg_pool{n}d", n) for n in (1, 2, 3))
-adaptive_avg_pool1d, adaptive_avg_pool2d = (_make_adaptive_avg(f"adaptive_avg_pool{n}d", n) for n in (1, 2))
-adaptive_max_pool1d, adaptive_max_pool2d = (_make_adaptive_max(f"adaptive_max_pool{n}d", n) for n in (1, 2))
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (
+    _make_adaptive_avg(f"adaptive_avg_pool{n}d", n) for n in (1, 2, 3)
+)
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = (
+    _make_adaptive_max(f"adaptive_max_pool{n}d", n) for n in (1, 2, 3)
+)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
+from expkit.kernels.cpu import images
 from expkit.kernels.cpu.pooling import kernels
 from expkit.kernels.cpu.pooling.lanes import BYTES, Channels, Columns
 from expkit.kernels.cpu.routine import Bound, Routine, Task
@@ -55,8 +55,8 @@ class Window(NamedTuple):
 
 def forward(what: str, x: Any, window: Window) -> Any:
     """The "max", "sum" or "place" (int64, in the plane) of each window: (..., *size) -> (..., *out)."""
-    x, last = _arranged(x, len(window.size))
-    y = _empty(x.shape, window.out, np.dtype(np.int64) if what == "place" else x.dtype, last)
+    x, last = images.arranged(x, len(window.size))
+    y = images.empty(x.shape, window.out, np.dtype(np.int64) if what == "place" else x.dtype, last)
     _bound(what, "forward", window, x.shape, x.dtype, last)(x, y)
     return y
 
@@ -64,13 +64,13 @@ def forward(what: str, x: Any, window: Window) -> Any:
 def backward(what: str, g: Any, window: Window, top: Any = None, x: Any = None) -> Any:
     """The input's gradient of "sum" (from g), or of "max" (from the maxima and the input too): of the input's shape."""
     spatial = len(window.size)
-    like, last = _arranged(g if x is None else x, spatial)
+    like, last = images.arranged(g if x is None else x, spatial)
     if what == "sum" and set(window.stride) == {1} and _overlap(_whole(window))[0]:
         return forward("sum", like, _flipped(window))
-    z = _empty(g.shape, window.size, g.dtype, last)
+    z = images.empty(g.shape, window.size, g.dtype, last)
     run = _bound(what, "backward", window, z.shape, z.dtype, last)
-    g = like if x is None else _dense(g, spatial, last)
-    run(*((g, z) if x is None else (g, like, _dense(top, spatial, last), z)))
+    g = like if x is None else images.dense(g, spatial, last)
+    run(*((g, z) if x is None else (g, like, images.dense(top, spatial, last), z)))
     return z
 
 
@@ -80,40 +80,7 @@ def _flipped(window: Window) -> Window:
     return window._replace(size=window.out, out=window.size, pad=pad)
 
 
-# ---- memory ----------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=64)
-def _order(ndim: int, spatial: int) -> tuple[Sizes, Sizes]:
-    """The axes as they lie in memory where the channels are last, and the way back."""
-    lead = ndim - spatial
-    order = (*range(lead - 1), *range(lead, ndim), lead - 1)
-    return order, (*range(lead - 1), ndim - 1, *range(lead - 1, ndim - 1))
-
-
-def _arranged(x: Any, spatial: int) -> tuple[Any, bool]:
-    """(x, whether its channels are last), copied where neither they nor the columns are and all is dense."""
-    if x.flags.c_contiguous or x.ndim == spatial:
-        return np.ascontiguousarray(x), False
-    last = x.transpose(_order(x.ndim, spatial)[0]).flags.c_contiguous
-    return x if last else np.ascontiguousarray(x), last
-
-
-def _dense(x: Any, spatial: int, last: bool) -> Any:
-    """x, or a copy of it, in that order."""
-    if not last:
-        return np.ascontiguousarray(x)
-    order, back = _order(x.ndim, spatial)
-    return np.ascontiguousarray(x.transpose(order)).transpose(back)
-
-
-def _empty(shape: Sizes, size: Sizes, dtype: Any, last: bool) -> Any:
-    """A new array (*lead, *size) in that order."""
-    full = (*shape[: len(shape) - len(size)], *size)
-    if not last:
-        return plan.empty(full, dtype)
-    order, back = _order(len(full), len(size))
-    return plan.empty(tuple(full[i] for i in order), dtype).transpose(back)
+# ---- kernels ---------------------------------------------------------------------------------------------------------
 
 
 def _strides(channels: int, size: Sizes, last: bool) -> Sizes:
@@ -122,9 +89,6 @@ def _strides(channels: int, size: Sizes, last: bool) -> Sizes:
     inner = channels if last else 1
     step = (h * w * inner, w * inner, inner)
     return (channels * d * h * w, 1 if last else d * h * w, *step)
-
-
-# ---- kernels ---------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)

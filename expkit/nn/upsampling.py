@@ -1,0 +1,42 @@
+"""Upsample: interpolation as a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import expkit.nn.functional as F
+from expkit.nn.function_module import FunctionModule, module_of
+from expkit.tensor import Tensor
+
+
+def interpolate(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+) -> Tensor:
+    """(N, C, *S) -> (N, C, *size): the input brought to a size, or to `scale_factor` times its own."""
+    return F.interpolate(input, size, scale_factor, mode, align_corners, recompute_scale_factor)
+
+
+class _Upsample(FunctionModule):
+    """scale_factor is kept as floats, as PyTorch keeps it."""
+
+    size: Any
+    scale_factor: Any
+    mode: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        scale = self.scale_factor
+        if scale is not None:
+            self.scale_factor = tuple(map(float, scale)) if isinstance(scale, list | tuple) else float(scale)
+
+    def extra_repr(self) -> str:
+        by = f"size={self.size!r}" if self.scale_factor is None else f"scale_factor={self.scale_factor!r}"
+        return f"{by}, mode={self.mode!r}"
+
+
+Upsample = module_of("Upsample", interpolate, __name__, _Upsample)

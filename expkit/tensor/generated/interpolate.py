@@ -1,0 +1,29 @@
+"""Resampling by generated kernels: float32 and float64 images from a size on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from expkit.kernels.cpu.interpolate import Taps, resample
+from expkit.tensor.generated.base import F32, F64, enabled
+
+LEAST = 1 << 9  # elements of input and result from which a kernel is faster than NumPy
+
+
+def resampling(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The implementation of a banded matrix along each of the last axes."""
+
+    @wraps(plain)
+    def impl(x: Any, *, taps: tuple[Taps, ...]) -> Any:
+        if x.__class__ is np.ndarray and (x.dtype is F32 or x.dtype is F64) and x.size and enabled():
+            grown = prod(t.n_out for t in taps) / prod(t.n_in for t in taps)
+            if x.size * max(1.0, grown) >= LEAST:
+                return resample(x, taps)
+        return plain(x, taps=taps)
+
+    return impl

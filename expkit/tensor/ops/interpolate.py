@@ -1,0 +1,209 @@
+"""Interpolation: images resampled along their last axes.
+
+Every mode is linear, separable and local: along one axis it is a banded matrix (`Taps`), and a primitive applies one to
+each axis. Its gradient applies their transposes, so derivatives of any order come by themselves.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from math import floor
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import Aval
+from expkit.autograd.tape import apply1
+from expkit.kernels.cpu.interpolate import Taps
+from expkit.tensor import dtypes
+from expkit.tensor.devices import xp_of
+from expkit.tensor.generated.interpolate import resampling
+from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.kinds import linear
+
+Sizes = tuple[int, ...]
+
+# ---- the primitive ---------------------------------------------------------------------------------------------------
+
+
+def _along(x: Any, axis: int, taps: Taps) -> Any:
+    """One banded matrix along an axis, tap by tap."""
+    xp, beside = xp_of(x), (-1,) + (1,) * (x.ndim - 1 - axis)
+    total = None
+    for k in range(taps.width):
+        there = k < taps.counts
+        part = xp.take(x, xp.asarray(np.where(there, taps.starts + k, 0)), axis=axis)
+        weights = xp.asarray(taps.weights[:, k].astype(x.dtype)).reshape(beside)
+        part = xp.where(xp.asarray(there).reshape(beside), part * weights, xp.zeros((), x.dtype))
+        total = part if total is None else total + part
+    return total
+
+
+def _resample(x: Any, *, taps: tuple[Taps, ...]) -> Any:
+    for axis, matrix in enumerate(taps, x.ndim - len(taps)):
+        x = _along(x, axis, matrix)
+    return x
+
+
+resample_p = linear(
+    "resample",
+    resampling(_resample),
+    lambda x, *, taps: Aval((*x.shape[: x.ndim - len(taps)], *(t.n_out for t in taps)), x.dtype, x.device),
+    lambda g, _x, *, taps: resample_p(g, taps=tuple(t.T for t in taps)),
+    batch_kw=lambda _size, kw: kw,
+)
+
+# ---- the matrices ----------------------------------------------------------------------------------------------------
+
+
+def _sources(n: int, out: int, scale: float | None, corners: bool) -> Any:
+    """Where in the input each element of the output lies; `scale` is that of the output, where it was given."""
+    at = np.arange(out)
+    if corners:
+        return at * ((n - 1) / (out - 1) if out > 1 else 0.0)
+    return (at + 0.5) * (1 / scale if scale else n / out) - 0.5
+
+
+def _nearest(n: int, out: int, scale: float | None, _corners: bool, real: Any, shift: float = 0.0) -> Taps:
+    """Rounded as PyTorch rounds: computed in `real`, the dtype of the input, then in float32."""
+    if n == out and not shift:
+        return _picked(n, np.arange(n))
+    at = (np.arange(out, dtype=real) + real(shift)) * real(1 / scale if scale else n / out)
+    return _picked(n, np.floor(at.astype(np.float32)))
+
+
+def _picked(n: int, places: Any) -> Taps:
+    count = len(places)
+    return Taps(n, np.clip(places, 0, n - 1), np.ones(count), np.ones((count, 1)))
+
+
+def _linear(n: int, out: int, scale: float | None, corners: bool, _real: Any) -> Taps:
+    if n == out:
+        return _picked(n, np.arange(n))
+    at = np.maximum(_sources(n, out, scale, corners), 0.0)
+    first = np.minimum(at.astype(int), n - 1)
+    share = np.minimum(at - first, 1.0)
+    return _merged(n, [first, first + 1], [1 - share, share])
+
+
+def _cubic(n: int, out: int, scale: float | None, corners: bool, _real: Any) -> Taps:
+    """Keys' convolution kernel with A = -0.75."""
+    at = _sources(n, out, scale, corners)
+    first = np.floor(at)
+    t = at - first
+
+    def near(d: Any) -> Any:
+        return (1.25 * d - 2.25) * d * d + 1
+
+    def far(d: Any) -> Any:
+        return -0.75 * (((d - 5) * d + 8) * d - 4)
+
+    return _merged(n, [first - 1, first, first + 1, first + 2], [far(t + 1), near(t), near(1 - t), far(2 - t)])
+
+
+def _area(n: int, out: int, _scale: float | None, _corners: bool, _real: Any) -> Taps:
+    """The means over windows that cut the axis into equal pieces."""
+    i = np.arange(out)
+    start, end = i * n // out, -(-(i + 1) * n // out)
+    return Taps(n, start, end - start, np.repeat(1 / (end - start), (end - start).max()).reshape(out, -1))
+
+
+def _merged(n: int, places: list[Any], weights: list[Any]) -> Taps:
+    """Adjacent places, with those beyond the borders moved onto them."""
+    at = np.clip(np.stack(places, 1), 0, n - 1).astype(int)
+    start = at[:, 0]
+    total = np.zeros((len(start), int((at[:, -1] - start).max()) + 1))
+    np.add.at(total, (np.arange(len(start))[:, None], at - start[:, None]), np.stack(weights, 1))
+    return Taps(n, start, at[:, -1] - start + 1, total)
+
+
+MATRICES: dict[str, Callable[[int, int, float | None, bool, Any], Taps]] = {
+    "nearest": _nearest, "nearest-exact": partial(_nearest, shift=0.5), "area": _area,
+    "linear": _linear, "bilinear": _linear, "trilinear": _linear, "bicubic": _cubic,
+}  # fmt: skip
+AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}  # of the modes that blend; the others take any
+
+
+@lru_cache(maxsize=256)
+def _taps(mode: str, n: int, out: int, scale: float | None, corners: bool, real: Any) -> Taps:
+    return MATRICES[mode](n, out, scale, corners, real)
+
+
+def averaging(n: int, out: int) -> Taps:
+    """The matrix of an adaptive average."""
+    return _taps("area", n, out, None, False, np.float32)
+
+
+# ---- the function ----------------------------------------------------------------------------------------------------
+
+
+def interpolate(
+    input: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Any:
+    """The input (N, C, *S) brought to `size`, or to `scale_factor` times its size. Arguments are PyTorch's.
+
+    mode: nearest, nearest-exact, area, linear (one axis), bilinear, bicubic (two), trilinear (three).
+    """
+    sizes = tuple(input.shape[2:])
+    _check(input, sizes, mode, align_corners, antialias)
+    out, scales = _target(sizes, size, scale_factor, recompute_scale_factor)
+    if min(*sizes, *out) <= 0:
+        raise RuntimeError(
+            f"interpolate: sizes must be greater than 0, got {sizes} for the input and {out} for the output"
+        )
+    corners = bool(align_corners)
+    d = dtypes.of(input.raw)
+    real = np.float64 if d.itemsize == 8 else np.float32
+    taps = tuple(_taps(mode, n, m, s, corners, real) for n, m, s in zip(sizes, out, scales, strict=True))
+    return resampled(input, taps)
+
+
+def resampled(x: Any, taps: tuple[Taps, ...]) -> Any:
+    """A matrix applied to each of the last axes; two-byte floats are computed in float32 and rounded once."""
+    d = dtypes.of(x.raw)
+    if d.itemsize == 2:
+        return as_dtype(apply1(resample_p, as_dtype(x, dtypes.float32), taps=taps), d)
+    return apply1(resample_p, x, taps=taps)
+
+
+def _check(x: Any, sizes: Sizes, mode: str, align_corners: bool | None, antialias: bool) -> None:
+    if mode not in MATRICES or len(sizes) not in (1, 2, 3):
+        raise NotImplementedError(
+            f"interpolate takes 3 to 5 dimensions and the modes {', '.join(MATRICES)}; got {x.ndim} and mode={mode!r}"
+        )
+    if AXES.get(mode, len(sizes)) != len(sizes):
+        raise NotImplementedError(f"interpolate: got {x.ndim} dimensions, but mode={mode!r} needs {AXES[mode] + 2}")
+    if antialias:
+        raise NotImplementedError("interpolate: antialias=True is not supported")
+    if align_corners is not None and mode not in AXES:
+        raise ValueError(f"interpolate: align_corners can only be set for the modes {', '.join(AXES)}, not {mode!r}")
+    if not dtypes.of(x.raw).is_floating_point:
+        raise TypeError(f"interpolate: the input must be floating-point, got {dtypes.of(x.raw)}. Use .float().")
+
+
+def _target(sizes: Sizes, size: Any, scale_factor: Any, recompute: bool | None) -> tuple[Sizes, list[float | None]]:
+    """The sizes of the output, and the scales to go by instead of their ratios, where they were given."""
+    if (size is None) == (scale_factor is None):
+        raise ValueError("interpolate: give one of size and scale_factor, and not both")
+    nothing: list[float | None] = [None] * len(sizes)
+    if size is not None:
+        if recompute:
+            raise ValueError("interpolate: recompute_scale_factor means nothing beside an explicit size")
+        return _per_axis("size", size, sizes, int), nothing
+    scales = _per_axis("scale_factor", scale_factor, sizes, (int, float))
+    out = tuple(floor(n * s) for n, s in zip(sizes, scales, strict=True))
+    return out, nothing if recompute else [float(s) for s in scales]
+
+
+def _per_axis(name: str, value: Any, sizes: Sizes, kinds: Any) -> tuple[Any, ...]:
+    items = tuple(value) if isinstance(value, list | tuple) else (value,) * len(sizes)
+    if any(not isinstance(v, kinds) or isinstance(v, bool) for v in items):
+        raise TypeError(f"interpolate: {name} must be a number or a tuple of numbers, got {value!r}")
+    if len(items) != len(sizes):
+        raise ValueError(f"interpolate: {name} must be a number or {len(sizes)} numbers, one per axis, got {value!r}")
+    return items
