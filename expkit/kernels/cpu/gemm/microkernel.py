@@ -94,6 +94,8 @@ class _Accumulators:
         self.places = [(r, v) for r in range(rows) for v in range(vectors)]
         zero = f.splat(0.0, lanes, kind)
         self.cells = [[f.cell(zero) for _ in self.places] for _ in range(self.sets)]
+        for r, v in self.places:
+            self._place(r, v).prefetch(write=True)
 
     def multiply(self, a: Pointer, steps: tuple[Value | int, Value | int], b: Pointer) -> None:
         """Adds one segment's product."""
