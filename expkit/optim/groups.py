@@ -28,6 +28,8 @@ RANGES = {
     "betas": _DECAY,
 }
 
+_SEVERAL = ("betas", "eps")  # may be several numbers; Adafactor's eps may have None among them
+
 
 def check_options(who: str, options: dict[str, Any], known: Iterable[str] = ()) -> None:
     """ConfigError for a value out of its range, or a key that looks like a slip of the pen for one in `known`.
@@ -44,7 +46,8 @@ def check_options(who: str, options: dict[str, Any], known: Iterable[str] = ()) 
 
 
 def _check_range(who: str, name: str, value: Any, legal: Range) -> None:
-    values = value if name == "betas" else (value,)
+    several = isinstance(value, list | tuple) and name in _SEVERAL
+    values = [v for v in value if v is not None or name != "eps"] if several else [value]
     try:
         fits = all(legal.holds(float(v)) for v in values) and (name != "betas" or len(values) == 2)
     except (TypeError, ValueError):

@@ -88,8 +88,7 @@ class Optimizer:
         return loss
 
     def _update_group(self, number: int, group: Group) -> None:
-        at_init, at_update = self._wanted
-        options = {name: group[name] for name in at_update}
+        options = {name: group[name] for name in self._wanted[1]}
         maximize, states, update = group.get("maximize", False), self.state, self.update_one
         pairs = []
         for p in group["params"]:
@@ -97,7 +96,7 @@ class Optimizer:
                 continue
             state = states.get(p)
             if state is None:
-                state = states[p] = self.init_one(p, **{name: group[name] for name in at_init})
+                state = states[p] = self._fresh(p, group)
             pairs.append((p, state))
         if self.fusible and not MODE.special:
             while len(self._fused) <= number:
@@ -105,6 +104,9 @@ class Optimizer:
             pairs = self._fused[number].update(update, pairs, options, maximize)
         for p, state in pairs:
             update(p, -p.grad if maximize else p.grad, state, **options)
+
+    def _fresh(self, p: Tensor, group: Group) -> State:
+        return self.init_one(p, **{name: group[name] for name in self._wanted[0]})
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or fills them with zeros."""
@@ -153,7 +155,8 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over (copies of) the state and the options. CheckpointError when they are of other parameters."""
-        self.state, self.param_groups = unpack(type(self).__name__, state_dict, self.param_groups, self.defaults)
+        who = type(self).__name__
+        self.state, self.param_groups = unpack(who, state_dict, self.param_groups, self.defaults, self._fresh)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -1,5 +1,6 @@
 """state_dict of an optimizer and back: PyTorch's layout, where parameters are numbers in the order of their groups."""
 
+from collections.abc import Callable
 from typing import Any
 
 from expkit.errors import CheckpointError
@@ -17,14 +18,19 @@ def pack(states: States, groups: Groups) -> dict[str, Any]:
     return {"state": kept, "param_groups": packed}
 
 
-def unpack(who: str, state_dict: dict[str, Any], groups: Groups, defaults: dict[str, Any]) -> tuple[States, Groups]:
-    """State and groups for the parameters of `groups`, from what `pack` made (or PyTorch's optimizer saved)."""
+def unpack(
+    who: str, state_dict: dict[str, Any], groups: Groups, defaults: dict[str, Any], fresh: Callable[..., dict[str, Any]]
+) -> tuple[States, Groups]:
+    """State and groups for the parameters of `groups`, from what `pack` made (or PyTorch's optimizer saved).
+
+    fresh(p, group): the state that p would begin with, which says what shapes and dtypes are right.
+    """
     if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
         raise CheckpointError(f"{who}: not the state of an optimizer: it needs 'state' and 'param_groups'.")
     saved = state_dict["param_groups"]
     if len(saved) != len(groups):
         raise CheckpointError(f"{who}: the saved state has {len(saved)} parameter groups, the optimizer {len(groups)}.")
-    params: dict[int, Tensor] = {}
+    params: dict[int, tuple[Tensor, dict[str, Any]]] = {}
     loaded: Groups = []
     for number, (old, new) in enumerate(zip(saved, groups, strict=True)):
         if len(old["params"]) != len(new["params"]):
@@ -32,8 +38,8 @@ def unpack(who: str, state_dict: dict[str, Any], groups: Groups, defaults: dict[
                 f"{who}: parameter group {number} has {len(old['params'])} parameters in the saved state and "
                 f"{len(new['params'])} in the optimizer."
             )
-        params.update(zip(old["params"], new["params"], strict=True))
         loaded.append({**defaults, **_as_defaults(old, defaults), "params": new["params"]})
+        params.update((n, (p, loaded[-1])) for n, p in zip(old["params"], new["params"], strict=True))
         if "param_names" in new:
             loaded[-1]["param_names"] = new["param_names"]
     states: States = {}
@@ -41,7 +47,9 @@ def unpack(who: str, state_dict: dict[str, Any], groups: Groups, defaults: dict[
         number = int(key)  # JSON knows text keys only
         if number not in params:
             raise CheckpointError(f"{who}: the saved state has parameter {number}, which no parameter group names.")
-        states[params[number]] = {name: _fitted(who, number, name, v, params[number]) for name, v in state.items()}
+        p, group = params[number]
+        first = fresh(p, group)
+        states[p] = {name: _fitted(who, number, name, v, p, first.get(name, p)) for name, v in state.items()}
     return states, loaded
 
 
@@ -53,15 +61,15 @@ def _as_defaults(group: dict[str, Any], defaults: dict[str, Any]) -> dict[str, A
     }
 
 
-def _fitted(who: str, number: int, name: str, value: Any, p: Tensor) -> Any:
-    """A copy of a saved tensor with the parameter's dtype and device; the step counter stays what it is."""
-    if not isinstance(value, Tensor):
+def _fitted(who: str, number: int, name: str, value: Any, p: Tensor, like: Any) -> Any:
+    """A copy of a saved tensor with the dtype of what the state begins with, on the parameter's device."""
+    if not isinstance(value, Tensor) or not isinstance(like, Tensor):
         return value
-    if value.ndim and value.shape != p.shape:
+    if value.ndim and value.shape != like.shape:
         raise CheckpointError(
-            f"{who}: {name} of parameter {number} has shape {value.shape} in the saved state, but the parameter "
-            f"has {p.shape}."
+            f"{who}: {name} of parameter {number} has shape {value.shape} in the saved state, but a parameter of shape "
+            f"{p.shape} needs {like.shape}."
         )
-    if name == "step" or not value.dtype.is_floating_point:
+    if not value.dtype.is_floating_point:
         return value.detach().clone()
-    return value.detach().clone().to(device=p.device, dtype=p.dtype)
+    return value.detach().clone().to(device=like.device, dtype=like.dtype)

@@ -10,7 +10,11 @@ from expkit.errors import CheckpointError, ConfigError
 from expkit.optim import SGD, Adam, Optimizer
 from expkit.registry import build, lookup, names
 
-TORCH_NAMES = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
+TORCH_NAMES = {
+    "sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad", "adadelta": "Adadelta",
+    "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam", "rprop": "Rprop", "asgd": "ASGD",
+}  # fmt: skip
+ELSEWHERE = {"lion", "lamb", "muon", "adafactor"}  # in test_large.py
 _ADAM = [
     {},
     {"lr": 0.1, "betas": (0.7, 0.95)},
@@ -37,7 +41,23 @@ OPTIONS = {
     ],
     "adam": _ADAM,
     "adamw": _ADAM,
-}
+    "adagrad": [
+        {}, {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.2},
+        {"initial_accumulator_value": 0.3, "eps": 1e-3, "maximize": True},
+    ],
+    "adadelta": [{}, {"lr": 0.3, "rho": 0.7, "eps": 1e-3}, {"weight_decay": 0.3, "maximize": True}],
+    "adamax": [{}, {"lr": 0.1, "betas": (0.7, 0.95), "eps": 1e-3}, {"weight_decay": 0.3, "maximize": True}],
+    "nadam": [
+        {}, {"lr": 0.1, "betas": (0.7, 0.95), "eps": 1e-3, "momentum_decay": 0.1}, {"weight_decay": 0.3},
+        {"weight_decay": 0.3, "decoupled_weight_decay": True, "maximize": True},
+    ],
+    "radam": [
+        {}, {"lr": 0.1, "betas": (0.7, 0.8), "eps": 1e-3}, {"weight_decay": 0.3},
+        {"weight_decay": 0.3, "decoupled_weight_decay": True, "maximize": True, "betas": (0.9, 0.9)},
+    ],
+    "rprop": [{}, {"lr": 0.1, "etas": (0.4, 1.5), "step_sizes": (0.05, 0.2)}, {"maximize": True}],
+    "asgd": [{}, {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 3.0}, {"weight_decay": 0.3, "maximize": True}],
+}  # fmt: skip
 ROWS = [(name, options) for name, rows in OPTIONS.items() for options in rows]
 IDS = [f"{name}-{'-'.join(options) or 'defaults'}" for name, options in ROWS]
 SHAPES = [(3, 4), (5,), (), (2, 0)]
@@ -74,7 +94,7 @@ def ours(optimizer, params, grads):
 
 
 def test_every_registered_optimizer_has_a_row():
-    assert set(OPTIONS) == set(names("optim")) == set(TORCH_NAMES)
+    assert set(OPTIONS) | ELSEWHERE == set(names("optim")) == set(TORCH_NAMES) | ELSEWHERE
 
 
 @pytest.mark.parametrize("name", OPTIONS)
