@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import expkit.tensor as T
 from expkit.errors import ShapeError
@@ -31,37 +32,37 @@ def scaled_dot_product_attention(
     _check(query, key, value, attn_mask, is_causal)
     if enable_gqa:
         key, value = (_repeated(query, x) for x in (key, value))
-    lead = broadcast_shapes(*(tuple(x.shape[:-2]) for x in (query, key, value)))
-    query, key, value = (x.expand(*lead, *x.shape[-2:]) for x in (query, key, value))
-    shape = (*lead, query.shape[-2], key.shape[-2])
+    lead = tuple(query.shape[:-2])
+    if not lead == tuple(key.shape[:-2]) == tuple(value.shape[:-2]):
+        lead = broadcast_shapes(*(tuple(x.shape[:-2]) for x in (query, key, value)))
+        query, key, value = (x.expand(*lead, *x.shape[-2:]) for x in (query, key, value))
     if attn_mask is not None:
-        attn_mask = _fitted(attn_mask, shape)
+        attn_mask = _fitted(attn_mask, (*lead, query.shape[-2], key.shape[-2]))
     factor = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else float(scale)
-    wide = T.float32 if query.dtype.itemsize == 2 else query.dtype
-    q, k, v = (x.to(wide) for x in (query, key, value))
-    mask = attn_mask if attn_mask is None or attn_mask.dtype is T.bool_ else attn_mask.to(wide)
-    if dropout_p > 0:
-        return (dropout(_weights(q, k, mask, is_causal, factor), dropout_p) @ v).to(query.dtype)
-    return attention(q, k, v, mask, causal=is_causal, scale=factor).to(query.dtype)
+    attend = attention if dropout_p <= 0 else partial(_with_dropout, p=dropout_p)
+    dtype = query.dtype
+    if dtype.itemsize > 2:
+        return attend(query, key, value, attn_mask, causal=is_causal, scale=factor)
+    q, k, v = (x.to(T.float32) for x in (query, key, value))
+    mask = attn_mask if attn_mask is None or attn_mask.dtype is T.bool_ else attn_mask.to(T.float32)
+    return attend(q, k, v, mask, causal=is_causal, scale=factor).to(dtype)
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> None:
-    operands = {"query": query, "key": key, "value": value}
-    for name, x in operands.items():
+    operands = (query, key, value)
+    for x in operands:
         if not isinstance(x, Tensor):
-            raise TypeError(f"scaled_dot_product_attention: {name} must be a Tensor, got {type(x).__name__}")
-    dtypes = {name: x.dtype for name, x in operands.items()}
-    if len(set(dtypes.values())) > 1 or not query.dtype.is_floating_point:
-        raise TypeError(f"scaled_dot_product_attention: query, key and value need one floating dtype, got {dtypes}")
-    shapes = {name: tuple(x.shape) for name, x in operands.items()}
-    if any(x.ndim < 2 for x in operands.values()):
-        raise ShapeError(
-            f"scaled_dot_product_attention: query, key and value need two dimensions or more, got {shapes}"
+            raise TypeError(f"scaled_dot_product_attention: expected Tensors, got a {type(x).__name__}")
+    dtypes = [x.dtype for x in operands]
+    if not dtypes[0] is dtypes[1] is dtypes[2] or not dtypes[0].is_floating_point:
+        raise TypeError(
+            f"scaled_dot_product_attention: query, key and value need one floating-point dtype, got {dtypes}"
         )
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    q, k, v = shapes = [tuple(x.shape) for x in operands]
+    if min(map(len, shapes)) < 2 or q[-1] != k[-1] or k[-2] != v[-2]:
         raise ShapeError(
-            "scaled_dot_product_attention: query (..., T, D), key (..., S, D) and value (..., S, E) do not fit "
-            f"together: {shapes}"
+            "scaled_dot_product_attention: expected query (..., T, D), key (..., S, D) and value (..., S, E), "
+            f"got {q}, {k} and {v}"
         )
     if mask is None:
         return
@@ -84,15 +85,18 @@ def _repeated(query: Tensor, x: Tensor) -> Tensor:
     return x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3)
 
 
-def _weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
-    """softmax(scale Q Kᵀ + mask), zeros where no key counts: what dropout acts on."""
+def _with_dropout(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool, scale: float, p: float
+) -> Tensor:
+    """Attention with dropout of the weights, softmax(scale Q Kᵀ + mask), or zeros where no key counts."""
     scores = (q * scale) @ k.mT
     if mask is not None:
         scores = T.where(mask, scores, -math.inf) if mask.dtype is T.bool_ else scores + mask
     if causal:
         scores = T.where(T.ones(*scores.shape[-2:], dtype=T.bool_, device=q.device).tril(), scores, -math.inf)
     empty = T.eq(scores, -math.inf).all(-1, keepdim=True)
-    return T.where(empty, 0.0, T.softmax(T.where(empty, 0.0, scores), -1))
+    weights = T.where(empty, 0.0, T.softmax(T.where(empty, 0.0, scores), -1))
+    return dropout(weights, p) @ v
 
 
 def _fitted(mask: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from expkit.kernels.cpu import attention as kernels
 from expkit.tensor.generated.base import F32, F64, enabled
 
-LEAST = 1 << 11  # products of a query and a key, over all heads, from which a kernel is faster than NumPy
+LEAST = 1 << 8  # products of a query and a key, over all heads, from which a kernel is faster than NumPy
 
 
 def attention_by_kernel(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float) -> Any:
@@ -23,11 +23,11 @@ def attention_by_kernel(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale:
 
 
 def attention_grad_by_kernel(
-    g: Any, out: Any, lse: Any, q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float
+    g: Any, g_lse: Any, out: Any, lse: Any, q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float
 ) -> Any:
-    """The gradients of q, k and v; None where the plain rule has to do it."""
+    """The gradients of q, k and v; None where the plain rule has to do it (as where lse has a gradient)."""
     given = _operands(q, k, v, *mask)
-    if given is None or g.dtype is not q.dtype:
+    if given is None or g.dtype is not q.dtype or g_lse.any():
         return None
     lse = np.ascontiguousarray(lse)
     grads = kernels.backward(_four(g), _four(out), lse, *given, causal=causal, scale=scale)

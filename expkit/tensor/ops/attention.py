@@ -30,7 +30,9 @@ def _scores(q: Any, k: Any, mask: tuple[Any, ...], causal: bool, scale: float) -
 
 def _plain(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float) -> tuple[Any, Any]:
     xp, s = xp_of(q), _scores(q, k, mask, causal, scale)
-    top = s.max(-1, keepdims=True, initial=-INF)
+    if not s.shape[-1]:
+        return xp.zeros((*q.shape[:-1], v.shape[-1]), q.dtype), xp.full(q.shape[:-1], INF, q.dtype)
+    top = s.max(-1, keepdims=True)
     top = xp.where(top == -INF, 0, top).astype(q.dtype)
     weights = xp.exp(s - top)
     total = weights.sum(-1, keepdims=True)
@@ -60,8 +62,8 @@ def _joint(
     """The gradients of q, k, v and, where `learned`, of an added mask."""
     gy, gl = g
     y, lse = out
-    if all_raw(gy, gl, y, lse, q, k, v, *mask) and not learned and not gl.any():
-        found = attention_grad_by_kernel(gy, y, lse, q, k, v, *mask, causal=causal, scale=scale)
+    if all_raw(gy, gl, y, lse, q, k, v, *mask) and not learned:
+        found = attention_grad_by_kernel(gy, gl, y, lse, q, k, v, *mask, causal=causal, scale=scale)
         if found is not None:
             return [*found, *(None for _ in mask)]
     p = _weights(q, k, mask, lse, causal, scale)
