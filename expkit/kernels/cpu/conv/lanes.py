@@ -7,6 +7,7 @@ several channels: a vector's lanes are permuted so that each lane meets the c-th
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from math import prod
 from typing import Any, NamedTuple
@@ -15,12 +16,11 @@ from expkit.kernels.cpu.builder import Cell, Pointer, least
 from expkit.kernels.cpu.conv.gather import PLACES, SOURCE, numbers
 from expkit.kernels.cpu.conv.geometry import Pass
 from expkit.kernels.cpu.gemm.microkernel import blocking
-from expkit.kernels.cpu.ir import SIZES, Value
+from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
 WORK = 1 << 19  # multiplications of a task
 PARALLEL = 1 << 17  # multiplications from which several threads are worth waking
-NEAR = 20 << 10  # bytes of the source that the places of a block may read: they stay in the first-level cache
 MOST_TAPS = 32  # along the innermost axis: they are written out
 WALK = ("first_depth", "first_height", "first_width", "taps_depth", "taps_height", "space_depth", "space_height")
 TARGET = ("t_batch", "t_depth", "t_height", "t_width")
@@ -102,16 +102,25 @@ class Source:
         start = w * self.code.step + self.f["first_width"]
         return start.compare("ge", 0) & (start + self.code.reach).compare("le", self.f["line"])
 
-    def vectors(self, line: Pointer, w: Value, j: int, *, inside: bool) -> list[Value]:
+    def there(self, w: Value, j: int, *, inside: bool) -> AbstractContextManager[None]:
+        """What is written within runs where the place j of the block at w lies in the line."""
+        if inside:
+            return nullcontext()
+        at = w * self.code.step + (self.f["first_width"] + j)
+        return self.f.when(at.compare("ge", 0) & at.compare("lt", self.f["line"]))
+
+    def ahead(self, line: Pointer, w: Value) -> None:
+        """Brings near what the same block of the next line reads."""
+        f = self.f
+        line = line.at(f["step_height"] * f["s_height"])
+        for j in range(self.code.reach):
+            line.at((w * self.code.step + (f["first_width"] + j)) * f["pixel"]).prefetch()
+
+    def vectors(self, line: Pointer, w: Value, j: int) -> list[Value]:
         """The place j that the block at w reads: a vector for each input channel of a group."""
         f, code = self.f, self.code
-        at = w * code.step + (f["first_width"] + j)
-        within = at.compare("ge", 0) & at.compare("lt", f["line"])
-        if not inside:
-            at = within.select(at, 0)
-        loaded = [line.at(at * f["pixel"]).load_some(mask, v * code.lanes) for v, mask in enumerate(self.masks)]
-        if not inside:
-            loaded = [within.select(x, f.splat(0.0, code.lanes, code.kind)) for x in loaded]
+        place = line.at((w * code.step + (f["first_width"] + j)) * f["pixel"])
+        loaded = [place.load_some(mask, v * code.lanes) for v, mask in enumerate(self.masks)]
         return [self._permuted(loaded, c) for c in range(code.ins)]
 
     def _permuted(self, loaded: list[Value], c: int) -> Value:
@@ -132,7 +141,7 @@ def each_line(f: Task, body: Callable[[Value, Value, Value, Value], None]) -> No
 @cache
 def product(code: Narrow) -> Routine:
     """Operands: source, panels of a vector each, bias, target."""
-    words = (*WORDS, "outs", "taps", "biased", "chunk")
+    words = (*WORDS, "outs", "taps", "biased")
     return Routine("narrow convolution", (code.kind,) * 4, words, _Writer(code).write, explicit=True)
 
 
@@ -141,24 +150,25 @@ class _Writer:
         self.code = code
 
     def write(self, f: Task) -> None:
-        """Blocks of places go down the image, all channels of a chunk at each line: what they read is in the cache."""
+        """Blocks of places go down the image, all channels at each line: what they read is in the cache."""
         source, panels, bias, target = f.arrays
         lanes = self.code.lanes
 
         def lines(n: Value, d: Value, first: Value, stop: Value) -> None:
             image, to = source.at(n * f["s_batch"]), target.at(n * f["t_batch"] + d * f["t_depth"])
-            for chunk in f.range(f["outs"], step=f["chunk"]):
-                end = least(f["outs"], chunk + f["chunk"])
-                for w in f.range(f["out_width"], step=self.code.block):
-                    for h in f.range(stop, start=first):
-                        for column in f.range(end, start=chunk, step=lanes):
-                            mask = f.first(f["outs"] - column, lanes)
-                            start = f.cell(f.splat(0.0, lanes, self.code.kind))
-                            with f.when(f["biased"].compare("ne", 0)):
-                                start.value = bias.load_some(mask, column)
-                            read = Source(f, self.code, image, column)
-                            sums = self._sums(f, read, panels.at(column * f["taps"]), (d, h, w), start.value)
-                            self._store(f, sums, to.at(h * f["t_height"] + column), w, mask)
+            for w in f.range(f["out_width"], step=self.code.block):
+                for h in f.range(stop, start=first):
+                    for column in f.range(f["outs"], step=lanes):
+                        mask = f.first(f["outs"] - column, lanes)
+                        start = f.cell(f.splat(0.0, lanes, self.code.kind))
+                        with f.when(f["biased"].compare("ne", 0)):
+                            start.value = bias.load_some(mask, column)
+                        line = to.at(h * f["t_height"] + column)
+                        for p in range(self.code.block):
+                            line.at((w + p) * f["t_width"]).prefetch(write=True)
+                        read = Source(f, self.code, image, column)
+                        sums = self._sums(f, read, panels.at(column * f["taps"]), (d, h, w), start.value)
+                        self._store(f, sums, line, w, mask)
 
         each_line(f, lines)
 
@@ -175,17 +185,19 @@ class _Writer:
         sums = [f.cell(start) for _ in range(code.block)]
         for td, th, source in read.lines(d, h):
             line = weights.at((td * f["taps_height"] + th) * (code.taps * code.ins * code.lanes))
+            taps = [line.load(i * code.lanes, code.lanes) for i in range(code.taps * code.ins)]
+            with f.when((th + f["step_height"]).compare("ge", f["taps_height"])):
+                read.ahead(source, w)
             for inside in f.either(read.inside(w)):
-                values = [cell.value for cell in sums]
-                taps = [line.load(i * code.lanes, code.lanes) for i in range(code.taps * code.ins)]
                 for j in range(code.reach):
-                    readers = code.readers(j)
-                    for c, x in enumerate(read.vectors(source, w, j, inside=inside) if readers else []):
-                        for t, p in readers:
-                            values[p] = x.fma(taps[t * code.ins + c], values[p])
-                for cell, value in zip(sums, values, strict=True):
-                    cell.value = value
+                    with read.there(w, j, inside=inside):
+                        self._add(sums, read.vectors(source, w, j), taps, code.readers(j))
         return sums
+
+    def _add(self, sums: list[Cell], xs: list[Value], taps: list[Value], readers: list[tuple[int, int]]) -> None:
+        for c, x in enumerate(xs):
+            for t, p in readers:
+                sums[p].value = x.fma(taps[t * self.code.ins + c], sums[p].value)
 
 
 class Narrowly:
@@ -211,9 +223,6 @@ class Narrowly:
         words |= {name: t * groups * outs for name, t in zip(TARGET, targets, strict=True)}
         words |= {"outs": groups * outs, "taps": p.taps * ins}
         work *= outs
-        lanes = code.lanes
-        around = code.reach * (p.axes[0].taps * p.axes[1].taps) * lanes * ins // outs * SIZES[kind]
-        words["chunk"] = lanes * max(1, NEAR // around)
         tasks = split(words, p, batch, work // WORK)
         routine = product(code)
         self._bound = [routine.bind(tasks, parallel=work >= PARALLEL, **words, biased=b) for b in (0, 1)]

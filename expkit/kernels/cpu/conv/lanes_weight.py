@@ -64,16 +64,13 @@ class _Writer:
         cells = [f.cell(zero) for _ in range(self.sets * count)]
         for w in f.range(f["out_width"], step=code.block):
             for inside in f.either(read.inside(w) & (w + code.block).compare("le", f["out_width"])):
-                sums = [cell.value for cell in cells]
                 grads = self._grads(f, grad, w, inside=inside)
                 for j in range(code.reach):
-                    readers = code.readers(j)
-                    for c, x in enumerate(read.vectors(line, w, j, inside=inside) if readers else []):
-                        for t, p in readers:
-                            k = p % self.sets * count + t * code.ins + c
-                            sums[k] = x.fma(grads[p], sums[k])
-                for cell, value in zip(cells, sums, strict=True):
-                    cell.value = value
+                    with read.there(w, j, inside=inside):
+                        for c, x in enumerate(read.vectors(line, w, j)):
+                            for t, p in code.readers(j):
+                                cell = cells[p % self.sets * count + t * code.ins + c]
+                                cell.value = x.fma(grads[p], cell.value)
         for k in range(count):
             total = place.load(k * code.lanes, code.lanes)
             for cell in cells[k::count]:
