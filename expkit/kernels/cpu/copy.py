@@ -3,9 +3,10 @@
 `copy(dst, src)` brings both to the order of dst's memory, joins axes that both walk through in one stride, and picks
 two of the axes as the plane that a kernel works on; the others are counted down by the tasks:
 
-    rows   both lie densely along the same axis: memory is copied, row by row
-    tiles  each lies densely along another axis: squares of registers are transposed (log2(lanes) rounds of shuffles)
-    loop   anything else: every second element, reversed, repeated, ...
+    (True, 1)   both lie densely along the same axis: memory is copied, row by row
+    (True, -1)  the same, from the last element to the first; (True, 0): one element is repeated
+    "tiles"     each lies densely along another axis: squares of registers are transposed (log2(lanes) shuffles of each)
+    (dense, k)  anything else: whether dst lies densely, and src's stride in elements, None where it is another one
 
 A kernel is keyed by the mode, the size of an element and the number of axes; sizes and strides are its words, in bytes.
 """
@@ -20,7 +21,7 @@ import numpy as np
 
 from expkit.kernels.cpu import llvm, plan
 from expkit.kernels.cpu.builder import Function, Pointer, least
-from expkit.kernels.cpu.ir import Value
+from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
 KINDS = {1: "i1", 2: "i2", 4: "i4", 8: "i8"}  # elements are moved as integers of their size
@@ -28,6 +29,10 @@ TASK = 1 << 17  # bytes of one task
 SERIAL = 1 << 18  # bytes below which one thread is as fast
 BLOCK = (64, 128)  # of a plane of tiles: both arrays stay in the first level of the cache
 STRIPE = 64  # rows of a block of other planes
+SHORT = 8  # elements below which an axis is a poor inner loop
+LINE = 64  # bytes of a line of the cache
+ALIGNED = 8  # blocks of a row from which it is worth to begin on a line
+UNROLL = 4  # vectors of a row at once
 LONG = 1 << 9  # bytes of a row from which rows are best written in the order of memory
 _PLANE = ("a", "n", "sa", "sn", "da", "dn", "ab", "nb", "an", "nn", "s0", "d0", "items", "group")
 
@@ -85,11 +90,47 @@ def _tiles(f: Task, dst: Pointer, src: Pointer, a: Value, n: Value) -> None:
             line.store(src.move(i * f["sn"]).load(j), i)
 
 
-def _rows(f: Task, dst: Pointer, src: Pointer, a: Value, n: Value) -> None:
-    for i in f.range(a):
-        to, frm = dst.move(i * f["da"]), src.move(i * f["sa"])
-        for j in f.range(n):
-            to.store(frm.load(j), j)
+def _row(f: Task, to: Pointer, frm: Pointer, n: Value, step: int) -> None:
+    """n elements, dense in dst; in src with the stride `step`: 1, -1 or 0.
+
+    Blocks of vectors, the last of which overlaps the one before; in long rows the second begins on a line of the cache.
+    """
+    side = lanes(to.kind)
+    block = UNROLL * side
+
+    def move(j: Value) -> None:
+        starts = [j + k * side for k in range(UNROLL)]
+        if step == 0:
+            vectors = [f.splat(frm.load(), side)] * UNROLL
+        elif step > 0:
+            vectors = [frm.load(i, side) for i in starts]
+        else:
+            backwards = [frm.load(1 - side - i, side) for i in starts]
+            vectors = [f.shuffle(x, x, range(side)[::-1]) for x in backwards]
+        for i, x in zip(starts, vectors, strict=True):
+            to.store(x, i)
+
+    none = f.constant("i8", 0)
+    for wide in f.either(n.compare("ge", block)):
+        if wide:
+            move(none)
+            place = f.put("i8", f"ptrtoint {to!r} to i64")
+            line = ((0 - place) & (LINE - 1)) / SIZES[to.kind]
+            start = n.compare("ge", ALIGNED * block).select(line, f.constant("i8", block))
+            for j in f.range(n - block, start, block):
+                move(j)
+            move(n - block)
+        else:
+            for j in f.range(n):
+                to.store(frm.load(j * step), j)
+
+
+def _rows(step: int) -> Callable[..., None]:
+    def write(f: Task, dst: Pointer, src: Pointer, a: Value, n: Value) -> None:
+        for i in f.range(a):
+            _row(f, dst.move(i * f["da"]), src.move(i * f["sa"]), n, step)
+
+    return write
 
 
 def _loop(dense: bool, step: int | None) -> Callable[..., None]:
@@ -109,7 +150,8 @@ def _loop(dense: bool, step: int | None) -> Callable[..., None]:
 
 
 _MODES: dict[Any, Callable[..., None]] = {
-    "rows": _rows, "tiles": _tiles, **{(d, s): _loop(d, s) for d in (True, False) for s in (0, 1, -1, None)},
+    "tiles": _tiles, (True, None): _loop(True, None), **{(False, s): _loop(False, s) for s in (0, 1, -1, None)},
+    **{(True, s): _rows(s) for s in (0, 1, -1)},
 }  # fmt: skip
 
 
@@ -158,14 +200,14 @@ def _axes(shape: Sequence[int], dst: Sequence[int], src: Sequence[int]) -> tuple
 def _plane(axes: list[Axis], size: int, side: int) -> tuple[Any, Axis, Axis]:
     """The mode, and the axes a and n of the plane, which are taken out of the list."""
     inner = axes.pop()
-    if inner.d == size == inner.s:
+    if inner.d == size and (inner.s == size or (inner.s in (0, -size) and inner.n >= SHORT)):
         long = inner.n * size >= LONG
-        return "rows", _pop(axes, lambda axis: axis.d if long else -axis.n), inner
+        return (True, inner.s // size), _pop(axes, lambda axis: axis.d if long else -axis.n), inner
     across = [axis for axis in axes if abs(axis.s) == size and axis.n >= side]
     if inner.d == size and inner.n >= side and across:
         axes.remove(across[0])
         return "tiles", across[0], inner
-    if axes and inner.n < 8 and max(axes, key=lambda axis: axis.n).n > 4 * inner.n:
+    if axes and inner.n < SHORT and max(axes, key=lambda axis: axis.n).n > 4 * inner.n:
         a, n = inner, _pop(axes, lambda axis: -axis.n)
     else:
         a, n = _pop(axes, lambda axis: abs(axis.s)), inner
@@ -182,7 +224,7 @@ def _blocks(mode: Any, a: int, n: int, size: int) -> tuple[int, int]:
     """How much of the plane is one item."""
     if mode == "tiles":
         return BLOCK
-    if mode == "rows":
+    if mode[0] is True and mode[1] is not None:
         nb = min(n, TASK // size)
         return max(1, TASK // (nb * size)), nb
     ab = min(a, STRIPE)
