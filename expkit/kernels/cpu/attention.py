@@ -27,6 +27,7 @@ from expkit.kernels.cpu.panels import INF, KEYS, Block, Form, Panel
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
 WIDEST = 256  # largest size of a head: what the scratch memory holds
+PARALLEL = 1 << 18  # multiplications from which several threads are worth waking
 LIMIT = 1024  # bound calls that are kept
 
 
@@ -126,11 +127,7 @@ def _backward(form: Form) -> Callable[[Task], None]:
                 p.scores(k, qt, weights, at, mask)
                 steps = (f["v2"], f["v3"])
                 p.multiply(v.move(at.key * f["v2"]), steps, gt, slopes, p.row, rows=at.keys, k=f["dv"])
-                for j in f.range(at.keys):
-                    some = [math.exp(x - end) for x, end in zip(p.vectors_at(weights, j), ends, strict=True)]
-                    p.store_at(weights, j, some)
-                    rise = zip(some, p.vectors_at(slopes, j), delta, strict=True)
-                    p.store_at(slopes, j, [w * (x - cell.value) for w, x, cell in rise])
+                _slope(p, weights, slopes, ends, delta, at)
                 _add_rows(p, weights, g_rows, dv.move(at.key * f["z2"]), f["z2"], f["dv"], at)
                 _add_rows(p, slopes, q_rows, dk.move(at.key * f["y2"]), f["y2"], f["d"], at)
                 more = least(at.key, 1)
@@ -145,6 +142,17 @@ def _clear(f: Task, x: Pointer, row: Value, size: Value) -> None:
     for j in f.range(f["s"]):
         for d in f.range(size):
             x.move(j * row).store(0.0, d)
+
+
+def _slope(
+    p: Panel, weights: Pointer, slopes: Pointer, ends: Sequence[Value], delta: Sequence[Cell], at: Block
+) -> None:
+    """Scores become weights, and the weights' gradients those of the scores."""
+    for j in p.f.range(at.keys):
+        some = [math.exp(x - end) for x, end in zip(p.vectors_at(weights, j), ends, strict=True)]
+        p.store_at(weights, j, some)
+        rise = zip(some, p.vectors_at(slopes, j), delta, strict=True)
+        p.store_at(slopes, j, [w * (x - cell.value) for w, x, cell in rise])
 
 
 def _ends(p: Panel, lse: Pointer, count: Value) -> list[Value]:
@@ -188,7 +196,8 @@ def _bound(form: Form, backward: bool, shape: tuple[int, ...], scale: float, str
     sizes = (h, panels, t, s, d, dv, struct.unpack("<q", struct.pack("<d", scale))[0])
     routine = _routine(form, backward)
     words = dict(zip(routine.words, [*sizes, *(x for steps in strides for x in steps)], strict=True))
-    return routine.bind(b * h * (1 if backward else panels), **words)
+    wide = b * h * t * s * (d + dv) >= PARALLEL
+    return routine.bind(b * h * (1 if backward else panels), parallel=wide, **words)
 
 
 def fits(d: int, dv: int) -> bool:
