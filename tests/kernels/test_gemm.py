@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("llvmlite")
 import expkit as ek
 from expkit.kernels.cpu import plan
-from expkit.kernels.cpu.gemm import product, skinny
+from expkit.kernels.cpu.gemm import packed, product, skinny
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE, tall, tiling
 from expkit.tensor import blas
@@ -97,7 +97,21 @@ def test_few_rows_or_columns(few, swap):
             close(run(x, y, bias), want + bias, k)
 
 
-SHAPES = [((300, 500), (500, 700)), ((1, 1024), (1024, 1024)), ((700, 300), (300, 3)), ((6, 70, 200), (6, 200, 90))]
+@pytest.mark.parametrize("shape", [(300, 500, 700), (1030, 400, 90), (90, 400, 1700), (530, 200, 530)])
+@pytest.mark.parametrize("layout", ["padded", "columns", "scattered"])
+def test_packed_first_and_once(shape, layout, monkeypatch):
+    """Pieces that many tiles share: of both operands, of one, of none; the room for them is not left."""
+    monkeypatch.setattr(packed, "LARGE", 1)
+    product._planned.cache_clear()
+    rng = np.random.default_rng(0)
+    m, k, n = shape
+    x, y = (laid_out(rng.standard_normal(s).astype("f4"), layout) for s in ((m, k), (k, n)))
+    bias = rng.standard_normal(n).astype("f4")
+    close(run(x, y, bias), x.astype("f8") @ y.astype("f8") + bias, k)
+    product._planned.cache_clear()
+
+
+SHAPES = [((600, 500), (500, 1100)), ((1, 1024), (1024, 1024)), ((700, 300), (300, 3)), ((6, 70, 200), (6, 200, 90))]
 
 
 @pytest.mark.parametrize(("x", "y"), SHAPES)

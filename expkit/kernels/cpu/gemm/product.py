@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 @lru_cache(maxsize=4096)
 def _planned(
     kind: str, x: Shape, x_strides: Shape, y: Shape, y_strides: Shape, biased: bool, activation: str
-) -> tuple[Shape, Bound, bool] | None:
+) -> tuple[Shape, Bound | packed.Product, bool] | None:
     """The result's shape, the call, and whether it takes y before x."""
     shape = (*np.broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-1])
     problem = _folded(shape, x, x_strides, y, y_strides, SIZES[kind])
@@ -92,12 +92,12 @@ def _batch(problem: Problem) -> dict[str, int]:
     return words
 
 
-def _packed(problem: Problem, kind: str, activation: str, *, biased: bool) -> Bound:
+def _packed(problem: Problem, kind: str, activation: str, *, biased: bool) -> packed.Product:
     m, n, k, a, b, c, batch, _ = problem
     words = {"m": m, "n": n, "k": k, "a_row": a[0], "a_k": a[1], "b_k": b[0], "b_column": b[1], "c_row": c[0]}
     words |= {"a_way": way_of((m, k), a, SIZES[kind]), "b_way": way_of((k, n), b, SIZES[kind])}
     words |= {"biased": int(biased), **_batch(problem), **tiling(m, n, k, math.prod(batch), kind)}
-    return packed.routine(kind, activation).bind(parallel=True, **words)
+    return packed.Product(kind, activation, words)
 
 
 def _skinny(problem: Problem, kind: str, activation: str, *, biased: bool, swapped: bool) -> Bound | None:

@@ -23,10 +23,10 @@ def tiling(m: int, n: int, k: int, batch: int, kind: str) -> dict[str, int]:
         else:
             break
     height, width = _even(m, _parts(m, height), 2), _even(n, _parts(n, width), blocks.width)
-    rows, columns = _parts(m, height), _parts(n, width)
+    rows, columns, depth = _parts(m, height), _parts(n, width), _even(k, _parts(k, DEPTH), 8)
     return {
         "tasks": batch * rows * columns, "tile_m": height, "tile_n": width, "tiles_m": rows, "tiles_n": columns,
-        "depth": _even(k, _parts(k, DEPTH), 8), "tall": tall(height, blocks),
+        "depth": depth, "blocks": _parts(k, depth), "tall": tall(height, blocks),
         "tall_last": tall(m - (rows - 1) * height, blocks),
     }  # fmt: skip
 
