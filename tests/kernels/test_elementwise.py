@@ -7,7 +7,7 @@ import pytest
 
 import expkit  # noqa: F401  the primitives
 from expkit.autograd.primitive import PRIMITIVES
-from expkit.kernels.cpu import memory, plan, pointwise
+from expkit.kernels.cpu import plan, pointwise
 from expkit.kernels.cpu.elementwise import DTYPES, EMITTERS, Gap
 from expkit.kernels.cpu.pointwise import Kernel, write_streams
 from expkit.kernels.cpu.program import Program, Ref, Step, unary
@@ -149,13 +149,6 @@ def test_results_in_the_memory_of_an_operand(kind):
                 np.testing.assert_allclose(mine, want, rtol=1e-5, atol=near)
     with pytest.raises(ValueError, match="does not fit"):
         kernel(np.zeros(3, kind), np.zeros((2, 3), kind))
-
-
-def test_memory_stays_with_the_process_unless_the_environment_decides(monkeypatch):
-    memory.keep.cache_clear()
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
-    assert not memory.keep()
-    memory.keep.cache_clear()
 
 
 def test_results_do_not_depend_on_the_number_of_threads(threads):

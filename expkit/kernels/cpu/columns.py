@@ -12,6 +12,8 @@ UNROLL = 8  # reduced places that one look at the accumulator takes in
 class Columns(Rows):
     """One reduction over axes that are not innermost: a tile of the output is the accumulator, in the nearest cache."""
 
+    _light = False  # wide vectors: the accumulator makes two more accesses
+
     def _body(self) -> None:
         (output,) = self.program.outputs
         step, kind, slot = self._step(output), self._kind(output), self._slot(0)
@@ -53,4 +55,4 @@ class Columns(Rows):
         body(f"%{name}.i")
         b.write(f"  %{name}.next = add nuw nsw i64 %{name}.i, 1")
         b.write(f"  %{name}.c = icmp slt i64 %{name}.next, %n")
-        b.write(f"  br i1 %{name}.c, label %{name}.loop, label %{name}.done\n{name}.done:")
+        b.write(f"  br i1 %{name}.c, label %{name}.loop, label %{name}.done, !llvm.loop !0\n{name}.done:")

@@ -104,7 +104,8 @@ class Rows:
 
     @property
     def _light(self) -> bool:
-        return not self.program.reduces and not self.program.heavy
+        """Whether the memory is the limit (extrema look at each element twice)."""
+        return not self.program.heavy and not any(s.name in ("amax", "amin") for s in self.program.steps)
 
     def _slot(self, output: int) -> int:
         return len(self.program.inputs) + output

@@ -23,6 +23,7 @@ def enabled() -> bool:
         llvm.machine()
     except (ImportError, OSError, RuntimeError):
         return False
-    memory.keep()
+    if memory.keep():
+        memory.align()
     probe = np.zeros(1)  # the generated calls read an array's data pointer behind the object's header
     return ctypes.c_int64.from_address(id(probe) + OBJECT).value == probe.ctypes.data

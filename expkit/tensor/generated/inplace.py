@@ -54,9 +54,12 @@ def update(name: str, x: Any, *others: Any) -> bool:
 
 def _fits(x: Any, y: Any) -> bool:
     """Whether the array y may stand beside x: broadcast to its shape, with none or all of its memory."""
-    if y.shape != x.shape and y.ndim:
-        if y.ndim > x.ndim or any(n not in (1, m) for n, m in zip(y.shape[::-1], x.shape[::-1], strict=False)):
-            return False
+    if y.shape != x.shape and not _spreads(y.shape, x.shape):
+        return False
     if y is x or not np.may_share_memory(x, y):
         return True
     return y.ctypes.data == x.ctypes.data and y.strides == x.strides and y.shape == x.shape
+
+
+def _spreads(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False))
