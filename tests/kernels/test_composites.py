@@ -187,3 +187,9 @@ def test_softmax_of_extremes():
     with np.errstate(all="ignore"):
         e = np.exp(x - x.max(-1, keepdims=True))
         np.testing.assert_allclose(T.softmax(ek.tensor(x), -1).numpy(), e / e.sum(-1, keepdims=True), rtol=1e-6)
+
+
+def test_gelu_far_out_is_exact():
+    x = np.tile(np.array([-1000, -50, -7, -0.0, 0, 7, 50, 1000], "f4"), 2000)
+    for approximate in ("none", "tanh"):
+        np.testing.assert_array_equal(F.gelu(ek.tensor(x), approximate).numpy(), np.where(x > 0, x, 0))

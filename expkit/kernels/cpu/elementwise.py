@@ -140,11 +140,11 @@ _ROOT, _CUBIC = numbers.sqrt(2 / numbers.pi), 0.044715
 
 
 def _gelu(x: Value) -> Value:
-    return x * 0.5 * (math.erf(x * numbers.sqrt(0.5)) + 1)
+    return x * math.normal_cdf(x)
 
 
 def _gelu_slope(x: Value) -> Value:
-    return (math.erf(x * numbers.sqrt(0.5)) + 1) * 0.5 + x * math.exp(x * x * -0.5) * _DENSITY
+    return math.normal_cdf(x) + x * math.exp(x * x * -0.5) * _DENSITY
 
 
 def _gelu_tanh(x: Value) -> Value:
