@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 
 from expkit import flags
-from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.conv import columns, geometry, lanes, winograd
 from expkit.kernels.cpu.conv.direct import Direct, padded_bias
 from expkit.kernels.cpu.conv.direct_weight import WeightGradient
 from expkit.kernels.cpu.conv.lanes_weight import NarrowWeightGradient
-from expkit.kernels.cpu.conv.layout import ChannelsLast
+from expkit.kernels.cpu.conv.layout import ChannelsLast, aligned
 from expkit.kernels.cpu.conv.panels import LanePanels, Panels
 from expkit.tensor.generated.base import F32, F64, enabled
 
@@ -134,7 +133,7 @@ class _Passes:
             self.parts.append((panels, run))
 
     def __call__(self, x: Any, w: Any, b: Any = None) -> Any:
-        source, w, y = self.source(x), _dense(w), plan.empty(self.shape, self.case.dtype)
+        source, w, y = self.source(x), _dense(w), aligned(self.shape, self.case.dtype)
         for g in range(self.groups):
             rows = w.shape[0] // self.groups
             weights, lines = w[g * rows : (g + 1) * rows], self.shape[4] // self.groups
@@ -161,7 +160,7 @@ class _WeightGradient:
             self.run = WeightGradient(case.kind, p, case.batch, case.ins, steps, case.outs, case.weight[0])
 
     def __call__(self, x: Any, y: Any) -> Any:
-        x, y, w = self.x(x), self.y(y), plan.empty(self.case.weight, self.case.dtype)
+        x, y, w = self.x(x), self.y(y), aligned(self.case.weight, self.case.dtype)
         ins, outs = x.shape[4] // self.groups, y.shape[4] // self.groups
         for g in range(self.groups):
             self.run(x[..., g * ins :], y[..., g * outs :], w[g * outs :])

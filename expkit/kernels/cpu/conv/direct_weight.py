@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import Pointer, least
 from expkit.kernels.cpu.conv import gather
 from expkit.kernels.cpu.conv.direct import PARALLEL, WORK, widths_of
 from expkit.kernels.cpu.conv.gather import PITCH, Gather, block_of, runs_of
 from expkit.kernels.cpu.conv.geometry import Pass
-from expkit.kernels.cpu.conv.layout import bind, transposer
+from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.routine import Routine, Task
@@ -128,7 +127,7 @@ class WeightGradient:
 
     def __call__(self, source: Any, y: Any, w: Any) -> None:
         """Writes w (lines, channels, *kernel), dense."""
-        partial = plan.empty((self._size,), w.dtype)
+        partial = aligned((self._size,), w.dtype)
         self._bound(source, y, partial, self._table, self._firsts)
         self._finish(partial, w, self._rows)
 

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import Pointer
 from expkit.kernels.cpu.conv import lanes
 from expkit.kernels.cpu.conv.geometry import Pass
 from expkit.kernels.cpu.conv.lanes import PARALLEL, TARGET, Narrow, Source
-from expkit.kernels.cpu.conv.layout import bind, transposer
+from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.routine import Routine, Task
 
@@ -125,7 +124,7 @@ class NarrowWeightGradient:
 
     def __call__(self, source: Any, y: Any, w: Any) -> None:
         """Writes w, dense."""
-        partial = plan.empty((self._size,), w.dtype)
+        partial = aligned((self._size,), w.dtype)
         partial[...] = 0
         self._bound(source, y, partial)
         for bound, at, channel in self._finish:

@@ -18,7 +18,8 @@ from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
-CHUNK = 256  # columns of a task
+CHUNK = 512  # columns of a task
+LINE = 64  # bytes of a line of the cache
 PARALLEL = 1 << 15  # elements from which several threads are worth waking
 _WORDS = (
     "rows", "columns", "row_step", "column_step", "source_batch", "target_batch",
@@ -119,6 +120,14 @@ def bind(routine: Routine, batch: int, rows: int, columns: int, **words: int) ->
     return routine.bind(batch * chunks, parallel=batch * rows * columns >= PARALLEL, **known)
 
 
+def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Uninitialised memory that begins on a cache line: vectors of 16 channels then lie on one line each."""
+    size, pad = int(np.prod(shape)), LINE // dtype.itemsize
+    memory = plan.empty((size + pad,), dtype)
+    first = -memory.ctypes.data % LINE // dtype.itemsize
+    return memory[first : first + size].reshape(shape)
+
+
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +154,7 @@ class ChannelsLast:
     def __call__(self, x: Any) -> Any:
         if self._view:
             return x.transpose(self._order).reshape(self._shape)
-        out = plan.empty(self._shape, x.dtype)
+        out = aligned(self._shape, x.dtype)
         if self._bound is not None:
             self._bound(x, out)
         else:

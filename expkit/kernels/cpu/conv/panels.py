@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.conv.geometry import Pass
-from expkit.kernels.cpu.conv.layout import bind, transposer
+from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking
 
 
@@ -55,7 +54,7 @@ class Panels:
     def __call__(self, w: Any) -> Any:
         """The panels of dense weights."""
         w = w.reshape(self._shape)
-        out = plan.empty((self._size,), w.dtype)
+        out = aligned((self._size,), w.dtype)
         for bound, table, part, at in self._calls:
             bound(w[:, part] if self._swapped else w[part], out[at:], table)
         return out
@@ -89,7 +88,7 @@ class LanePanels:
 
     def __call__(self, w: Any) -> Any:
         """The panels of dense weights."""
-        out = plan.empty((self._size,), w.dtype)
+        out = aligned((self._size,), w.dtype)
         self._bound(w, out, self._rows, self._table)
         return out
 
