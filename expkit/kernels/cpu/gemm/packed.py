@@ -30,7 +30,7 @@ SHARING, LARGE = 3, 1 << 25  # uses of a piece, and multiplications, from which 
 
 @lru_cache(maxsize=64)
 def routine(kind: str, activation: str = "") -> Routine:
-    """C = activation(A B + bias): the kernel over (A, B, bias, room, C). The bias is not looked at unless `biased` is 1.
+    """C = activation(A B + bias): the kernel over (A, B, bias, room, C). The bias is looked at where `biased` is 1.
     `of_a` and `of_b` count the pieces of A and B that the room holds for a block of k: all or none. `packs`: 1 to fill
     it, with a task for each piece."""
     return Routine(

@@ -18,7 +18,8 @@ from expkit.kernels.cpu.routine import Bound
 
 Shape = tuple[int, ...]
 KINDS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8"}
-SHORT = 32  # below this k, the sums at the end of a dot product cost more than packing
+DOT = 12  # k for each row from which dot products are faster than packing, for all that their last sums cost
+SHORT = 64  # below this k, packing is faster where there are more than DOT rows
 
 
 def matmul(x: Any, y: Any, bias: Any = None, activation: str = "") -> Any:
@@ -107,12 +108,12 @@ def _skinny(problem: Problem, kind: str, activation: str, *, biased: bool, swapp
     if m > skinny.FEW:
         return None
     words = {"few": m, "many": n, "k": k, "biased": int(biased), "a_row": a[0], **_batch(problem)}
-    if a[1] == size and b[0] == size and k >= SHORT:
+    if a[1] == size and b[0] == size and k >= m * DOT:
         words |= skinny.chunking(n, m * k, math.prod(batch), 16, n)
         words |= {"b_row": b[1], "c_few": c[0], "c_many": c[1]}
         words |= {"bias_few": size * swapped, "bias_many": size * (not swapped)}
         return skinny.dots(kind, activation).bind(parallel=True, **words)
-    if b[1] == size and c[1] == size and not (biased and swapped):
+    if b[1] == size and c[1] == size and not (biased and swapped) and (k >= SHORT or m <= DOT):
         words |= skinny.chunking(n, m * k, math.prod(batch), 512, skinny.LONG)
         return skinny.streams(kind, activation).bind(a_k=a[1], b_k=b[0], c_row=c[0], parallel=True, **words)
     return None

@@ -20,7 +20,7 @@ from expkit.kernels.cpu.routine import Routine, Task
 
 FEW = 32  # rows of the shorter side, at most
 DOTS = ((4, 4), (2, 6), (1, 8))  # blocks: rows of the shorter side, rows of the longer
-STREAMS = ((4, 4), (1, 8))  # blocks: rows of C, rows of B
+STREAMS = ((4, 4), (2, 8), (1, 8))  # blocks: rows of C, rows of B
 LEAST, TASKS = 1 << 16, 16  # multiplications that are worth a task; tasks for one product, at most
 LONG = 1024  # columns of C in a task of `streams`, at most
 MULTIPLE = 16  # of which chunks are
