@@ -134,6 +134,37 @@ def test_negative_indices_count_from_the_end_for_few_and_many():
     np.testing.assert_array_equal(x.grad.numpy(), expected)
 
 
+@pytest.mark.parametrize("shape", [(70, 90), (6, 50, 31), (40, 7, 9, 5), (9000,)])
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 1])
+def test_masks(shape, share, guards):
+    x, mask = ek.from_numpy(guards.guarded(some(shape))), RNG.random(shape) < share
+    np.testing.assert_array_equal(hooks.nonzero(refused)(guards.guarded(mask)), np.stack(np.nonzero(mask), 1))
+    np.testing.assert_array_equal(x[ek.tensor(mask)].numpy(), x.numpy()[mask])
+    np.testing.assert_array_equal(x.permute(*range(x.ndim)[::-1])[ek.tensor(mask.T)].numpy(), x.numpy().T[mask.T])
+    expected = x.numpy().copy()
+    expected[mask] = 3
+    x[ek.tensor(mask)] = 3.0
+    np.testing.assert_array_equal(x.numpy(), expected)
+    values = some(int(mask.sum()))
+    x[ek.tensor(mask)] = ek.tensor(values)
+    expected[mask] = values
+    np.testing.assert_array_equal(x.numpy(), expected)
+
+
+def test_writes_into_a_view_and_from_the_same_memory():
+    x, i, j = ek.randn(60, 200), RNG.permutation(50), RNG.integers(-200, 200, (50, 100))
+    expected = x.numpy().copy()
+    x[5:55][ek.tensor(i)] = x[:50]
+    expected[5:55][i] = expected[:50].copy()
+    np.testing.assert_array_equal(x.numpy(), expected)
+    x.t()[ek.tensor(j), ek.tensor(i[:, None])] = 7.0
+    expected.T[j, i[:, None]] = 7
+    np.testing.assert_array_equal(x.numpy(), expected)
+    with pytest.raises(IndexError, match="index 60 is out of bounds for dimension 0 with size 60"):
+        x[ek.tensor([*range(61)])] = 0.0
+    np.testing.assert_array_equal(x.numpy(), expected)
+
+
 @pytest.mark.parametrize("columns", [1, 3, 64, 300])
 def test_sums_do_not_depend_on_the_threads(columns, threads):
     g, i = some((5000, columns)), RNG.integers(0, 40, 5000)

@@ -16,6 +16,7 @@ from expkit.errors import RangeError
 from expkit.kernels.cpu import gather as kernels
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.copy import contiguous, copy
+from expkit.kernels.cpu.nonzero import nonzero as places
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 12  # elements from which a kernel is faster than NumPy
@@ -142,6 +143,18 @@ def put(how: str, plain: Plain) -> Plain:
     return impl
 
 
+def put_into(target: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> None:
+    """target = value (index..., the other axes...) at index arrays on `axes`, in place; for NumPy's arrays."""
+    for index, axis in zip(indices, axes, strict=True):
+        if index.size:
+            look(index, -target.shape[axis], target.shape[axis], axis)
+    value = value.copy() if np.may_share_memory(target, value) else value
+    fits = value.dtype == target.dtype and _fits(kernels.PUT, target, indices, value.size)
+    if not (fits and _write(kernels.PUT, target, value, indices, axes)):
+        rest = tuple(a for a in range(target.ndim) if a not in axes)
+        target.transpose((*axes, *rest))[tuple(indices)] = value
+
+
 def _write(how: str, new: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> bool:
     """Writes into a dense array, and says whether that went well."""
     form, ndim = _rows(new, axes), indices[0].ndim
@@ -163,6 +176,18 @@ def placed(plain: Plain) -> Plain:
             if _write(kernels.ADD, new, g, indices, axes):
                 return new
         return plain(g, *indices, axes=axes, shape=shape)  # the indices were looked at when they were taken
+
+    return impl
+
+
+def nonzero(plain: Plain) -> Plain:
+    """The coordinates of what is not zero."""
+
+    @wraps(plain)
+    def impl(x: Any) -> Any:
+        if x.__class__ is np.ndarray and x.size >= LEAST and x.ndim and enabled():
+            return places(_dense(x if x.dtype == bool else x != 0))
+        return plain(x)
 
     return impl
 

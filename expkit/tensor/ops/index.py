@@ -1,10 +1,13 @@
 """Indexing by tensors: gather, scatter, advanced indices, masks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from expkit.autograd.handle import Aval, Handle, wrap
+from expkit.autograd.inplace import touch
+from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
@@ -202,6 +205,22 @@ take_p = Primitive(
     "take", by_kernel.take(_take), _take_shape, joint=_take_joint, batch=_take_batch,
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else take_p(tangents[0], *primals[1:], **kw),
 )  # fmt: skip
+
+
+def put_directly(x: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> bool:
+    """Writes the value at the indices into x's own memory, where that is a matter of memory alone; says if it did."""
+    raws = [i.raw for i in indices]
+    if MODE.special or any(raw.__class__ is not np.ndarray for raw in (x.raw, value.raw, *raws)):
+        return False
+    if MODE.grad and (x.requires_grad or value.requires_grad or (x.chain is not None and not x.chain.tracked)):
+        return False
+    if not x.raw.flags.writeable or not x.raw.size:
+        return False
+    by_kernel.put_into(x.raw, value.raw, raws, axes)
+    touch(x)
+    return True
+
+
 placed_p = Primitive(  # zeros of `shape` with g added at the indices: the transpose of take
     "placed", by_kernel.placed(_placed), lambda g, *indices, axes, shape: Aval(shape, g.dtype, g.device),
     joint=_placed_joint, batch=_placed_batch,
@@ -217,7 +236,9 @@ put_p = Primitive(
     jvp=_put_push(lambda: put_p),
     batch=lambda *args: _put_batch(*args, put_p),
 )  # fmt: skip
-nonzero_p = Primitive("nonzero", lambda x: xp_of(x).stack(xp_of(x).nonzero(x), 1), lambda x: x, dynamic=True)
+nonzero_p = Primitive(
+    "nonzero", by_kernel.nonzero(lambda x: xp_of(x).stack(xp_of(x).nonzero(x), 1)), lambda x: x, dynamic=True
+)
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------

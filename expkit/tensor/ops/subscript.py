@@ -1,5 +1,6 @@
 """x[key], x[key] = value, and what shares their way of reading a key."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from expkit.tensor import dtypes
 from expkit.tensor.generated.index import look, many
 from expkit.tensor.inplace import copy_
 from expkit.tensor.ops.convert import as_dtype, constant
-from expkit.tensor.ops.index import in_bounds, index_tensor, nonzero, put_add_p, put_p, take_p
+from expkit.tensor.ops.index import (
+    in_bounds,
+    index_tensor,
+    masked_fill,
+    nonzero,
+    put_add_p,
+    put_directly,
+    put_p,
+    take_p,
+)
 from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p
 from expkit.tensor.ops.movement import alias_p, dim_of, expand, movedim, reshape, slice_p, squeeze
 
@@ -54,8 +64,11 @@ def _is_mask(i: Any) -> bool:
     return isinstance(i, Handle) and i.raw.dtype == bool
 
 
-def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any]]:
-    """Applies ints, slices and None; returns the tensor and, for each of its axes, an index tensor or None."""
+def _basic(x: Any, items: list[Any], *, merge: bool = False) -> tuple[Any, list[Any]]:
+    """Applies ints, slices and None; returns the tensor and, for each of its axes, an index tensor or None.
+
+    merge: the axes of a mask become one, for which one index is enough. (That can make a copy of x.)
+    """
     spans: list[tuple[int, int, int]] = []
     shape: list[int] = []
     rest: list[Any] = []
@@ -73,10 +86,9 @@ def _basic(x: Any, items: list[Any]) -> tuple[Any, list[Any]]:
                     f"does not match the shape of the indexed tensor {list(x.shape)}"
                 )
             spans += [(0, k, 1) for k in x.shape[axis : axis + n]]
-            if n == 0:
-                shape.append(1)
-            shape += x.shape[axis : axis + n]
-            rest += list(_mask_to_indices(i))
+            flat = merge and n > 1
+            shape += [math.prod(i.shape)] if flat or n == 0 else i.shape
+            rest += _mask_to_indices(reshape(i, -1) if flat else i)
             axis += n
             continue
         n = x.shape[axis]
@@ -150,7 +162,7 @@ def _in_range(index: Any, n: int, axis: int) -> Any:
 
 def getitem(x: Any, key: Any) -> Any:
     """x[key]: ints, slices, None and Ellipsis give views; lists, index and mask tensors give copies."""
-    base, rest = _basic(x, _expand_key(x, key))
+    base, rest = _basic(x, _expand_key(x, key), merge=True)
     places = {a: i for a, i in enumerate(rest) if i is not None}
     if places:
         return _advanced(base, places)
@@ -159,11 +171,16 @@ def getitem(x: Any, key: Any) -> Any:
 
 def setitem(x: Any, key: Any, value: Any) -> None:
     """x[key] = value, in place: broadcast to the place and converted to x's dtype."""
-    base, rest = _basic(x, _expand_key(x, key))
-    places = {a: i for a, i in enumerate(rest) if i is not None}
+    items = _expand_key(x, key)
     if not isinstance(value, Handle):
         number = isinstance(value, bool | int | float | complex)
         value = constant(value, dtypes.of(x.raw), x) if number else ARRAYS.tensor.of(value, like=x)
+    mask = items[0] if items else None
+    if mask is not None and value.ndim == 0 and _is_mask(mask) and tuple(mask.shape) == tuple(x.shape):
+        copy_(x, masked_fill(x, mask, value))
+        return
+    base, rest = _basic(x, items)
+    places = {a: i for a, i in enumerate(rest) if i is not None}
     if not places:
         copy_(base, _fit(value, tuple(base.shape)))
         return
@@ -172,7 +189,8 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     value = expand(as_dtype(_fit(value, target), dtypes.of(x.raw)), *target)
     if axes == tuple(range(axes[0], axes[0] + len(axes))) and axes[0] > 0:
         value = movedim(value, tuple(range(axes[0], axes[0] + indices[0].ndim)), tuple(range(indices[0].ndim)))
-    copy_(base, apply(put_p, base, value, *indices, axes=axes))
+    if not put_directly(base, value, indices, axes):
+        copy_(base, apply(put_p, base, value, *indices, axes=axes))
 
 
 def _advanced_shape(x: Any, axes: tuple[int, ...], index: Any) -> tuple[int, ...]:
