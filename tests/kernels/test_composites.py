@@ -11,6 +11,7 @@ import expkit.tensor as T
 from expkit.nn.functional import activation, classification, regression
 from expkit.nn.functional.reduction import ElementwiseLoss
 from expkit.tensor.composite import Fused, fused
+from expkit.tensor.generated import one_pass
 from expkit.tensor.generated.one_pass import OnePass
 from expkit.tensor.ops import kinds, pointwise, softmax
 from tests.kernels.guards import install, layouts
@@ -23,7 +24,7 @@ ACTIVATIONS = {
     "logsigmoid": {}, "mish": {}, "relu": {}, "relu6": {}, "selu": {}, "sigmoid": {}, "silu": {},
     "softplus": {"beta": 2.0, "threshold": 5.0}, "softshrink": {"lambd": 0.3}, "softsign": {}, "tanh": {},
     "tanhshrink": {}, "threshold": {"threshold": 0.1, "value": -2.0}, "softmax": {"dim": -1},
-    "log_softmax": {"dim": -1}, "glu": {"dim": 0},
+    "log_softmax": {"dim": 0}, "softmin": {"dim": 0}, "glu": {"dim": 0},
 }  # fmt: skip
 PROBABILITY, SHARES = (lambda x: 1 / (1 + np.exp(-x))), (lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True))
 LOSSES = {  # name: parameters, what makes its input and its target of normal numbers
@@ -193,3 +194,18 @@ def test_gelu_far_out_is_exact():
     x = np.tile(np.array([-1000, -50, -7, -0.0, 0, 7, 50, 1000], "f4"), 2000)
     for approximate in ("none", "tanh"):
         np.testing.assert_array_equal(F.gelu(ek.tensor(x), approximate).numpy(), np.where(x > 0, x, 0))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(1, 9), (5, 17), (300, 70), (3, 40, 33), (2, 3000, 3), (2, 5, 7, 11)], ids=str)
+def test_softmax_along_any_axis_of_any_layout(shape, dtype, monkeypatch):
+    guards, rng = install(monkeypatch), np.random.default_rng(0)
+    monkeypatch.setattr(one_pass, "LEAST", 1)
+    for x in layouts(rng.standard_normal(shape).astype(dtype), rng):
+        x = guards.guarded(x) if 0 not in x.strides else x
+        for axis in range(x.ndim):
+            got = softmax.log_softmax_p.impl(x, axis=axis)
+            want = x.astype("f8") - np.logaddexp.reduce(x.astype("f8"), axis, keepdims=True)
+            near = 3e-5 if dtype == "f4" else 1e-12
+            np.testing.assert_allclose(got, want, rtol=near / 10, atol=near)
+    guards.check()

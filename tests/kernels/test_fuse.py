@@ -31,6 +31,11 @@ def _log_softmax(x):
     return d - T.log(T.exp(d).sum(-1, keepdim=True))
 
 
+def _column_softmax(x):
+    e = T.exp(x - x.amax(0, keepdim=True))
+    return e / e.sum(0, keepdim=True)
+
+
 CONSTANT = t(9)
 FUSED = {
     "chain": (lambda x, y: T.where(x > y, x * 2 + 1, T.tanh(y)), (t(4, 5), t(5))),
@@ -45,6 +50,12 @@ FUSED = {
     "sum of squares": (lambda x: (x * x).sum(), (t(70, 90),)),
     "columns": (lambda x, y: ((x - y) ** 2).sum(0), (t(70, 90), t(90))),
     "mean beside": (lambda x: (x - x.mean(-1, keepdim=True), x.mean(-1, keepdim=True)), (t(7, 9),)),
+    "softmax of columns": (_column_softmax, (t(700, 90),)),
+    "a middle axis, two outputs": (
+        lambda x, y: (x / (x * y).sum(1, keepdim=True), (x * y).sum(1, keepdim=True) + 1),
+        (t(4, 50, 9), t(4, 50, 9)),
+    ),
+    "extrema of columns": (lambda x: x.amax(0, keepdim=True) - x * x.amin(0, keepdim=True), (t(300, 17),)),
     "logsumexp": (lambda x: T.log(T.exp(x).sum(-1)), (t(7, 9),)),
 }
 REFUSED = {

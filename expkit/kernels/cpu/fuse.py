@@ -14,6 +14,7 @@ from expkit.kernels.cpu.elementwise import Gap, kind_of
 from expkit.kernels.cpu.pointwise import Kernel
 from expkit.kernels.cpu.program import REDUCTIONS, Program, Ref, Step
 from expkit.kernels.cpu.reduce import Reduction, RowKernel
+from expkit.kernels.cpu.strips import StripKernel
 
 
 def kernel_of(graph: Any) -> Callable[..., list[Any]] | None:
@@ -141,15 +142,16 @@ class _Reader:
         return kept
 
     def _row_kernel(self, program: Program, axes: tuple[int, ...]) -> Callable[..., list[Any]]:
-        if len(self.axes) != 1 or axes != (len(self.full) - 1,) or self.vars[0].shape != self.full:
-            raise Gap("reductions of several or other axes than the last")
+        if len(self.axes) != 1 or len(axes) != 1 or self.vars[0].shape != self.full:
+            raise Gap("reductions of several axes")
         flat = [id(v) in self.row and len(v.shape) < len(self.full) for v in self.graph.outputs]
         if any(v.shape == self.full for v in self.graph.outputs if id(v) in self.row):
             raise Gap("a reduced value as a full output")
-        kernel = RowKernel(program)
+        (axis,) = axes
+        kernel = RowKernel(program) if axis == len(self.full) - 1 else StripKernel(program, axis)
 
         def run(*arrays: Any) -> list[Any]:
-            return [x.reshape(x.shape[:-1]) if f else x for x, f in zip(kernel(*arrays), flat, strict=True)]
+            return [x.squeeze(axis) if f else x for x, f in zip(kernel(*arrays), flat, strict=True)]
 
         return self._checked(run)
 
