@@ -111,7 +111,21 @@ def test_packed_first_and_once(shape, layout, monkeypatch):
     product._planned.cache_clear()
 
 
-SHAPES = [((600, 500), (500, 1100)), ((1, 1024), (1024, 1024)), ((700, 300), (300, 3)), ((6, 70, 200), (6, 200, 90))]
+@pytest.mark.parametrize("k", [1535, 1536, 5000])
+def test_long_sums_of_small_products_are_cut(k):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((k, 40)).astype("f4"), rng.standard_normal((k, 50)).astype("f4")
+    close(run(x.T, y), x.T.astype("f8") @ y, k)
+    close(run(x.T[None], y), x.T.astype("f8")[None] @ y, k)
+
+
+SHAPES = [
+    ((600, 500), (500, 1100)),
+    ((1, 1024), (1024, 1024)),
+    ((700, 300), (300, 3)),
+    ((40, 3000), (3000, 40)),
+    ((6, 70, 200), (6, 200, 90)),
+]
 
 
 @pytest.mark.parametrize(("x", "y"), SHAPES)
@@ -148,16 +162,19 @@ def test_nan_and_infinity_spread_as_in_a_plain_product(x, y):
 # ---- how products are cut --------------------------------------------------------------------------------------------
 
 
-@given(*[st.integers(1, 5000)] * 3, st.integers(1, 100), st.sampled_from(["f4", "f8"]))
-def test_tiles_cover_the_product_and_fit(m, n, k, batch, kind):
-    words, size = tiling(m, n, k, batch, kind), {"f4": 4, "f8": 8}[kind]
+@given(*[st.integers(1, 5000)] * 3, st.integers(1, 100), st.sampled_from(["f4", "f8"]), st.booleans())
+def test_tiles_cover_the_product_and_fit(m, n, k, batch, kind, cut_k):
+    words, size = tiling(m, n, k, batch, kind, cut_k=cut_k), {"f4": 4, "f8": 8}[kind]
     assert words["tile_m"] <= TALL
     assert words["tile_n"] <= WIDE // size
     assert 0 < words["depth"] <= DEPTH
     for extent, name in ((m, "m"), (n, "n")):
         tiles, tile = words[f"tiles_{name}"], words[f"tile_{name}"]
         assert (tiles - 1) * tile < extent <= tiles * tile
-    assert words["tasks"] == batch * words["tiles_m"] * words["tiles_n"]
+    parts = words.get("batch", 1)
+    assert words["tasks"] == parts * batch * words["tiles_m"] * words["tiles_n"]
+    assert (parts - 1) * words["part"] < words["blocks"] <= parts * words["part"]
+    assert (words["blocks"] - 1) * words["depth"] < k <= words["blocks"] * words["depth"]
     assert words["tile_n"] % blocking(kind).width == 0
 
 

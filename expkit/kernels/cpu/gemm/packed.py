@@ -11,6 +11,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import Function, Pointer, least
 from expkit.kernels.cpu.elementwise import emit
@@ -22,7 +24,7 @@ from expkit.kernels.cpu.routine import Routine, Task
 
 PAD = 64  # bytes between the rows of A, against lines that share a set of the cache
 STRIDES = ("a_row", "a_k", "b_k", "b_column", "c_row")
-TILING = ("tile_m", "tile_n", "tiles_m", "tiles_n", "depth", "blocks", "tall", "tall_last")
+TILING = ("tile_m", "tile_n", "tiles_m", "tiles_n", "depth", "blocks", "part", "part_step", "tall", "tall_last")
 BATCH = ("batch", *(f"{x}_{axis}" for x in "abc" for axis in ("inner", "outer")))  # inner extent; steps of two axes
 WORDS = ("m", "n", "k", "a_way", "b_way", "biased", "packs", "of_a", "of_b", "a_room", *STRIDES, *TILING, *BATCH)
 SHARING, LARGE = 3, 1 << 25  # uses of a piece, and multiplications, from which packing it first is worth another call
@@ -39,25 +41,30 @@ def routine(kind: str, activation: str = "") -> Routine:
 
 
 class Product:
-    """The calls of one product: call(A, B, bias, C)."""
+    """The calls of one product: call(A, B, bias, C). Parts of k are summed up one after another."""
 
-    __slots__ = ("_room", "_steps")
+    __slots__ = ("_parts", "_room", "_steps")
 
     def __init__(self, kind: str, activation: str, words: dict[str, int]) -> None:
         bind = routine(kind, activation).bind
-        large = words["m"] * words["n"] * words["k"] >= LARGE and words["tasks"] == words["tiles_m"] * words["tiles_n"]
+        one = words["tasks"] == words["tiles_m"] * words["tiles_n"]
+        large = one and words["m"] * words["n"] * words["k"] >= LARGE
         of_a = words["tiles_m"] if large and words["tiles_n"] >= SHARING else 0
         of_b = words["tiles_n"] if large and words["tiles_m"] >= SHARING else 0
         words = {**words, "of_a": of_a, "of_b": of_b, "a_room": _room_of_a(words["tile_m"], kind)}
         self._room = words["blocks"] * (of_a * words["a_room"] + of_b * words["tile_n"] * DEPTH)
         pieces = {**words, "tasks": words["blocks"] * (of_a + of_b)}
         packs = [bind(parallel=True, packs=1, **pieces)] if self._room else []
+        self._parts = (words["batch"], words["m"], words["n"]) if words["part_step"] else None
         self._steps = (*packs, bind(parallel=True, packs=0, **words))
 
     def __call__(self, a: Any, b: Any, bias: Any, c: Any) -> None:
         room = plan.empty((self._room,), c.dtype) if self._room else a
+        out = plan.empty(self._parts, c.dtype) if self._parts else c
         for step in self._steps:
-            step(a, b, bias, room, c)
+            step(a, b, bias, room, out)
+        if self._parts:
+            np.add.reduce(out, axis=0, out=c.reshape(self._parts[1:]))
 
 
 def _room_of_a(rows: int, kind: str) -> int:
@@ -109,7 +116,9 @@ class _Tile:
         c = c.move(top * f["c_row"]).at(left)
         self._copy_bias(f.arrays[2].at(left), self._size("n", j))
         shared_a, shared_b = f["of_a"].compare("gt", 0), f["of_b"].compare("gt", 0)
-        for q in f.range(f["blocks"]):
+        start = batch % f["batch"] * f["part_step"]
+        stop = least(f["blocks"], start + f["part"])
+        for q in f.range(stop, start=start):
             with f.when(shared_a ^ 1):
                 self._pack_a(a, i, q, self.a_tile)
             with f.when(shared_b ^ 1):
@@ -117,7 +126,7 @@ class _Tile:
             pieces = (
                 _choose(shared_a, self._a_room(i, q), self.a_tile), _choose(shared_b, self._b_room(j, q), self.b_tile)
             )  # fmt: skip
-            self._multiply(*pieces, c, i, j, q)
+            self._multiply(*pieces, c, (i, j, q), (start, stop))
 
     def _pack_piece(self) -> None:
         """One piece of A or B, for all tiles."""
@@ -165,13 +174,14 @@ class _Tile:
             panel = target.at(c * DEPTH)
             self.packer.run(f, f["b_way"], b.move(c * f["b_column"]), panel, self.width, steps, sizes)
 
-    def _multiply(self, a: Pointer, b: Pointer, c: Pointer, i: Value, j: Value, q: Value) -> None:
+    def _multiply(self, a: Pointer, b: Pointer, c: Pointer, tile: tuple[Value, ...], all_k: tuple[Value, ...]) -> None:
         """The packed pieces' product: tall blocks first, then lower ones for the rows that are left."""
         f = self.f
+        (i, j, q), (start, stop) = tile, all_k
         rows, columns, depth = self._size("m", i), self._size("n", j), self._depth(q)
         tall = (i + 1).compare("eq", f["tiles_m"]).select(f["tall_last"], f["tall"])
-        later = q.compare("gt", 0).to("i8")
-        last = (q + 1).compare("eq", f["blocks"]).to("i8") & self._finishes
+        later = q.compare("gt", start).to("i8")
+        last = (q + 1).compare("eq", stop).to("i8") & self._finishes
         base = f.constant("i8", 0)
         for height, kernel in zip(self.blocks.heights, self.kernels, strict=True):
             count = tall if height == self.blocks.heights[0] else (rows - base) / height

@@ -97,7 +97,8 @@ def _packed(problem: Problem, kind: str, activation: str, *, biased: bool) -> pa
     m, n, k, a, b, c, batch, _ = problem
     words = {"m": m, "n": n, "k": k, "a_row": a[0], "a_k": a[1], "b_k": b[0], "b_column": b[1], "c_row": c[0]}
     words |= {"a_way": way_of((m, k), a, SIZES[kind]), "b_way": way_of((k, n), b, SIZES[kind])}
-    words |= {"biased": int(biased), **_batch(problem), **tiling(m, n, k, math.prod(batch), kind)}
+    cut_k = not biased and not activation
+    words |= {"biased": int(biased), **_batch(problem), **tiling(m, n, k, math.prod(batch), kind, cut_k=cut_k)}
     return packed.Product(kind, activation, words)
 
 

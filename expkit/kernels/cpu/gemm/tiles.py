@@ -9,26 +9,32 @@ DEPTH = 192  # elements of a row of A in a block of k: sums of so many are round
 TALL, WIDE = 256, 2048  # rows of A, and bytes of a row of B, in a tile, at most
 TASKS = 8  # from so many tiles on they are not cut further
 LEAST = 1 << 20  # multiplications that are worth a task
+FEW, DEEP = 2, 4  # tiles up to which k is cut; its blocks that are worth a task
 
 
-def tiling(m: int, n: int, k: int, batch: int, kind: str) -> dict[str, int]:
-    """The words of `packed` that say how it is cut, and `tasks`."""
-    blocks, size = blocking(kind), SIZES[kind]
+def tiling(m: int, n: int, k: int, batch: int, kind: str, *, cut_k: bool) -> dict[str, int]:
+    """The words of `packed` that say how it is cut, and `tasks`. cut_k: also into parts of k, each with a C of its own,
+    where there are few tiles."""
+    shape, size = blocking(kind), SIZES[kind]
     height, width = min(m, TALL), min(n, WIDE // size)
     while batch * _parts(m, height) * _parts(n, width) < TASKS and height * width * k > 2 * LEAST:
         if width >= 2 * height:
-            width = _even(n, _parts(n, width) * 2, blocks.width)
-        elif height >= 4 * blocks.heights[0]:
+            width = _even(n, _parts(n, width) * 2, shape.width)
+        elif height >= 4 * shape.heights[0]:
             height = _even(m, _parts(m, height) * 2, 2)
         else:
             break
-    height, width = _even(m, _parts(m, height), 2), _even(n, _parts(n, width), blocks.width)
+    height, width = _even(m, _parts(m, height), 2), _even(n, _parts(n, width), shape.width)
     rows, columns, depth = _parts(m, height), _parts(n, width), _even(k, _parts(k, DEPTH), 8)
+    tasks, blocks = batch * rows * columns, _parts(k, depth)
+    cut_k = cut_k and batch == 1 and tasks <= FEW and blocks >= 2 * DEEP
+    part = _parts(blocks, min(TASKS, blocks // DEEP)) if cut_k else blocks
+    parts = _parts(blocks, part)
     return {
-        "tasks": batch * rows * columns, "tile_m": height, "tile_n": width, "tiles_m": rows, "tiles_n": columns,
-        "depth": depth, "blocks": _parts(k, depth), "tall": tall(height, blocks),
-        "tall_last": tall(m - (rows - 1) * height, blocks),
-    }  # fmt: skip
+        "tasks": tasks * parts, "tile_m": height, "tile_n": width, "tiles_m": rows, "tiles_n": columns,
+        "depth": depth, "blocks": blocks, "part": part, "part_step": part if parts > 1 else 0,
+        "tall": tall(height, shape), "tall_last": tall(m - (rows - 1) * height, shape),
+    } | ({"batch": parts, "c_inner": m * n * size} if parts > 1 else {})  # fmt: skip
 
 
 def _parts(extent: int, size: int) -> int:
