@@ -58,25 +58,43 @@ def _by_pairs(fn: Callable[[Value, Value], Value], xs: Sequence[Value]) -> Value
 
 
 class Accumulator:
-    """A reduction's state in a loop: variables that LLVM turns into registers. `cells` gets their declarations."""
+    """A reduction's state in a loop: variables that LLVM turns into registers. `cells` gets their declarations.
+
+    What is taken in between `open` and `close` is joined apart first: so the sum of many floats is accurate.
+    """
 
     def __init__(self, block: Block, cells: list[str], number: int, name: str, kind: str) -> None:
         self.block, self.name, self.kind = block, name, kind
-        self._cell, self._odd = f"%cell{number}", f"%odd{number}"
+        self._cell, self._part, self._odd = f"%cell{number}", f"%part{number}", f"%odd{number}"
+        self._into = self._cell
         self._watches = name in _KEEPS and kind[0] == "f"
-        cells.append(f"  {self._cell} = alloca {TYPES[kind]}")
+        self.rounds = name == "sum" and kind[0] == "f"
+        cells += [f"  {cell} = alloca {TYPES[kind]}" for cell in (self._cell, self._part)]
         block.write(f"  store {identity(block, name, kind)!r}, ptr {self._cell}")
         if self._watches:
             cells.append(f"  {self._odd} = alloca i1")
             block.write(f"  store i1 false, ptr {self._odd}")
 
+    def open(self) -> None:
+        """A part begins."""
+        self._into = self._part
+        self.block.write(f"  store {identity(self.block, self.name, self.kind)!r}, ptr {self._part}")
+
+    def close(self) -> None:
+        """It is complete, and taken in."""
+        self._into = self._cell
+        self._join(self._load(self._part, self.kind))
+
     def take(self, x: Value) -> None:
         """One more element."""
-        new = join(self.name, x, self._load(self._cell, self.kind))
-        self.block.write(f"  store {new!r}, ptr {self._cell}")
+        self._join(x)
         if self._watches:
             odd = self._load(self._odd, "b1") | x.compare("ne", x)
             self.block.write(f"  store {odd!r}, ptr {self._odd}")
+
+    def _join(self, x: Value) -> None:
+        new = join(self.name, x, self._load(self._into, self.kind))
+        self.block.write(f"  store {new!r}, ptr {self._into}")
 
     def result(self) -> Value:
         """What all elements came to."""

@@ -22,7 +22,7 @@ from expkit.kernels.cpu.rows import Layout, Rows
 
 LIMIT = 4096
 PART = 256  # places of the reduced axes that one accumulator takes in, where columns are reduced
-CHUNK = 1 << 13  # elements of a long row that one task adds up
+CHUNK = 1 << 15  # elements of a long row that one task adds up
 COLUMNS = 2048  # columns of one task
 Shape = tuple[int, ...]
 
@@ -81,7 +81,7 @@ class Reduction:
 
     def _rows(self, outer: list[int], outer_steps: Any, inner: list[int], inner_steps: Any) -> Any:
         n, reduced, size = (inner or [1])[-1], tuple(inner[:-1]), SIZES[self.kind]
-        rows, cut = prod(outer), n > TILE and not inner[:-1]
+        rows, cut = prod(outer), n > CHUNK and not inner[:-1]
         head = tiles(rows, n, whole=not cut, tile=CHUNK, work=prod(reduced))
         head["middle"] = head["part"] = prod(reduced)
         strides = [(tuple(o), tuple(i[:-1]), i[-1] if i else 0) for o, i in zip(outer_steps, inner_steps, strict=True)]

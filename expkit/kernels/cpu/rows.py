@@ -33,6 +33,7 @@ HINTS = """!0 = distinct !{!0, !1}
 """  # 0: four accumulators hide their latency; 2: two vectors keep up with the memory; 4: non-temporal; 5: scalar
 NARROW = '"prefer-vector-width"="256"'  # where the memory is the limit, vectors of 512 bits are slower
 LINE = 64  # bytes
+BLOCK = 2048  # elements of a row that one set of accumulators adds up
 SCALAR, DENSE, STRIDED = 0, 1, 2  # how an operand moves along the innermost axis
 
 
@@ -104,8 +105,8 @@ class Rows:
 
     @property
     def _light(self) -> bool:
-        """Whether the memory is the limit (extrema look at each element twice)."""
-        return not self.program.heavy and not any(s.name in ("amax", "amin") for s in self.program.steps)
+        """Whether writing to memory is the limit."""
+        return not self.program.heavy and not self.program.reduces
 
     def _slot(self, output: int) -> int:
         return len(self.program.inputs) + output
@@ -180,18 +181,37 @@ class Rows:
             block.write(f"  br label %{entry}\n{entry}:\n  br label %{outer}\n{outer}:")
             block.write(f"  %{outer}.m = phi i64 [ 0, %{entry} ], [ %{outer}.next, %{done} ]")
             offsets = self._middle_offsets(f"%{outer}.m")
-        hint = "!0" if cells else "!2" if self._light else ""
-        if self.program.into is not None and self.moves[-1] == DENSE:
-            ahead = self._unaligned()
-            self._span("0", ahead, "!5", lambda i: self._element(i, offsets, cells, writing, phase))
-            self._span(ahead, "%n", hint, lambda i: self._element(i, offsets, cells, writing, phase))
-        else:
-            self._span("0", "%n", hint, lambda i: self._element(i, offsets, cells, writing, phase))
+        self._along(cells, lambda i: self._element(i, offsets, cells, writing, phase))
         block.write(f"  br label %{done}\n{done}:")
         if self.layout.reduced:
             block.write(f"  %{outer}.next = add nuw nsw i64 %{outer}.m, 1")
             block.write(f"  %{outer}.c = icmp slt i64 %{outer}.next, %middle")
             block.write(f"  br i1 %{outer}.c, label %{outer}, label %{after}\n{after}:")
+
+    def _along(self, cells: dict[int, Accumulator], body: Callable[[str], None]) -> None:
+        """The loop along the row: in blocks where floats are summed, each with accumulators of its own."""
+        hint = "!0" if cells else "!2" if self._light else ""
+        if self.program.into is not None and self.moves[-1] == DENSE:
+            ahead = self._unaligned()
+            self._span("0", ahead, "!5", body)
+            self._span(ahead, "%n", hint, body)
+        elif any(cell.rounds for cell in cells.values()):
+            b, loop, done = self.block, self._label("block"), self._label("blocks")
+            before, n = self._label("before"), Value(self.block, "i8", "%n")
+            b.write(f"  br label %{before}\n{before}:\n  br label %{loop}\n{loop}:")
+            b.write(f"  %{loop}.i = phi i64 [ 0, %{before} ], [ %{loop}.next, %{loop}.end ]")
+            stop = b.put("i8", f"add nuw nsw i64 %{loop}.i, {BLOCK}")
+            for cell in cells.values():
+                cell.open()
+            self._span(f"%{loop}.i", stop.compare("lt", n).select(stop, n).name, hint, body)
+            for cell in cells.values():
+                cell.close()
+            b.write(f"  br label %{loop}.end\n{loop}.end:\n  %{loop}.next = add nuw nsw i64 %{loop}.i, {BLOCK}")
+            b.write(
+                f"  %{loop}.c = icmp slt i64 %{loop}.next, %n\n  br i1 %{loop}.c, label %{loop}, label %{done}\n{done}:"
+            )
+        else:
+            self._span("0", "%n", hint, body)
 
     def _span(self, start: str, stop: str, hint: str, body: Callable[[str], None]) -> None:
         """A loop over some of the row's elements."""
