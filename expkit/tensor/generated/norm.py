@@ -199,8 +199,9 @@ class Image(NamedTuple):
 
     def numbers(self, v: Any, dtype: Any) -> Any:
         """Values for (samples, groups, width), repeated where they are the same, as (samples, channels)."""
-        shape = (self.samples, v.shape[1], self.channels // v.shape[1])
-        return np.ascontiguousarray(np.broadcast_to(v, shape).reshape(self.samples, self.channels), dtype)
+        out = np.empty((self.samples, v.shape[1], self.channels // v.shape[1]), dtype)
+        out[...] = v
+        return out
 
 
 @lru_cache(maxsize=4096)
@@ -238,8 +239,9 @@ def _normalize_groups(form: Groups, x: Any, affine: Sequence[Any], eps: float) -
     image, kind, dtype = form.image(x), x.dtype.str[1:], x.dtype
     settled, axis = image.settled(x), form.axis
     means, squares = _totals("moments", image, kind, settled).reshape(2, image.samples, form.groups, form.width)
-    mean = means.mean(axis, keepdims=True)
-    var = (squares / image.places + (means - mean) ** 2).mean(axis, keepdims=True)
+    mean = means.sum(axis, keepdims=True) / means.shape[axis]
+    squares += np.square(means - mean) * image.places
+    var = squares.sum(axis, keepdims=True) / (image.places * means.shape[axis])
     scale, bias = _beside(form, affine[:1], 1.0) / np.sqrt(var + eps), _beside(form, affine[1:], 0.0)
     out, made = image.empty_like(x)
     numbers = (image.numbers(v, dtype) for v in (mean, scale, bias))
@@ -260,7 +262,7 @@ def _groups_grad(
 ) -> list[Any]:
     image, kind, dtype, axis = form.image(x), x.dtype.str[1:], x.dtype, form.axis
     beside = (1, 1, form.width) if form.batch else (form.samples, form.groups, 1)
-    mean, var, gmean, gvar = (v.astype(np.float64).reshape(beside) for v in (mean, var, *g[1:]))
+    mean, var, gmean, gvar = (v.reshape(beside).astype(np.float64) for v in (mean, var, *g[1:]))
     y, settled, centre = image.settled(g[0]), image.settled(x), image.numbers(mean, dtype)
     both = _totals("sums", image, kind, y, settled, centre).reshape(2, image.samples, form.groups, form.width)
     weight = _beside(form, affine[:1], 1.0)
