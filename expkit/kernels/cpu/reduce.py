@@ -16,7 +16,7 @@ import numpy as np
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.elementwise import DTYPES
 from expkit.kernels.cpu.ir import SIZES
-from expkit.kernels.cpu.plan import PARALLEL, TILE, Plan, Space, broadcast, collapse, tiles, write_columns, write_rows
+from expkit.kernels.cpu.plan import PARALLEL, Plan, Space, broadcast, collapse, tiles, write_columns, write_rows
 from expkit.kernels.cpu.program import Program, Ref, Step, facts
 from expkit.kernels.cpu.rows import Layout, Rows
 
