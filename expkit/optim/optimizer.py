@@ -15,7 +15,7 @@ from expkit.optim.groups import as_groups, check_options, checked_params, refuse
 from expkit.optim.state import pack, unpack
 from expkit.tensor import Tensor, enable_grad, no_grad
 from expkit.tensor.core import RemovableHandle
-from expkit.tensor.generated.update import apply_all
+from expkit.tensor.generated.update import zero_all
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -116,7 +116,7 @@ class Optimizer:
                 p.grad = None if set_to_none or p.grad is None else p.grad.detach()
                 if p.grad is not None:
                     kept.append(p.grad)
-        if kept and not apply_all("fill", kept, 0.0):
+        if not zero_all(kept):
             for grad in kept:
                 grad.zero_()
 

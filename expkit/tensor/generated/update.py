@@ -41,7 +41,7 @@ class Rule:
 
     def __init__(self, graph: Graph, options: int) -> None:
         """options: how many numbers are left open. Gap where the update cannot be one kernel."""
-        self.graph, self.shape = graph, graph.inputs[0].shape
+        self.shape = graph.inputs[0].shape
         whole = [v for v in graph.inputs if v.shape == self.shape]
         single = [v for v in graph.inputs if v.shape != self.shape]
         self._whole = {id(v): Source("array", n) for n, v in enumerate(whole)}
@@ -55,7 +55,7 @@ class Rule:
         kinds = {kind_of(v.dtype) for v in whole}
         if len(kinds) != 1:
             raise Gap("arrays of several dtypes")
-        self.sweep = sweep_of(self._update(kinds.pop(), len(whole)))
+        self.sweep = sweep_of(self._update(kinds.pop(), len(whole), graph.outputs))
         pairs = zip(graph.inputs[2:], graph.outputs[1:], strict=True)
         self._after = [self._place(new) for old, new in pairs if old.shape != self.shape]
 
@@ -106,7 +106,7 @@ class Rule:
             self._made.append(made)
         return self._given + self._made.index(made)
 
-    def _update(self, kind: str, arrays: int) -> Update:
+    def _update(self, kind: str, arrays: int, outputs: Sequence[Any]) -> Update:
         start = {"array": 0, "number": arrays, "step": arrays + len(self._numbers)}
 
         def value(x: Any) -> Any:
@@ -114,7 +114,7 @@ class Rule:
 
         steps = tuple(Step(name, tuple(map(value, args)), tuple(kw.items())) for name, args, kw in self._steps)
         written = [0, *range(2, arrays)]  # the gradient, number 1, is only read
-        after = [value(self._whole[id(v)]).number for v in self.graph.outputs if v.shape == self.shape]
+        after = [value(self._whole[id(v)]).number for v in outputs if v.shape == self.shape]
         writes = tuple(pair for pair in zip(written, after, strict=True) if pair[0] != pair[1])
         return Update(kind, arrays, len(self._numbers), steps, writes)
 
@@ -144,14 +144,13 @@ def disjoint(arrays: Sequence[Any]) -> bool:
 # ---- one array a segment ---------------------------------------------------------------------------------------------
 
 _STEPS: dict[str, tuple[int, tuple[Step, ...]]] = {  # how many numbers, and what is done with them; value 0 is x
-    "fill": (1, ()),
     "scale": (1, (Step("mul", (Ref(0), Ref(1))),)),
     "clamp": (2, (Step("maximum", (Ref(0), Ref(1))), Step("minimum", (Ref(3), Ref(2))))),
 }
 
 
 def apply_all(name: str, tensors: Sequence[Handle], *numbers: float) -> bool:
-    """fill, scale or clamp all tensors in place; False (and nothing done) where the kernel is not for them."""
+    """scale or clamp all tensors in place; False (and nothing done) where the kernel is not for them."""
     kind = _common_kind(tensors)
     if kind is None or not all(t.raw.flags.writeable for t in tensors):
         return False
@@ -160,6 +159,16 @@ def apply_all(name: str, tensors: Sequence[Handle], *numbers: float) -> bool:
     table.numbers[:] = numbers
     touch_all(tensors)
     table.run()
+    return True
+
+
+def zero_all(tensors: Sequence[Handle]) -> bool:
+    """Fills all tensors with zeros, at the memory's speed; False (and nothing done) where that is not for them."""
+    if MODE.special or not all(t.raw.__class__ is np.ndarray and t.raw.flags.writeable for t in tensors):
+        return False
+    touch_all(tensors)
+    for t in tensors:
+        t.raw.fill(0)
     return True
 
 
