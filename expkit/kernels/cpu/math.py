@@ -1,8 +1,8 @@
 """Elementary functions as straight-line code that LLVM's loop vectoriser turns into SIMD: no branches, no calls.
 
 Each takes and returns a Value of kind f4 or f8. NaN, infinities, signed zeros and denormals come out as C's functions
-give them. Errors, in units in the last place: at most 2.5; erfc 7, tan 4; normal_cdf of float32 2e-7 at all. sin, cos and tan hold for
-|x| < 2**20 (float64) and 2**30 (float32, computed in float64).
+give them. Errors, in units in the last place: at most 2.5; erfc 7, tan 4; normal_cdf of float32 2e-7 at all. sin, cos
+and tan hold for |x| < 2**20 (float64) and 2**30 (float32, whose multiple of π is taken away in float64).
 
 Polynomials are Chebyshev fits; log and log1p follow FreeBSD's msun; erfc is exp(-x²) times a polynomial in
 (x - K) / (x + K), after Shepherd and Laframboise, Math. Comp. 36 (1981).
@@ -277,19 +277,33 @@ def normal_cdf(x: Value) -> Value:
 
 
 def _quadrant(x: Value) -> tuple[Value, Value, Value]:
-    """(sin r, cos r, quadrant) of a float64."""
-    k, n = _nearest(x * 0.63661977236758134308, F8)
+    """(r, quadrant, r²): x = quadrant π/2 + r with |r| <= π/4; computed in float64, r in x's own format."""
+    wide = x.to("f8")
+    k, n = _nearest(wide * 0.63661977236758134308, F8)
+    if scalar_of(x.kind) == "f4":
+        r = k.fma(-HALF_PI[1], k.fma(-HALF_PI[0], wide)).to("f4")
+        return r, n.to("i4"), r * r
     r = k.fma(-HALF_PI[2], k.fma(-HALF_PI[1], k.fma(-HALF_PI[0], x)))
-    z = r * r
-    sine = r.fma(z * poly(z, SINE), r)
-    return sine, (z * z).fma(poly(z, COSINE), z.fma(-0.5, 1.0)), n
+    return r, n, r * r
+
+
+def _sine(r: Value, z: Value) -> Value:
+    return r.fma(z * poly(z, SINE[: _terms(r)]), r)
+
+
+def _cosine(z: Value) -> Value:
+    return (z * z).fma(poly(z, COSINE[: _terms(z)]), z.fma(-0.5, 1.0))
+
+
+def _terms(x: Value) -> int:
+    return 4 if scalar_of(x.kind) == "f4" else len(SINE)
 
 
 def _turned(x: Value, quarter: int) -> Value:
-    sine, cosine, n = _quadrant(x.to("f8"))
+    r, n, z = _quadrant(x)
     n = n + quarter if quarter else n
-    out = (n & 1).compare("eq", 0).select(sine, cosine)
-    return (n & 2).compare("eq", 0).select(out, -out).to(x.kind)
+    out = (n & 1).compare("eq", 0).select(_sine(r, z), _cosine(z))
+    return (n & 2).compare("eq", 0).select(out, -out)
 
 
 def sin(x: Value) -> Value:
@@ -301,9 +315,9 @@ def cos(x: Value) -> Value:
 
 
 def tan(x: Value) -> Value:
-    wide = x.to("f8")
-    sine, cosine, n = _quadrant(wide)
-    out = (n & 1).compare("eq", 0).select(sine / cosine, -(cosine / sine)).to(x.kind)
+    r, n, z = _quadrant(x)
+    sine, cosine = _sine(r, z), _cosine(z)
+    out = (n & 1).compare("eq", 0).select(sine / cosine, -(cosine / sine))
     return x.compare("eq", 0.0).select(x, out)
 
 
@@ -313,4 +327,3 @@ def sqrt(x: Value) -> Value:
 
 def rsqrt(x: Value) -> Value:
     return 1 / sqrt(x)
-

@@ -228,8 +228,9 @@ def _reshape_shape(x: Aval, *, shape: tuple[int, ...]) -> Aval:
 
 
 def _sum(x: Any, *, axes: tuple[int, ...]) -> Any:
-    if x.__class__ is np.ndarray and x.dtype.itemsize > 2:
-        return np.add.reduce(x, axes, x.dtype)
+    d = x.dtype
+    if x.__class__ is np.ndarray and d.itemsize > 2:  # into an array: NumPy would make a scalar of a single number
+        return np.add.reduce(x, axes, d, np.empty((), d) if len(axes) == x.ndim else None)
     return _wide_sum(x, axes=axes)
 
 

@@ -18,9 +18,8 @@ from expkit.tensor.ops import special
 from expkit.tensor.ops.convert import as_dtype, cast_p, floating
 from expkit.tensor.ops.elementwise import add, choose, div, exp, log, maximum, minimum, sqrt, square, sub
 from expkit.tensor.ops.index import gather_p
-from expkit.tensor.ops.join import pad_p
 from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p
-from expkit.tensor.ops.movement import dim_of, dims_of, flatten, slice_p, squeeze
+from expkit.tensor.ops.movement import dim_of, dims_of, flatten, pad_p, slice_p, squeeze
 from expkit.tensor.ops.pointwise import eq_p, isnan_p, logical_or_p
 
 INT = np.dtype(np.int64)
@@ -137,9 +136,9 @@ def _finish(x: Any, like: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum over `dim` (all dimensions where None). Integers and bools are summed in int64."""
     x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
-    axes = tuple(range(x.raw.ndim)) if dim is None else dims_of(dim, x.raw.ndim)
-    prim = total_p if dtype is None and x.raw.dtype.kind in "biu" else sum_p
-    out = apply1(prim, x, axes=axes)
+    raw = x.raw
+    axes = tuple(range(raw.ndim)) if dim is None else dims_of(dim, raw.ndim)
+    out = apply1(total_p if dtype is None and raw.dtype.kind in "biu" else sum_p, x, axes=axes)
     return _finish(out, x, axes, True) if keepdim else out
 
 
