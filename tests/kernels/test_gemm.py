@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import plan
+from expkit.kernels.cpu import llvm, plan
 from expkit.kernels.cpu.gemm import packed, product, skinny
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE, tall, tiling
@@ -109,6 +109,23 @@ def test_packed_first_and_once(shape, layout, monkeypatch):
     bias = rng.standard_normal(n).astype("f4")
     close(run(x, y, bias), x.astype("f8") @ y.astype("f8") + bias, k)
     product._planned.cache_clear()
+
+
+@pytest.mark.parametrize("features", [{"avx2"}, set()])
+def test_blocks_of_other_cpus(features, monkeypatch):
+    """The code for narrower vectors, as far as it runs here too."""
+    monkeypatch.setattr(llvm, "has", lambda feature: feature in features)
+    caches = product._planned, packed.routine, skinny.dots, skinny.streams
+    for cache in caches:
+        cache.cache_clear()
+    rng = np.random.default_rng(0)
+    for m, k, n in ((70, 230, 75), (3, 230, 75), (70, 230, 3), (11, 70, 40)):
+        for layout in ("padded", "columns"):
+            x, y = (laid_out(rng.standard_normal(s).astype("f4"), layout) for s in ((m, k), (k, n)))
+            close(run(x, y), x.astype("f8") @ y.astype("f8"), k)
+            close(run(x, y[:, ::-1].copy().T.copy().T), x.astype("f8") @ y[:, ::-1], k)
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.mark.parametrize("k", [1535, 1536, 5000])

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 from expkit.kernels.cpu.gemm.microkernel import Blocking, blocking
 from expkit.kernels.cpu.ir import SIZES
 
+
+@cache
+def second_level() -> int:
+    """Bytes of the second level of a core's cache, as Linux tells; half a megabyte where it does not."""
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, size = ((index / name).read_text().strip() for name in ("level", "size"))
+        except OSError:
+            continue
+        if level == "2" and size.endswith("K"):
+            return int(size[:-1]) << 10
+    return 1 << 19
+
+
 DEPTH = 192  # elements of a row of A in a block of k: sums of so many are rounded little, and a panel of B fits into L1
-TALL, WIDE = 256, 2048  # rows of A, and bytes of a row of B, in a tile, at most
+TALL = max(64, min(256, second_level() // 4 // (4 * DEPTH) // 32 * 32))  # rows of A in a tile: a quarter of L2
+WIDE = max(512, min(2048, second_level() * 2 // 5 // DEPTH // 512 * 512))  # bytes of a row of B in a tile: two fifths
 TASKS = 8  # from so many tiles on they are not cut further
 LEAST = 1 << 20  # multiplications that are worth a task
 FEW, DEEP = 2, 4  # tiles up to which k is cut; its blocks that are worth a task
