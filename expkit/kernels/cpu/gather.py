@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu.builder import Cell, Pointer, least
-from expkit.kernels.cpu.copy import KINDS, lanes
+from expkit.kernels.cpu.copy import KINDS, UNROLL, lanes
 from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
@@ -99,8 +99,14 @@ def _move_row(f: Task, how: str, table: Pointer, other: Pointer, span: tuple[Val
         return
     to, frm = (other, table) if how == TAKE else (table, other)
     side = lanes(table.kind)
-    for c in f.range(span[1], span[0], step=side):
-        mask = f.first(least(span[1] - c, side), side)
+    start, stop = span
+    whole = stop - (stop - start) % (UNROLL * side)
+    for c in f.range(whole, start, step=UNROLL * side):
+        vectors = [frm.load(c + k * side, side) for k in range(UNROLL)]
+        for k, x in enumerate(vectors):
+            to.store(x, c + k * side)
+    for c in f.range(stop, whole, step=side):
+        mask = f.first(least(stop - c, side), side)
         to.store_some(mask, frm.load_some(mask, c), c)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
+from expkit.tensor.ops.lookup import lookup
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -28,11 +29,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     """
     if input.dtype.is_floating_point or input.dtype == T.bool_:
         raise TypeError(f"embedding: the input must hold integer indices, got {input.dtype}")
-    rows = T.index_select(weight, 0, input.reshape(-1)).reshape(*input.shape, weight.shape[1])
-    if padding_idx is None:
-        return rows
-    padding = padding_idx % weight.shape[0]
-    return T.where((input == padding).unsqueeze(-1), rows.detach(), rows)
+    return lookup(weight, input, padding_idx)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

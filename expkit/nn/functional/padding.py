@@ -9,7 +9,7 @@ import numpy as np
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
-from expkit.tensor.ops.join import pad_p
+from expkit.tensor.ops.movement import pad_p
 
 Places = Callable[[int, int, int], np.ndarray]
 # mode: which elements of an axis of n stand at its places after padding by a and b

@@ -48,6 +48,8 @@ def many(index: Any) -> bool:
 
 def look(index: Any, low: int, n: int, dim: int, what: str = "") -> None:
     """RangeError for an index that is not in [low, n)."""
+    if not low and index.dtype == np.int64 and int(index.view(np.uint64).max()) < n:
+        return  # one pass: what is negative is too large without a sign
     least, most = int(index.min()), int(index.max())
     if least < low or most >= n:
         worst = least if least < low else most

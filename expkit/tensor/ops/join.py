@@ -30,32 +30,6 @@ from expkit.tensor.ops.movement import (
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
 
-def _pad(x: Any, *, widths: tuple[tuple[int, int], ...], value: float) -> Any:
-    return xp_of(x).pad(x, widths, constant_values=value)
-
-
-def _unpad(g: Any, widths: Any) -> Any:
-    return slice_p(g, spans=tuple((lo, n - hi, 1) for n, (lo, hi) in zip(g.shape, widths, strict=True)))
-
-
-def _pad_batch(_size: int, values: list[Any], _mapped: list[bool], kw: dict[str, Any]) -> Any:
-    return pad_p(values[0], widths=((0, 0), *kw["widths"]), value=kw["value"])
-
-
-pad_p = Primitive(  # widths >= 0
-    "pad",
-    by_kernel.pad(_pad),
-    lambda x, *, widths, value: Aval(
-        tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype, x.device
-    ),
-    lambda g, _out, _x, *, widths, value: _unpad(g, widths),
-    jvp=lambda tangents, _out, _primals, kw: (
-        None if tangents[0] is None else pad_p(tangents[0], widths=kw["widths"], value=0)
-    ),
-    batch=_pad_batch,
-)
-
-
 def _cat_shape(*xs: Aval, axis: int) -> Aval:
     shape = list(xs[0].shape)
     shape[axis] = builtins.sum(x.shape[axis] for x in xs)

@@ -39,13 +39,48 @@ def _slice_shape(x: Aval, *, spans: Any) -> Aval:
     return Aval(tuple(len(range(a, b, s)) for a, b, s in spans), x.dtype, x.device)
 
 
+def _unslice(g: Any, shape: tuple[int, ...], spans: Any) -> Any:
+    """g in its place in zeros."""
+    if all(step == 1 for _, _, step in spans):
+        return pad_p(g, widths=tuple((a, n - b) for n, (a, b, _) in zip(shape, spans, strict=True)), value=0)
+    return slice_p.put(zeros_raw(g, shape), g, spans=spans)
+
+
 slice_p = linear(  # spans: (start, stop, step) of each axis, start <= stop, step >= 1
     "slice",
     lambda x, *, spans: x[_slices(spans)],
     _slice_shape,
-    lambda g, _x, *, spans: slice_p.put(zeros_raw(g, tuple(_x.shape)), g, spans=spans),
+    lambda g, _x, *, spans: _unslice(g, tuple(_x.shape), spans),
     batch_kw=lambda size, kw: {"spans": ((0, size, 1), *kw["spans"])},
     aliases=True,
+)
+
+
+def _pad(x: Any, *, widths: tuple[tuple[int, int], ...], value: float) -> Any:
+    wide = xp_of(x).full(tuple(n + lo + hi for n, (lo, hi) in zip(x.shape, widths, strict=True)), value, x.dtype)
+    wide[tuple(slice(lo, lo + n) for n, (lo, _) in zip(x.shape, widths, strict=True))] = x
+    return wide
+
+
+def _unpad(g: Any, widths: Any) -> Any:
+    return slice_p(g, spans=tuple((lo, n - hi, 1) for n, (lo, hi) in zip(g.shape, widths, strict=True)))
+
+
+def _pad_batch(_size: int, values: list[Any], _mapped: list[bool], kw: dict[str, Any]) -> Any:
+    return pad_p(values[0], widths=((0, 0), *kw["widths"]), value=kw["value"])
+
+
+pad_p = Primitive(  # widths >= 0
+    "pad",
+    by_kernel.pad(_pad),
+    lambda x, *, widths, value: Aval(
+        tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype, x.device
+    ),
+    lambda g, _out, _x, *, widths, value: _unpad(g, widths),
+    jvp=lambda tangents, _out, _primals, kw: (
+        None if tangents[0] is None else pad_p(tangents[0], widths=kw["widths"], value=0)
+    ),
+    batch=_pad_batch,
 )
 
 flip_p = linear(

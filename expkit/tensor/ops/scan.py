@@ -10,9 +10,8 @@ from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.scan import scan as by_kernel
 from expkit.tensor.ops.convert import as_dtype
-from expkit.tensor.ops.join import pad_p
 from expkit.tensor.ops.kinds import materialize, zeros_raw
-from expkit.tensor.ops.movement import dim_of, slice_p
+from expkit.tensor.ops.movement import dim_of, pad_p, slice_p
 from expkit.tensor.ops.special import widened
 
 # ---- primitives: along `axis`, from its end with back=True -----------------------------------------------------------
