@@ -14,7 +14,7 @@ TORCH_NAMES = {
     "sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad", "adadelta": "Adadelta",
     "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam", "rprop": "Rprop", "asgd": "ASGD",
 }  # fmt: skip
-ELSEWHERE = {"lion", "lamb", "muon", "adafactor"}  # in test_large.py
+ELSEWHERE = {"lion", "lamb", "muon", "adafactor", "lbfgs"}  # in test_large.py, test_lbfgs.py
 _ADAM = [
     {},
     {"lr": 0.1, "betas": (0.7, 0.95)},
