@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.nn.functional import scaled_dot_product_attention
+from expkit.nn.functional import embedding, scaled_dot_product_attention
 from expkit.tensor.ops.interpolate import interpolate
 from tests.ops.rows import FLOATS, Bad, Row
 from tests.ops.rows import Sample as S
@@ -146,6 +146,10 @@ FUSED = [
 ]  # fmt: skip
 
 ATTENTION = [
+    row("embedding", lambda g: [
+        S(g.ints(5, 2, 3), g(5, 4)), S(np.array([0, 2, 2, 0]), g(4, 3), 1), S(np.array(3), g(4, 2), padding_idx=-3), S(g.ints(3, 0), g(3, 2)),
+        Bad(np.array([4]), g(4, 2)), Bad(np.array([-1]), g(4, 2)),
+    ], call=embedding),
     row("scaled_dot_product_attention", lambda g: [
         S(g(2, 2, 3, 4), g(2, 2, 5, 4), g(2, 2, 5, 3)), S(g(3, 4), g(5, 4), g(5, 2), scale=0.3), S(g(2, 4, 3), g(2, 4, 3), g(2, 4, 3), is_causal=True),
         S(g(2, 2, 3, 4), g(1, 1, 5, 4), g(2, 1, 5, 2)), S(g(1, 2, 2, 3, 2), g(1, 2, 2, 4, 2), g(1, 2, 2, 4, 3), is_causal=True), S(g(2, 3, 4), g(5, 4), g(5, 2)),
