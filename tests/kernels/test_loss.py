@@ -118,3 +118,25 @@ def test_both_ways_give_the_maximum_and_the_logarithm(monkeypatch):
     plain = cross_entropy.cross_entropy_p.impl(x, y, ignore=-100, reduction="none")[1]
     np.testing.assert_allclose(fast.sum(1), np.logaddexp.reduce(x.astype("f8"), 1), rtol=1e-6)
     np.testing.assert_allclose(plain, fast, rtol=1e-6)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_nll_and_its_derivatives(torch, reduction, ignored):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 30, 7)), rng.integers(0, 30, (40, 7))
+    y[::3] = -5 if ignored else 2
+    kw = {"reduction": reduction, "ignore_index": -5}
+
+    def everything(lib, functional):
+        leaf, index = lib.tensor(x).requires_grad_(), lib.tensor(y)
+        out = functional.nll_loss(leaf, index, **kw)
+        (first,) = lib.autograd.grad((out**2).sum(), leaf, create_graph=True)
+        (second,) = lib.autograd.grad((first * first).sum(), leaf)
+        pushed = lib.func.jvp(lambda x: functional.nll_loss(x, index, **kw), (leaf.detach(),), (leaf.detach() + 1,))[1]
+        mapped = lib.func.vmap(lambda x, y: functional.nll_loss(x.T, y, **kw))(leaf.detach()[:2], index[:2])
+        return [np.asarray(v.detach()) for v in (out, first, second, pushed, mapped)]
+
+    for a, b in zip(everything(ek, F), everything(torch, torch.nn.functional), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)

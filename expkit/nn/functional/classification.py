@@ -7,6 +7,7 @@ from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
 from expkit.nn.functional.reduction import TargetError, elementwise_loss, reduce
 from expkit.tensor import Tensor
+from expkit.tensor.ops.cross_entropy import nll
 
 
 def cross_entropy(
@@ -49,6 +50,8 @@ def nll_loss(
     dim = _class_dim("nll_loss", input)
     _check_indices("nll_loss", input, target, dim)
     try:
+        if weight is None:
+            return nll(input, target, ignore_index, reduction)
         return _hard(input, target, weight, ignore_index, reduction, 0.0, dim)
     except IndexError:
         raise _no_class("nll_loss", target, input.shape[dim], ignore_index) from None

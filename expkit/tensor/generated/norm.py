@@ -211,7 +211,8 @@ def _bound(name: str, kind: str, image: Image) -> tuple[Bound, Bound | None, Axe
     block = min(places, max(16, min(COLUMN, TILE // 2 // channels))) if order else max(1, TILE // places)
     blocks = -(-places // block) if order else 1
     tasks = samples * blocks if order else -(-samples * channels // block)
-    words: dict[str, Any] = {"runs": samples * channels, "channels": channels, "places": places, "block": block, "blocks": blocks}
+    sizes = (samples * channels, channels, places, block, blocks)
+    words: dict[str, Any] = dict(zip(image_norm.WORDS, sizes, strict=True))
     if name in image_norm.MAPS:
         routine = (image_norm.column_map if order else image_norm.run_map)(name, kind)
     else:

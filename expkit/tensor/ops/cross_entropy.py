@@ -1,4 +1,4 @@
-"""Cross entropy of logits with class indices: one primitive for log-softmax, pick and mean.
+"""Cross entropy with class indices: one primitive for log-softmax, pick and mean, and one for pick and mean alone.
 
 x: (..., N, C) logits, index: (..., N) -> (...), or (..., N) where nothing is reduced. An index equal to `ignore` counts
 nothing. Its gradient is (softmax(x) - one_hot(index)) times the factor of each sample. The second output (..., N, 2),
@@ -6,6 +6,7 @@ each row's maximum and the logarithm of its sum of exponentials less that, is th
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,9 @@ def _all_count(index: Any, classes: int, ignore: int) -> bool:
 
 
 def _rows(x: Any, index: Any, plain: bool) -> tuple[Any, tuple[Any, Any]]:
-    """(rows less their maximum, the key of each row's target: 0 for what is ignored)."""
-    xp, rows, flat = xp_of(x), x.reshape(-1, x.shape[-1]), index.reshape(-1)
-    if not plain:
-        flat = xp.where((flat >= 0) & (flat < x.shape[-1]), flat, 0)
-    return rows - rows.max(1, keepdims=True), (xp.arange(rows.shape[0]), flat)
+    """(rows less their maximum, the key of each row's target)."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows - rows.max(1, keepdims=True), _key(x, index, plain)
 
 
 def _cross_entropy(x: Any, index: Any, *, ignore: int, reduction: str) -> tuple[Any, Any]:
@@ -59,12 +58,33 @@ def _cross_entropy(x: Any, index: Any, *, ignore: int, reduction: str) -> tuple[
         nothing = x.sum(-1) if reduction == "none" else x.sum((-2, -1))
         return nothing * (math.nan if reduction == "mean" else 1), xp_of(x).zeros((*index.shape, 2), x.dtype)
     loss, logs = row_losses(x, index, ignore) or _row_losses(x, index, ignore, plain)
+    return _reduced(loss, index, ignore, reduction, plain), logs
+
+
+def _reduced(loss: Any, index: Any, ignore: int, reduction: str, plain: bool) -> Any:
     if reduction == "none":
-        return loss, logs
+        return loss
     total = loss.sum(-1)
-    if reduction == "mean":
-        total = total / (x.dtype.type(index.shape[-1]) if plain else (index != ignore).sum(-1).astype(x.dtype))
-    return total, logs
+    if reduction == "sum":
+        return total
+    return total / (loss.dtype.type(index.shape[-1]) if plain else (index != ignore).sum(-1).astype(loss.dtype))
+
+
+def _picked(x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
+    """The loss of log-probabilities."""
+    plain = _all_count(index, x.shape[-1], ignore)
+    if not x.size:
+        return (x.sum(-1) if reduction == "none" else x.sum((-2, -1))) * (math.nan if reduction == "mean" else 1)
+    loss = -x.reshape(-1, x.shape[-1])[_key(x, index, plain)].reshape(index.shape)
+    return _reduced(loss if plain else xp_of(x).where(index != ignore, loss, 0), index, ignore, reduction, plain)
+
+
+def _key(x: Any, index: Any, plain: bool) -> tuple[Any, Any]:
+    """The places of the targets among all rows; class 0 for what is ignored."""
+    xp, flat = xp_of(x), index.reshape(-1)
+    if not plain:
+        flat = xp.where((flat >= 0) & (flat < x.shape[-1]), flat, 0)
+    return xp.arange(flat.shape[0]), flat
 
 
 def _row_losses(x: Any, index: Any, ignore: int, plain: bool) -> tuple[Any, Any]:
@@ -86,8 +106,7 @@ def _gradient(g: Any, logs: Any, x: Any, index: Any, ignore: int, reduction: str
     if not x.size:
         return x
     plain = _all_count(index, x.shape[-1], ignore)
-    factors = _factors(index, dtype=x.dtype, ignore=ignore, reduction=reduction)
-    factors = factors * (g if reduction == "none" else g[..., None])
+    factors = _shares(g, x, index, ignore, reduction)
     fast = row_slopes(x, index, logs, factors)
     if fast is not None:
         return fast
@@ -99,37 +118,67 @@ def _gradient(g: Any, logs: Any, x: Any, index: Any, ignore: int, reduction: str
     return rows.reshape(x.shape)
 
 
+def _shares(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
+    """What each row's loss has of the gradient."""
+    factors = _factors(index, dtype=x.dtype, ignore=ignore, reduction=reduction)
+    return factors * (g if reduction == "none" else g[..., None])
+
+
+def _picked_gradient(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
+    out = xp_of(x).zeros(x.shape, x.dtype)
+    if x.size:
+        plain = _all_count(index, x.shape[-1], ignore)
+        out.reshape(-1, x.shape[-1])[_key(x, index, plain)] = -_shares(g, x, index, ignore, reduction).reshape(-1)
+    return out
+
+
 # ---- the primitives --------------------------------------------------------------------------------------------------
 
 
-def _slopes(x: Any, index: Any, ignore: int, reduction: str) -> Any:
-    """The derivative of each sample's share of the loss, in primitives."""
+def _slopes(x: Any, index: Any, ignore: int, reduction: str, logs: bool = False) -> Any:
+    """The derivative of each sample's share of the loss, in primitives; logs: of log-probabilities."""
     dtype = np.dtype(x.dtype)
     scale = factors_p(index, dtype=dtype, ignore=ignore, reduction=reduction)
     classes = one_hot_p(index, dtype=dtype, classes=x.shape[-1])
-    return (softmax_p(x, axis=len(x.shape) - 1) - classes) * reshape_p(scale, shape=(*scale.shape, 1))
+    return (-classes if logs else softmax_p(x, axis=len(x.shape) - 1) - classes) * reshape_p(
+        scale, shape=(*scale.shape, 1)
+    )
 
 
 def _joint(gs: Any, out: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> list[Any]:
     g, _ = gs
     if all_raw(g, out[1], x, index):
         return [_gradient(g, out[1], x, index, ignore, reduction), None]
-    shape = (*g.shape, 1) if reduction == "none" else (*g.shape, 1, 1)
-    return [reshape_p(g, shape=shape) * _slopes(x, index, ignore, reduction), None]
+    return [_beside(g, reduction) * _slopes(x, index, ignore, reduction), None]
 
 
-def _cross_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> list[Any]:
-    t, (x, index) = tangents[0], primals
+def _picked_vjp(g: Any, _out: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
+    if all_raw(g, x, index):
+        return _picked_gradient(g, x, index, ignore, reduction)
+    return _beside(g, reduction) * _slopes(x, index, ignore, reduction, logs=True)
+
+
+def _beside(g: Any, reduction: str) -> Any:
+    """The gradient of the loss beside x."""
+    return reshape_p(g, shape=(*g.shape, 1) if reduction == "none" else (*g.shape, 1, 1))
+
+
+def _push(t: Any, x: Any, index: Any, logs: bool, reduction: str, ignore: int) -> Any:
     if t is None:
-        return [None, None]
+        return None
     n = len(x.shape)
-    axes = (n - 1,) if kw["reduction"] == "none" else (n - 2, n - 1)
-    return [sum_p(t * _slopes(x, index, **kw), axes=axes), None]
+    return sum_p(
+        t * _slopes(x, index, ignore, reduction, logs), axes=(n - 1,) if reduction == "none" else (n - 2, n - 1)
+    )
 
 
 def _loss_shape(x: Aval, index: Aval, *, reduction: str, **_: Any) -> tuple[Aval, Aval]:
     loss = Aval(index.shape if reduction == "none" else index.shape[:-1], x.dtype, x.device)
     return loss, Aval((*index.shape, 2), x.dtype, x.device)
+
+
+def _mapped(size: int, values: list[Any], mapped: list[bool]) -> list[Any]:
+    return [materialize(size, v, m) for v, m in zip(values, mapped, strict=True)]
 
 
 cross_entropy_p = Primitive(
@@ -139,10 +188,16 @@ cross_entropy_p = Primitive(
     joint=_joint,
     nout=2,
     saves=(1,),
-    jvp=_cross_push,
-    batch=lambda size, values, mapped, kw: cross_entropy_p(
-        *(materialize(size, v, m) for v, m in zip(values, mapped, strict=True)), **kw
-    ),
+    jvp=lambda tangents, _out, primals, kw: [_push(tangents[0], *primals, logs=False, **kw), None],
+    batch=lambda size, values, mapped, kw: cross_entropy_p(*_mapped(size, values, mapped), **kw),
+)
+nll_p = Primitive(
+    "nll",
+    _picked,
+    lambda x, index, **kw: _loss_shape(x, index, **kw)[0],
+    (_picked_vjp, None),
+    jvp=lambda tangents, _out, primals, kw: _push(tangents[0], *primals, logs=True, **kw),
+    batch=lambda size, values, mapped, kw: nll_p(*_mapped(size, values, mapped), **kw),
 )
 factors_p = Primitive(
     "loss_factors",
@@ -158,7 +213,7 @@ one_hot_p = Primitive(
 )
 
 
-# ---- the function ----------------------------------------------------------------------------------------------------
+# ---- the functions ---------------------------------------------------------------------------------------------------
 
 
 def nll_from_logits(input: Any, target: Any, ignore_index: int = -100, reduction: str = "mean") -> Any:
@@ -166,10 +221,20 @@ def nll_from_logits(input: Any, target: Any, ignore_index: int = -100, reduction
 
     The mean is over the targets that are not `ignore_index`. IndexError for a target that is no class.
     """
+    return _of_rows(lambda *args, **kw: apply(cross_entropy_p, *args, **kw)[0], input, target, ignore_index, reduction)
+
+
+def nll(input: Any, target: Any, ignore_index: int = -100, reduction: str = "mean") -> Any:
+    """-input at the target class, input being log-probabilities; otherwise as `nll_from_logits`."""
+    return _of_rows(partial(apply, nll_p), input, target, ignore_index, reduction)
+
+
+def _of_rows(loss_of: Any, input: Any, target: Any, ignore_index: int, reduction: str) -> Any:
+    """loss_of(rows, indices, ignore=, reduction=) of an input that has its classes in dimension 1, or alone."""
     x = floating(input)
     d = dtypes.of(x.raw)
     if d.itemsize == 2:  # summed in float32, rounded once
-        return as_dtype(nll_from_logits(as_dtype(x, dtypes.float32), target, ignore_index, reduction), d)
+        return as_dtype(_of_rows(loss_of, as_dtype(x, dtypes.float32), target, ignore_index, reduction), d)
     expected = tuple(x.shape[:1] + x.shape[2:]) if x.ndim > 1 else ()
     if x.ndim == 0 or tuple(target.shape) != expected:
         raise ShapeError(
@@ -185,5 +250,5 @@ def nll_from_logits(input: Any, target: Any, ignore_index: int = -100, reduction
         x = reshape(movedim(x, 1, -1), (flat.shape[0], x.shape[1]))
     else:
         flat = target
-    loss, _ = apply(cross_entropy_p, x, as_dtype(flat, dtypes.int64), ignore=ignore_index, reduction=reduction)
+    loss = loss_of(x, as_dtype(flat, dtypes.int64), ignore=ignore_index, reduction=reduction)
     return reshape(loss, expected) if reduction == "none" and len(expected) != 1 else loss
