@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
+from expkit.kernels.cpu import copy, plan
 
 Sizes = tuple[int, ...]
 
@@ -19,20 +19,29 @@ def order_of(ndim: int, spatial: int) -> tuple[Sizes, Sizes]:
     return (*range(lead - 1), *range(lead, ndim), lead - 1), (*range(lead - 1), ndim - 1, *range(lead - 1, ndim - 1))
 
 
+LARGE = 1 << 15  # bytes from which a kernel copies faster than NumPy
+
+
+def _contiguous(x: Any) -> Any:
+    if x.flags.c_contiguous:
+        return x
+    return copy.contiguous(x) if x.nbytes >= LARGE else np.ascontiguousarray(x)
+
+
 def arranged(x: Any, spatial: int) -> tuple[Any, bool]:
     """(x, whether its channels are last), copied where it is in neither order."""
     if x.flags.c_contiguous or x.ndim == spatial:
-        return np.ascontiguousarray(x), False
+        return _contiguous(x), False
     last = x.transpose(order_of(x.ndim, spatial)[0]).flags.c_contiguous
-    return x if last else np.ascontiguousarray(x), last
+    return x if last else _contiguous(x), last
 
 
 def dense(x: Any, spatial: int, last: bool) -> Any:
     """x, or a copy of it, in that order."""
     if not last:
-        return np.ascontiguousarray(x)
+        return _contiguous(x)
     order, back = order_of(x.ndim, spatial)
-    return np.ascontiguousarray(x.transpose(order)).transpose(back)
+    return _contiguous(x.transpose(order)).transpose(back)
 
 
 def empty(shape: Sizes, size: Sizes, dtype: Any, last: bool) -> Any:

@@ -15,23 +15,29 @@ from expkit.tensor.generated.base import F32, F64, enabled
 LEAST = 1 << 11  # elements from which a kernel is faster than NumPy
 
 
+def _known(x: Any, least: int) -> bool:
+    return x.size >= least and (x.dtype is F32 or x.dtype is F64) and enabled()
+
+
 def _window(x: Any, least: int, kw: dict[str, Any]) -> Window | None:
     """The geometry of a pooling of x, where there is a kernel for it."""
-    if x.__class__ is not np.ndarray or x.size < least or (x.dtype is not F32 and x.dtype is not F64) or not enabled():
+    if x.__class__ is not np.ndarray or not _known(x, least):
         return None
-    kernel, stride, step = kw["kernel"], kw["stride"], kw.get("dilation", (1,) * len(kw["kernel"]))
-    size = kw.get("size") or x.shape[x.ndim - len(kernel) :]
-    pad = kw["padding"]
+    return _geometry(kw.get("size") or x.shape[x.ndim - len(kw["kernel"]) :], kw)
+
+
+def _geometry(size: tuple[int, ...], kw: dict[str, Any]) -> Window:
+    kernel, stride, pad = kw["kernel"], kw["stride"], kw["padding"]
+    step = kw.get("dilation", (1,) * len(kernel))
     out = tuple(
         (n + lo + hi - e * (k - 1) - 1) // s + 1
         for n, k, s, e, (lo, hi) in zip(size, kernel, stride, step, pad, strict=True)
     )
-    window = Window(size, out, kernel, stride, tuple(lo for lo, _ in pad), step, kw.get("scale", 1.0)).plain()
-    return window if window.fits() else None
+    return Window(size, out, kernel, stride, tuple(lo for lo, _ in pad), step, kw.get("scale", 1.0)).plain()
 
 
 def reduced(what: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The implementation of "max", "sum" or "place" of windows."""
+    """The implementation of "max" or "sum" of windows, or of "place": (maxima, their places)."""
 
     @wraps(plain)
     def impl(x: Any, **kw: Any) -> Any:
@@ -47,19 +53,37 @@ def spread(plain: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(plain)
     def impl(g: Any, **kw: Any) -> Any:
         window = _window(g, LEAST // 4, kw)
-        return plain(g, **kw) if window is None else pooling.backward("sum", g, window)
+        return plain(g, **kw) if window is None else pooling.backward(g, window)
 
     return impl
 
 
-def max_gradient(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The gradient of the maximum from (g, maxima, input)."""
+def adaptive_maxima(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """(maxima, their places) of windows that cut the last axes into pieces."""
 
     @wraps(plain)
-    def impl(g: Any, top: Any, x: Any, **kw: Any) -> Any:
-        window = _window(x, LEAST, kw)
-        if window is None or g.__class__ is not np.ndarray or g.dtype is not x.dtype:
-            return plain(g, top, x, **kw)
-        return pooling.backward("max", g, window, top, x)
+    def impl(x: Any, *, pieces: tuple[int, ...]) -> Any:
+        if x.__class__ is not np.ndarray or not _known(x, LEAST):
+            return plain(x, pieces=pieces)
+        return pooling.forward("place", x, Window(x.shape[x.ndim - len(pieces) :], pieces))
 
     return impl
+
+
+def dropped(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """g, added up at flat places in planes."""
+
+    @wraps(plain)
+    def impl(g: Any, index: Any, *, size: tuple[int, ...]) -> Any:
+        if index.__class__ is np.ndarray and g.__class__ is np.ndarray and _known(g, LEAST // 4):
+            return pooling.scattered(g, index, size)
+        return plain(g, index, size=size)
+
+    return impl
+
+
+def max_gradient(g: Any, places: Any, size: tuple[int, ...], kw: dict[str, Any]) -> Any:
+    """The gradient of the maxima of windows from their places; None where there is no kernel."""
+    if g.__class__ is not np.ndarray or places.__class__ is not np.ndarray or not _known(g, LEAST // 4):
+        return None
+    return pooling.backward(g, _geometry(size, kw) if kw else Window(size, g.shape[g.ndim - len(size) :]), places)

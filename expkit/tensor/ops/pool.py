@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 
 from expkit.autograd.handle import ARRAYS, Aval, wrap
+from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.generated import pooling as generated
 from expkit.tensor.ops import pool_arrays
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.interpolate import averaging, resampled
 from expkit.tensor.ops.kinds import linear, materialize
 from expkit.tensor.ops.reduce import mean
 from expkit.tensor.ops.windows import Pads, Sizes, all_raw, check_rank, out_sizes, per_axis, reach
 
-INT = np.dtype(np.int64)
-max_pool_grad = generated.max_gradient(pool_arrays.max_pool_grad)
+PLACE = np.dtype(np.int32)
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
@@ -51,15 +52,47 @@ def _same(_size: int, kw: dict[str, Any]) -> dict[str, Any]:
     return kw
 
 
-def _max_vjp(g: Any, out: Any, x: Any, **kw: Any) -> Any:
-    if all_raw(g, out, x):
-        return max_pool_grad(g, out, x, **kw)
-    return drop_p(g, max_place_p(x, **kw), size=_last(x, len(kw["kernel"])))
+def _places_shape(x: Aval, **kw: Any) -> tuple[Aval, Aval]:
+    out = _max_shape(x, **kw) if "kernel" in kw else _with_size(x, kw["pieces"])
+    return out, out._replace(dtype=PLACE)
+
+
+def _places_joint(g: Any, out: Any, _x: Any, **kw: Any) -> tuple[Any]:
+    size = _last(_x, len(kw.get("kernel") or kw["pieces"]))
+    found = None
+    if all_raw(g[0], out[1]):
+        found = generated.max_gradient(g[0], out[1], size, kw if "kernel" in kw else {})
+    return (drop_p(g[0], out[1], size=size) if found is None else found,)
+
+
+def _places_push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:
+    if tangents[0] is None:
+        return None
+    return [pick_p(tangents[0], out[1], spatial=len(kw.get("kernel") or kw["pieces"])), None]
+
+
+def _with_places(name: str, impl: Any) -> Primitive:
+    """x -> (maxima, their flat places in the planes), which the gradient goes by."""
+    prim = Primitive(
+        name,
+        impl,
+        _places_shape,
+        joint=_places_joint,
+        jvp=_places_push,
+        batch=lambda size, values, mapped, kw: prim(values[0], **kw),
+        nout=2,
+        saves=(1,),
+    )
+    return prim
+
+
+def _max_vjp(g: Any, _out: Any, x: Any, **kw: Any) -> Any:
+    return drop_p(g, max_place_p(x, **kw)[1], size=_last(x, len(kw["kernel"])))
 
 
 def _max_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
     t = tangents[0]
-    return None if t is None else pick_p(t, max_place_p(primals[0], **kw), spatial=len(kw["kernel"]))
+    return None if t is None else pick_p(t, max_place_p(primals[0], **kw)[1], spatial=len(kw["kernel"]))
 
 
 def _both_batched(prim: Primitive, args: tuple[Any, ...]) -> Any:
@@ -89,18 +122,8 @@ max_pool_p = Primitive(
     jvp=_max_push,
     batch=lambda size, values, mapped, kw: max_pool_p(values[0], **kw),
 )
-max_place_p = Primitive(
-    "max_place",
-    generated.reduced("place", pool_arrays.max_place),
-    lambda x, **kw: _max_shape(x, **kw)._replace(dtype=INT),
-    batch=lambda size, values, mapped, kw: max_place_p(values[0], **kw),
-)
-adaptive_place_p = Primitive(
-    "adaptive_place",
-    pool_arrays.adaptive_place,
-    lambda x, *, out: _with_size(x, out)._replace(dtype=INT),
-    batch=lambda size, values, mapped, kw: adaptive_place_p(values[0], **kw),
-)
+max_place_p = _with_places("max_place", generated.reduced("place", pool_arrays.max_and_place))
+adaptive_place_p = _with_places("adaptive_place", generated.adaptive_maxima(pool_arrays.adaptive_max_and_place))
 pick_p = Primitive(
     "pick",
     pool_arrays.pick,
@@ -111,7 +134,7 @@ pick_p = Primitive(
 )
 drop_p = Primitive(
     "drop",
-    pool_arrays.drop,
+    generated.dropped(pool_arrays.drop),
     lambda g, index, *, size: _with_size(g, size),
     (lambda g, _out, _g, index, *, size: pick_p(g, index, spatial=len(size)), None),
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else drop_p(tangents[0], primals[1], **kw),
@@ -187,8 +210,16 @@ def _tiles(sizes: Sizes, out: Sizes) -> Sizes | None:
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 
-def _picked(x: Any, index: Any, spatial: int) -> tuple[Any, Any]:
-    return apply(pick_p, x, index, spatial=spatial), index
+def _maxima(prim: Primitive, x: Any, kw: dict[str, Any], with_places: bool) -> Any:
+    values, places = apply(prim, x, **kw)
+    return (values, as_dtype(places, dtypes.int64)) if with_places else values
+
+
+def _max(x: Any, kw: dict[str, Any], with_places: bool) -> Any:
+    """The places are kept where a gradient will ask for them."""
+    if with_places or (MODE.grad and x.requires_grad):
+        return _maxima(max_place_p, x, kw, with_places)
+    return apply1(max_pool_p, x, **kw)
 
 
 def _make_max(name: str, spatial: int) -> Any:
@@ -203,9 +234,7 @@ def _make_max(name: str, spatial: int) -> Any:
     ) -> Any:
         kw = _geometry(name, input, spatial, kernel_size, stride, padding, dilation, ceil_mode)
         kw.pop("plain")
-        if return_indices:
-            return _picked(input, apply1(max_place_p, input, **kw), spatial)
-        return apply1(max_pool_p, input, **kw)
+        return _max(input, kw, return_indices)
 
     return _named(fn, name, spatial, "The largest element of each window; the first of equal ones gets the gradient.")
 
@@ -247,6 +276,10 @@ def _make_adaptive_avg(name: str, spatial: int) -> Any:
         out = _adaptive(name, _check_float(name, input), spatial, output_size)
         if set(out) == {1}:
             return mean(input, tuple(range(-spatial, 0)), keepdim=True)
+        kernel = _tiles(_last(input, spatial), out)
+        if kernel is not None:
+            sides = ((0, 0),) * spatial
+            return apply1(window_sum_p, input, kernel=kernel, stride=kernel, padding=sides, scale=1 / prod(kernel))
         return resampled(input, tuple(averaging(n, m) for n, m in zip(_last(input, spatial), out, strict=True)))
 
     return _named(
@@ -259,12 +292,9 @@ def _make_adaptive_max(name: str, spatial: int) -> Any:
         out = _adaptive(name, input, spatial, output_size)
         kernel = _tiles(_last(input, spatial), out)
         if kernel is None:
-            values, index = _picked(input, apply1(adaptive_place_p, input, out=out), spatial)
-            return (values, index) if return_indices else values
+            return _maxima(adaptive_place_p, input, {"pieces": out}, return_indices)
         kw = {"kernel": kernel, "stride": kernel, "padding": ((0, 0),) * spatial, "dilation": (1,) * spatial}
-        if return_indices:
-            return _picked(input, apply1(max_place_p, input, **kw), spatial)
-        return apply1(max_pool_p, input, **kw)
+        return _max(input, kw, return_indices)
 
     return _named(
         fn, name, spatial, "Maxima over windows that cut the input into `output_size` pieces (None: no change)."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.windows import Pads, Sizes, in_float32, numel, out_sizes, padded, reach, taps
+from expkit.tensor.ops.windows import Pads, Sizes, in_float32, numel, out_sizes, padded, taps
 
 
 def _by_axis(x: Any, combine: Any, kernel: Sizes, stride: Sizes, dilation: Sizes, out: Sizes) -> Any:
@@ -112,37 +112,22 @@ def _flat_places(
     return flat
 
 
-def _where(mask: Any, x: Any) -> Any:
-    """x where the mask holds, else 0: by its bits, which is three times as fast as where()."""
-    bits = np.dtype(f"i{x.itemsize}")
-    keep = mask.astype(bits)
-    np.negative(keep, out=keep)
-    keep &= x.view(bits)
-    return keep.view(x.dtype)
+def max_and_place(x: Any, **kw: Any) -> tuple[Any, Any]:
+    """(the largest element of each window, its place)"""
+    return _with_values(x, max_place(x, **kw), len(kw["kernel"]))
 
 
-def max_pool_grad(g: Any, top: Any, x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Any:
-    """The gradient of max_pool without indices: each g goes where `top` (or the first NaN) is met first."""
-    xp, n = xp_of(x), len(kernel)
-    wide, inside, out = padded(x, padding, lowest(x.dtype)), _inside(x, padding), top.shape[top.ndim - n :]
-    spread = xp.zeros(wide.shape, g.dtype)
-    apart = all(r <= s for r, s in zip(reach(kernel, dilation), stride, strict=True))
-    left = xp.ones(top.shape, bool)
-    for _, key in taps(kernel, stride, dilation, out):
-        v = xp.ascontiguousarray(wide[key])
-        hit = v == top
-        hit |= v != v
-        hit &= left if inside is None else left & inside[key]
-        left ^= hit
-        if apart:
-            spread[key] = _where(hit, g)
-        else:
-            spread[key] += _where(hit, g)
-    return padded(spread, tuple((-lo, -hi) for lo, hi in padding))
+def adaptive_max_and_place(x: Any, *, pieces: Sizes) -> tuple[Any, Any]:
+    """As max_and_place, for windows that cut the plane into pieces of nearly equal size."""
+    return _with_values(x, _adaptive_place(x, pieces), len(pieces))
 
 
-def adaptive_place(x: Any, *, out: Sizes) -> Any:
-    """As max_place, for windows that cut the plane into `out` pieces of nearly equal size."""
+def _with_values(x: Any, places: Any, spatial: int) -> tuple[Any, Any]:
+    return pick(x, places, spatial=spatial), places.astype(np.int32)
+
+
+def _adaptive_place(x: Any, out: Sizes) -> Any:
+    """As max_place, for adaptive windows."""
     xp, n = xp_of(x), len(out)
     sizes, lead = x.shape[x.ndim - n :], x.shape[: x.ndim - n]
     found = xp.empty((*lead, *out), np.int64)

@@ -7,13 +7,14 @@ width of the window; bound once per shapes.
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from expkit.kernels.cpu import images
+from expkit.kernels.cpu.interpolate import Taps, resample
 from expkit.kernels.cpu.pooling import kernels
 from expkit.kernels.cpu.pooling.lanes import BYTES, Channels, Columns
 from expkit.kernels.cpu.routine import Bound, Routine, Task
@@ -30,23 +31,32 @@ WORDS = (  # unit: planes, or channels, of a task; scale: the bits of a float64
     *(what + axis for what in WINDOW for axis in "dhw"),
     *(f"{array}_{axis}" for array in "xyz" for axis in "ncdhw"),  # strides of input, output, the input's gradient
 )  # fmt: skip
+PLACE = np.dtype(np.int32)
 Sizes = tuple[int, ...]
 
 
 class Window(NamedTuple):
-    """The geometry of a pooling over one to three axes: sizes of input and output; pad: in front; step: dilation."""
+    """The geometry of a pooling over one to three axes: sizes of input and output; pad: in front; step: dilation.
+
+    An empty kernel: the windows cut each axis into pieces of nearly equal size.
+    """
 
     size: Sizes
     out: Sizes
-    kernel: Sizes
-    stride: Sizes
-    pad: Sizes
-    step: Sizes
+    kernel: Sizes = ()
+    stride: Sizes = ()
+    pad: Sizes = ()
+    step: Sizes = ()
     scale: float = 1.0
 
-    def fits(self) -> bool:
-        """Whether there is a kernel for it."""
-        return self.stride[-1] <= SHUFFLED
+    @property
+    def adaptive(self) -> bool:
+        return not self.kernel
+
+    @property
+    def regular(self) -> bool:
+        """Whether neighbouring outputs look at elements that a few shuffles bring together."""
+        return not self.adaptive and self.stride[-1] <= SHUFFLED
 
     def plain(self) -> Window:
         """The same, with stride 1 where it does not matter."""
@@ -54,30 +64,106 @@ class Window(NamedTuple):
 
 
 def forward(what: str, x: Any, window: Window) -> Any:
-    """The "max", "sum" or "place" (int64, in the plane) of each window: (..., *size) -> (..., *out)."""
-    x, last = images.arranged(x, len(window.size))
-    y = images.empty(x.shape, window.out, np.dtype(np.int64) if what == "place" else x.dtype, last)
-    _bound(what, "forward", window, x.shape, x.dtype, last)(x, y)
-    return y
-
-
-def backward(what: str, g: Any, window: Window, top: Any = None, x: Any = None) -> Any:
-    """The input's gradient of "sum" (from g), or of "max" (from the maxima and the input too): of the input's shape."""
+    """The "max" or "sum" of each window, or (maxima, their places in the plane): (..., *size) -> (..., *out)."""
     spatial = len(window.size)
-    like, last = images.arranged(g if x is None else x, spatial)
-    if what == "sum" and set(window.stride) == {1} and _overlap(_whole(window))[0]:
-        return forward("sum", like, _flipped(window))
+    x, last = images.arranged(x, spatial)
+    if last or window.regular:
+        return _forward(what, x, window, last)
+    if what == "sum":
+        return resample(x, _matrices(window))
+    batch = x if x.ndim > spatial else x[None]
+    found = _forward(what, images.dense(batch, spatial, True), window, True)
+    shape = (*x.shape[: x.ndim - spatial], *window.out)
+    back = [images.dense(y, spatial, False).reshape(shape) for y in (found if what == "place" else (found,))]
+    return tuple(back) if what == "place" else back[0]
+
+
+def _forward(what: str, x: Any, window: Window, last: bool) -> Any:
+    y = images.empty(x.shape, window.out, x.dtype, last)
+    run = _bound(what, "forward", window, x.shape, x.dtype, last)
+    if what != "place":
+        run(x, y)
+        return y
+    places = images.empty(x.shape, window.out, PLACE, last)
+    run(x, y, places)
+    return y, places
+
+
+def backward(g: Any, window: Window, places: Any = None) -> Any:
+    """The input's gradient of a sum, or of a maximum with the places of maxima: (..., *out) -> (..., *size)."""
+    spatial = len(window.size)
+    g, last = images.arranged(g, spatial)
+    way = _way(window, last, places is not None)
+    if places is not None:
+        places = images.dense(places, spatial, last)
+    if way == "scatter":
+        return scattered(g, places, window.size)
+    if way == "flipped":
+        return forward("sum", g, _flipped(window))
+    if way == "matrices":
+        return resample(g, tuple(t.T for t in _matrices(window)))
     z = images.empty(g.shape, window.size, g.dtype, last)
-    run = _bound(what, "backward", window, z.shape, z.dtype, last)
-    g = like if x is None else images.dense(g, spatial, last)
-    run(*((g, z) if x is None else (g, like, images.dense(top, spatial, last), z)))
+    run = _bound("sum" if places is None else "place", "backward", window, z.shape, z.dtype, last)
+    run(*((g, z) if places is None else (g, places, z)))
     return z
 
 
+@lru_cache(maxsize=4096)
+def _way(window: Window, last: bool, maxima: bool) -> str:
+    """How a gradient is taken."""
+    overlap = window.adaptive or _overlap(_whole(window))[0]
+    if maxima:
+        by_windows = not window.adaptive and max(window.stride) > 1 if last else window.regular and not overlap
+        return "windows" if by_windows else "scatter"
+    if overlap and set(window.stride) == {1}:
+        return "flipped"
+    return "windows" if last or (window.regular and not overlap) else "matrices"
+
+
 def _flipped(window: Window) -> Window:
-    """Sums of windows at stride 1, transposed: sums again."""
-    pad = tuple(k - 1 - p for k, p in zip(window.kernel, window.pad, strict=True))
+    """Windows at stride 1, turned round: the outputs that look at an element."""
+    pad = tuple(e * (k - 1) - p for k, p, e in zip(window.kernel, window.pad, window.step, strict=True))
     return window._replace(size=window.out, out=window.size, pad=pad)
+
+
+@lru_cache(maxsize=256)
+def _matrices(window: Window) -> tuple[Taps, ...]:
+    """Sums of (undilated) windows as a banded matrix for each axis."""
+    found, scale = [], window.scale
+    for n, m, k, s, p, _ in zip(*window[:6], strict=True):
+        at = np.arange(m) * s - p
+        start, stop = np.clip(at, 0, n), np.clip(at + k, 0, n)
+        found.append(Taps(n, start, stop - start, np.full((m, k), scale)))
+        scale = 1.0
+    return tuple(found)
+
+
+def scattered(g: Any, places: Any, size: Sizes) -> Any:
+    """Zeros (..., *size), with g added at its places in the plane."""
+    spatial = len(size)
+    g, last = images.arranged(g, spatial)
+    z = images.empty(g.shape, size, g.dtype, last)
+    _scatter(z.shape, g.shape, g.dtype, last, spatial)(
+        g, images.dense(places, spatial, last).astype(PLACE, copy=False), z
+    )
+    return z
+
+
+@lru_cache(maxsize=4096)
+def _scatter(shape: Sizes, small: Sizes, dtype: Any, last: bool, spatial: int) -> Bound:
+    lead, size, outputs = shape[:-spatial], prod(shape[-spatial:]), prod(small[-spatial:])
+    channels = lead[-1] if last else prod(lead)
+    unit = min(channels, max(BYTES // dtype.itemsize, 4 * TASK // size // 16 * 16) if last else max(1, TASK // size))
+    tasks = prod(lead) // channels * -(-channels // unit)
+    return _scattering(f"f{dtype.itemsize}", last).bind(
+        tasks, parallel=prod(shape) >= PARALLEL, channels=channels, unit=unit, size=size, outputs=outputs
+    )
+
+
+@cache
+def _scattering(kind: str, last: bool) -> Routine:
+    words = ("channels", "unit", "size", "outputs")
+    return Routine("gradient by place", (kind, "i4", kind), words, lambda f: kernels.scatter(f, last))
 
 
 # ---- kernels ---------------------------------------------------------------------------------------------------------
@@ -93,24 +179,28 @@ def _strides(channels: int, size: Sizes, last: bool) -> Sizes:
 
 @lru_cache(maxsize=256)
 def _routine(what: str, way: str, kind: str, last: bool, width: int, stride: int, add: bool) -> Routine:
-    """width: the vectors of channels, or the taps of a row that are written out."""
+    """width: the vectors of channels, or the taps of a row that are written out; stride: 0 for adaptive windows."""
 
     def write(f: Task) -> None:
-        lanes = Channels(f, kind, width) if last else Columns(f, kind, width, stride)
+        lanes = Channels(f, kind, width, adaptive=not stride) if last else Columns(f, kind, width, stride)
         if way == "forward":
             kernels.forward(lanes, what)
         else:
             kernels.backward(lanes, what, add)
 
     if way == "forward":
-        return Routine(f"{what} of windows", (kind, "i8" if what == "place" else kind), WORDS, write)
-    return Routine(f"{what} of windows, gradient", (kind,) * (2 if what == "sum" else 4), WORDS, write)
+        return Routine(f"{what} of windows", (kind, kind, "i4")[: 3 if what == "place" else 2], WORDS, write)
+    return Routine(
+        f"{what} of windows, gradient", (kind, "i4", kind) if what == "place" else (kind, kind), WORDS, write
+    )
 
 
 def _whole(window: Window) -> list[Sizes]:
     """The window's sizes over three axes."""
-    missing = 3 - len(window.size)
-    return [(*((0,) if field == "pad" else (1,)) * missing, *getattr(window, field)) for field in Window._fields[:6]]
+    missing, n = 3 - len(window.size), len(window.size)
+    found = window._asdict()
+    filled = {field: found[field] or ((0,) if field == "pad" else (1,)) * n for field in Window._fields[:6]}
+    return [(*((0,) if field == "pad" else (1,)) * missing, *filled[field]) for field in filled]
 
 
 def _tasks(way: str, lead: Sizes, window: list[Sizes], last: bool) -> dict[str, int]:
@@ -151,6 +241,6 @@ def _bound(what: str, way: str, window: Window, shape: Sizes, dtype: Any, last: 
     width = vectors if last else window.kernel[-1] if window.kernel[-1] <= WRITTEN and window.step[-1] == 1 else 0
     add = add or (not last and not width)  # taps that are not adjacent write zeros between them
     values |= {"clear": add or gaps, "scale": struct.unpack("<q", struct.pack("<d", window.scale))[0]}
-    stride = 1 if last else window.stride[-1]
+    stride = 0 if last and window.adaptive else 1 if last else window.stride[-1]
     routine = _routine(what, way, f"f{dtype.itemsize}", last, width, stride, add)
     return routine.bind(tasks.pop("tasks"), parallel=prod(shape) >= PARALLEL, **tasks, **values)

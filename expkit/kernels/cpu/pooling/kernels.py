@@ -1,8 +1,8 @@
-"""The pooling kernels themselves: the maximum, its place, or the sum of each window; gradients of maximum and sum.
+"""The pooling kernels themselves: the maximum (and its place) or the sum of each window, and their gradients.
 
-The gradient of a maximum goes to the first element of its window that equals it (or is NaN): values are compared again
-instead of places kept, which reads less. A task owns rows of the input's gradient and goes through all windows that
-touch them, so that no two tasks write to one place.
+The gradient of a maximum goes to its place, in one of two ways: `backward` goes through the windows and writes, or
+adds, g or zero to each element; `scatter` adds one value after the other. A task owns what it writes: rows of the
+gradient (and goes through all windows that touch them), or whole planes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from expkit.kernels.cpu.builder import least
-from expkit.kernels.cpu.ir import Value
+from expkit.kernels.cpu.builder import Number, Pointer, least
+from expkit.kernels.cpu.ir import Value, lanes_of
 from expkit.kernels.cpu.pooling.lanes import Lanes, Vectors
+from expkit.kernels.cpu.routine import Task
 
 # ---- what is done with the elements of a window ----------------------------------------------------------------------
 
@@ -30,28 +31,31 @@ class Largest:
         for best, v in zip(self._best, values, strict=True):
             best.value = (v.compare("gt", best.value) | v.compare("ne", v)).select(v, best.value)
 
-    def result(self) -> Vectors:
-        return [best.value for best in self._best]
+    def results(self) -> list[Vectors]:
+        return [[best.value for best in self._best]]
 
 
 class Place:
-    """The flat place of the first maximum, or of the first NaN."""
+    """The maximum and its flat place in the plane: the first of equal ones, or the first NaN."""
 
     outside = 0.0
 
     def __init__(self, lanes: Lanes) -> None:
+        self._f = lanes.f
         self._best = [lanes.f.cell(lanes.splat(0.0)) for _ in lanes.masks]
         self._place = [lanes.f.cell(lanes.f.splat(-1, lanes.count, "i4")) for _ in lanes.masks]
 
     def visit(self, values: Vectors, inside: Value | None, place: Value) -> None:
         for best, found, v in zip(self._best, self._place, values, strict=True):
-            nan = v.compare("ne", v) & best.value.compare("eq", best.value)
-            better = v.compare("gt", best.value) | nan | found.value.compare("lt", 0)
+            above = self._f.put(
+                f"b1x{lanes_of(v.kind)}", f"fcmp ugt {v!r}, {best.value.name}"
+            )  # greater, or one is NaN
+            better = (above & best.value.compare("eq", best.value)) | found.value.compare("lt", 0)
             better = better if inside is None else better & inside
             best.value, found.value = better.select(v, best.value), better.select(place, found.value)
 
-    def result(self) -> Vectors:
-        return [found.value.to("i8") for found in self._place]
+    def results(self) -> list[Vectors]:
+        return [[cell.value for cell in self._best], [cell.value for cell in self._place]]
 
 
 class Total:
@@ -67,29 +71,12 @@ class Total:
         for total, v in zip(self._sum, values, strict=True):
             total.value = total.value + v
 
-    def result(self) -> Vectors:
-        return [total.value * scale_of(self._lanes) for total in self._sum]
+    def results(self) -> list[Vectors]:
+        return [[total.value * scale_of(self._lanes) for total in self._sum]]
 
 
 def scale_of(lanes: Lanes) -> Value:
     return lanes.splat(lanes.f["scale"].as_float().to(lanes.kind))
-
-
-class First:
-    """The gradient's share of a tap: g at the first that equals the maximum, 0 at the others."""
-
-    def __init__(self, lanes: Lanes, g: Vectors, top: Vectors) -> None:
-        self._lanes, self._g, self._top = lanes, g, top
-        self._left = [lanes.f.cell(mask) for mask in lanes.masks]
-
-    def share(self, values: Vectors, inside: Value | None) -> Vectors:
-        shares = []
-        for left, g, top, v in zip(self._left, self._g, self._top, values, strict=True):
-            hit = (v.compare("eq", top) | v.compare("ne", v)) & left.value
-            hit = hit if inside is None else hit & inside
-            left.value = left.value ^ hit
-            shares.append(hit.select(g, 0.0))
-        return shares
 
 
 # ---- kernels ---------------------------------------------------------------------------------------------------------
@@ -98,29 +85,29 @@ REDUCERS: dict[str, Any] = {"max": Largest, "place": Place, "sum": Total}
 
 
 def forward(lanes: Lanes, what: str) -> None:
-    """y = the maximum, place or sum of each window of x. A task: a band of output rows."""
+    """y = the maximum (then its place) or the sum of each window of x. A task: a band of output rows."""
     f, reducer = lanes.f, REDUCERS[what]
-    for (x, y), band in lanes.units("xy"):
+    for (x, *results), band in lanes.units("xyy" if what == "place" else "xy"):
         low = band * f["band"]
         for d, h, w in _windows(lanes, low, least(low + f["band"], f["out_h"])):
             state = reducer(lanes)
             for at_d, at_h in _rows(lanes, d, h):
-                row, start = x.at(lanes.at("x", d=at_d, h=at_h)), (at_d * f["in_h"] + at_h) * f["in_w"]
+                row, start = x.at(lanes.at("x", d=at_d, h=at_h)), _start(lanes, at_d, at_h)
                 for group in lanes.groups():
                     taps = zip(group.read(row, reducer.outside), group.inside, group.places, strict=True)
                     for values, inside, place in taps:
-                        state.visit(values, inside, place + f.splat(start.to("i4"), lanes.count))
-            lanes.store(y.at(lanes.at("y", d=d, h=h, w=w)), state.result())
+                        state.visit(values, inside, place + start)
+            for y, values in zip(results, state.results(), strict=True):
+                lanes.store(y.at(lanes.at("y", d=d, h=h, w=w)), values)
 
 
 def backward(lanes: Lanes, what: str, add: bool) -> None:
-    """z = the gradient of the input from g (and, for maxima, x and the result). A task: a band of rows of z.
+    """z = the gradient of the input from g, and from the places of maxima. A task: a band of rows of z.
 
-    add: windows overlap. What they do not cover (words `clear`) or add to is zeroed first.
+    add: windows overlap. What they do not cover (word `clear`) or add to is zeroed first.
     """
     f = lanes.f
-    for arrays, band in lanes.units("yz" if what == "sum" else "yxyz"):
-        g, z = arrays[0], arrays[-1]
+    for (g, *places, z), band in lanes.units("yyz" if what == "place" else "yz"):
         low = band * f["band"]
         high = least(low + f["band"], f["in_h"])
         with f.when(f["clear"].to("b1")):
@@ -132,17 +119,61 @@ def backward(lanes: Lanes, what: str, add: bool) -> None:
             gradient = lanes.load(g.at(at))
             if what == "sum":
                 gradient = [v * scale_of(lanes) for v in gradient]
-            first = None if what == "sum" else First(lanes, gradient, lanes.load(arrays[2].at(at)))
+            found = [lanes.load(p.at(at)) for p in places]
             for at_d, at_h in _rows(lanes, d, h):
-                row = arrays[1].at(lanes.at("x", d=at_d, h=at_h))
+                start = _start(lanes, at_d, at_h)
                 for group in lanes.groups():
-                    if first is None:
-                        shares = [gradient for _ in group.inside]
-                    else:
-                        taps = zip(group.read(row, 0.0), group.inside, strict=True)
-                        shares = [first.share(*tap) for tap in taps]
+                    shares = [_share(gradient, found, place + start) for place in group.places]
                     with f.when(at_h.compare("ge", low) & at_h.compare("lt", high)):
                         group.write(z.at(lanes.at("z", d=at_d, h=at_h)), shares, add=add)
+
+
+def _share(g: Vectors, found: list[Vectors], place: Value) -> Vectors:
+    """What the elements at a place get of the gradient."""
+    if not found:
+        return g
+    return [p.compare("eq", place).select(v, 0.0) for v, p in zip(g, found[0], strict=True)]
+
+
+def scatter(f: Task, last: bool) -> None:
+    """z = 0; z[place] += g for each output of some planes (or of some channels of an image), in their order.
+
+    Words: planes (channels) that a task has, and of how many; outputs and elements of a plane.
+    """
+    g, places, z = f.arrays
+    if not last:
+        first = f.index * f["unit"]
+        for i in f.range(least(first + f["unit"], f["channels"]), first):
+            _scatter(f, [p.at(i * f["outputs"]) for p in (g, places)], z.at(i * f["size"]), None)
+        return
+    parts = (f["channels"] + (f["unit"] - 1)) / f["unit"]
+    image, first = f.index / parts * f["channels"], f.index % parts * f["unit"]
+    sources = [p.at(image * f["outputs"] + first) for p in (g, places)]
+    _scatter(f, sources, z.at(image * f["size"] + first), least(f["channels"] - first, f["unit"]))
+
+
+def _scatter(f: Task, sources: list[Pointer], z: Pointer, count: Value | None) -> None:
+    """For `count` channels that lie side by side, or (None) for a plane."""
+    (g, places), stride = sources, f.constant("i8", 1) if count is None else f["channels"]
+    for i in f.range(f["size"]):
+        for c in _each(f, count):
+            z.at(i * stride).store(0.0, c)
+    for i in f.range(f["outputs"]):
+        for c in _each(f, count):
+            place = places.at(i * stride).load(c).to("i8")
+            with f.when(f.put("b1", f"icmp ult {place!r}, {f['size'].name}")):
+                target = z.at(place * stride + c)
+                target.store(target.load() + g.at(i * stride).load(c))
+
+
+def _each(f: Task, count: Value | None) -> Iterator[Number]:
+    yield from [0] if count is None else f.range(count)
+
+
+def _start(lanes: Lanes, d: Value, h: Value) -> Value:
+    """Where a row begins in its plane, for all lanes."""
+    f = lanes.f
+    return f.splat(((d * f["in_h"] + h) * f["in_w"]).to("i4"), lanes.count)
 
 
 def _windows(lanes: Lanes, low: Value, high: Value) -> Iterator[tuple[Value, Value, Value]]:
@@ -156,10 +187,10 @@ def _windows(lanes: Lanes, low: Value, high: Value) -> Iterator[tuple[Value, Val
 def _rows(lanes: Lanes, d: Value, h: Value) -> Iterator[tuple[Value, Value]]:
     """The rows (depth, height) of the input that a window covers."""
     f, first_d, first_h = lanes.f, lanes.start(d, "d"), lanes.start(h, "h")
-    for i in f.range(f["kernel_d"]):
+    for i in f.range(lanes.taps(d, "d")):
         at_d = i * f["step_d"] + first_d
         with f.when(lanes.inside(at_d, "d")):
-            for j in f.range(f["kernel_h"]):
+            for j in f.range(lanes.taps(h, "h")):
                 at_h = j * f["step_h"] + first_h
                 with f.when(lanes.inside(at_h, "h")):
                     yield at_d, at_h

@@ -18,10 +18,13 @@ Vectors = list[Value]
 
 
 class Lanes:
-    """Geometry, read from the task's words; `masks`: which lanes of the results' vectors exist."""
+    """Geometry, read from the task's words; `masks`: which lanes of the results' vectors exist.
 
-    def __init__(self, f: Task, kind: str) -> None:
-        self.f, self.kind, self.count = f, kind, BYTES // SIZES[kind]
+    adaptive: output i of m looks at the elements from i n / m to (i + 1) n / m, rounded outward.
+    """
+
+    def __init__(self, f: Task, kind: str, *, adaptive: bool = False) -> None:
+        self.f, self.kind, self.count, self.adaptive = f, kind, BYTES // SIZES[kind], adaptive
         self.masks: Vectors = []
 
     def splat(self, x: Value | float) -> Value:
@@ -33,7 +36,14 @@ class Lanes:
 
     def start(self, out: Value, axis: str) -> Value:
         """Where the window of an output begins."""
+        if self.adaptive:
+            return out * self.f[f"in_{axis}"] / self.f[f"out_{axis}"]
         return out * self.f[f"stride_{axis}"] - self.f[f"pad_{axis}"]
+
+    def taps(self, out: Value, axis: str) -> Value:
+        """How many taps the window of an output has."""
+        n, m = self.f[f"in_{axis}"], self.f[f"out_{axis}"]
+        return (out * n + n + m - 1) / m - self.start(out, axis) if self.adaptive else self.f[f"kernel_{axis}"]
 
     def at(self, array: str, **place: Number) -> Value:
         """Where a place lies in an array: x (input), y (output) or z (the input's gradient)."""
@@ -87,8 +97,8 @@ class Group:
 class Channels(Lanes):
     """A few vectors of channels of one output; a task has `unit` channels, gone through within each column."""
 
-    def __init__(self, f: Task, kind: str, vectors: int) -> None:
-        super().__init__(f, kind)
+    def __init__(self, f: Task, kind: str, vectors: int, *, adaptive: bool) -> None:
+        super().__init__(f, kind, adaptive=adaptive)
         self.vectors = vectors
 
     def units(self, arrays: str) -> Iterator[tuple[list[Pointer], Value]]:
@@ -108,12 +118,12 @@ class Channels(Lanes):
     def columns(self) -> Iterator[Value]:
         for w in self.f.range(self.f["out_w"]):
             for _ in self._blocks():
-                self._start = self.start(w, "w")
+                self._start, self._taps = self.start(w, "w"), self.taps(w, "w")
                 yield w
 
     def groups(self) -> Iterator[Group]:
         f = self.f
-        for i in f.range(f["kernel_w"]):
+        for i in f.range(self._taps):
             at = i * f["step_w"] + self._start
             with f.when(self.inside(at, "w")):
                 yield _Pixel(self, at)
