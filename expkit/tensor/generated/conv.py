@@ -134,15 +134,20 @@ class _Passes:
 
     def __call__(self, x: Any, w: Any, b: Any = None) -> Any:
         source, w, y = self.source(x), _dense(w), aligned(self.shape, self.case.dtype)
-        for g in range(self.groups):
-            rows = w.shape[0] // self.groups
-            weights, lines = w[g * rows : (g + 1) * rows], self.shape[4] // self.groups
-            bias = None if b is None else padded_bias(b[g * lines : (g + 1) * lines], self.case.kind)
-            here = source[..., g * source.shape[4] // self.groups :]
-            there = y[..., g * lines : (g + 1) * lines]
-            for panels, run in self.parts:
-                run(here, panels(weights), bias, there)
+        if self.groups == 1:
+            self._group(source, w, b, y)
+        else:
+            rows, ins, lines = (n // self.groups for n in (w.shape[0], source.shape[4], y.shape[4]))
+            for g in range(self.groups):
+                bias = None if b is None else b[g * lines : (g + 1) * lines]
+                there = y[..., g * lines : (g + 1) * lines]
+                self._group(source[..., g * ins :], w[g * rows : (g + 1) * rows], bias, there)
         return _shaped(y, self.out)
+
+    def _group(self, source: Any, w: Any, b: Any, y: Any) -> None:
+        bias = None if b is None else padded_bias(b, self.case.kind)
+        for panels, run in self.parts:
+            run(source, panels(w), bias, y)
 
 
 class _WeightGradient:

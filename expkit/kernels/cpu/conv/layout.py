@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from math import prod
 from typing import Any
-
-import numpy as np
 
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import Pointer, least
@@ -122,9 +121,9 @@ def bind(routine: Routine, batch: int, rows: int, columns: int, **words: int) ->
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
     """Uninitialised memory that begins on a cache line: vectors of 16 channels then lie on one line each."""
-    size, pad = int(np.prod(shape)), LINE // dtype.itemsize
-    memory = plan.empty((size + pad,), dtype)
-    first = -memory.ctypes.data % LINE // dtype.itemsize
+    size = prod(shape)
+    memory = plan.empty((size + LINE // dtype.itemsize,), dtype)
+    first = -memory.__array_interface__["data"][0] % LINE // dtype.itemsize
     return memory[first : first + size].reshape(shape)
 
 
@@ -148,8 +147,7 @@ class ChannelsLast:
         self._view = is_channels_last(x)
         self._bound: Bound | None = None
         if not self._view and x.flags.c_contiguous:
-            places = int(np.prod(spatial))
-            self._bound = bind(transposer(x.dtype.str[1:]), x.shape[0], x.shape[1], places)
+            self._bound = bind(transposer(x.dtype.str[1:]), x.shape[0], x.shape[1], prod(spatial))
 
     def __call__(self, x: Any) -> Any:
         if self._view:
