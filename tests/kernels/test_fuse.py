@@ -56,6 +56,10 @@ FUSED = {
         (t(4, 50, 9), t(4, 50, 9)),
     ),
     "extrema of columns": (lambda x: x.amax(0, keepdim=True) - x * x.amin(0, keepdim=True), (t(300, 17),)),
+    "norm of rows": (lambda x: x.norm(dim=-1), (t(7, 90),)),
+    "scaled by its norm": (lambda x: x / ((x * 2).norm(dim=-1, keepdim=True) + 1), (t(7, 90),)),
+    "count": (lambda x: (x > 0).sum(-1), (t(7, 90),)),
+    "products": (lambda x: (x + 1).prod(1), (t(7, 9),)),
     "logsumexp": (lambda x: T.log(T.exp(x).sum(-1)), (t(7, 9),)),
 }
 REFUSED = {

@@ -16,6 +16,11 @@ from expkit.kernels.cpu.program import REDUCTIONS, Program, Ref, Step
 from expkit.kernels.cpu.reduce import Reduction, RowKernel
 from expkit.kernels.cpu.strips import StripKernel
 
+_SUMS = {  # sums that are primitives of their own: what is summed
+    "square_sum": Step("square", ()),
+    "total": Step("cast", (), (("dtype", np.dtype(np.int64)),)),
+}
+
 
 def kernel_of(graph: Any) -> Callable[..., list[Any]] | None:
     """A kernel for a traced graph: raw arrays (its inputs) -> its outputs, raw, in new memory. None where it has a gap.
@@ -32,8 +37,13 @@ def _full(arrays: Sequence[Any]) -> tuple[int, ...]:
     return np.broadcast_shapes(*(a.shape for a in arrays))
 
 
-def _is_zero(raw: Any) -> bool:
-    return raw.__class__ is np.ndarray and raw.dtype.kind == "f" and not raw.any() and not np.signbit(raw).any()
+def _number(raw: Any) -> Any:
+    """A constant as a number: what has no axes, and zeros of whatever shape. None for anything else."""
+    if raw.__class__ is not np.ndarray or raw.dtype.kind not in "fiub":
+        return None
+    if not raw.ndim:
+        return raw.item()
+    return 0.0 if raw.dtype.kind == "f" and not raw.any() and not np.signbit(raw).any() else None
 
 
 def _live(graph: Any) -> list[Any]:
@@ -54,13 +64,12 @@ class _Reader:
         if graph.state or not all(hasattr(v, "index") for v in graph.outputs):
             raise Gap("a graph that writes state or returns numbers")
         self.graph = graph
-        zeros = {id(var) for var, raw in graph.consts if _is_zero(raw)}  # of whatever shape, they are a number
-        consts = [(var, raw) for var, raw in graph.consts if id(var) not in zeros]
+        numbers = {id(var): _number(raw) for var, raw in graph.consts if _number(raw) is not None}
+        consts = [(var, raw) for var, raw in graph.consts if id(var) not in numbers]
         self.vars = [*graph.inputs, *(var for var, _ in consts)]
         self.consts = [raw for _, raw in consts]
         self.full = np.broadcast_shapes(*(v.shape for v in self.vars))
-        self.refs: dict[int, Ref | float] = {id(v): Ref(i) for i, v in enumerate(self.vars)}
-        self.refs.update(dict.fromkeys(zeros, 0.0))
+        self.refs: dict[int, Ref | float] = numbers | {id(v): Ref(i) for i, v in enumerate(self.vars)}
         self.steps: list[Step] = []
         self.row: set[int] = set()  # ids of row variables
         self.axes: set[tuple[int, ...]] = set()
@@ -73,26 +82,35 @@ class _Reader:
         if name in ("reshape", "expand"):
             self._spread(args[0], out)
             return
-        if name in REDUCTIONS:
+        if name in REDUCTIONS or name in _SUMS:
             if id(args[0]) in self.row or args[0].shape != self.full:
                 raise Gap("a reduction of a part")
-            self.axes.add(eq.kw["axes"])
+            self.axes.add(eq.kw["axes"] if "axes" in eq.kw else (eq.kw["axis"],))
             self.row.add(id(out))
-            kw: dict[str, Any] = {}
-        else:
-            kw = eq.kw
-            rows = [id(a) in self.row for a in args if hasattr(a, "index")]
-            if all(rows):
-                self.row.add(id(out))
-            elif any(a.shape not in (self._kept(), self.full) for a in args if id(a) in self.row):
-                raise Gap("a reduced value beside a full one, not aligned with it")
+            self._reduce(name, self.refs[id(args[0])], out)
+            return
+        rows = [id(a) in self.row for a in args if isinstance(self.refs.get(id(a)), Ref)]
+        if all(rows):
+            self.row.add(id(out))
+        elif any(a.shape not in (self._kept(), self.full) for a in args if id(a) in self.row):
+            raise Gap("a reduced value beside a full one, not aligned with it")
         operands = tuple(self.refs[id(a)] if hasattr(a, "index") else a for a in args)
         if any(a.__class__ is float and str(a) == "-0.0" for a in operands):
             raise Gap("-0.0, which keys would take for 0.0")
-        if not any(isinstance(a, Ref) for a in operands):
+        if not any(isinstance(a, Ref) for a in operands[name == "where" :]):
             raise Gap(f"{name} of numbers only")
-        self.refs[id(out)] = Ref(len(self.vars) + len(self.steps))
-        self.steps.append(Step(name, operands, tuple(sorted(kw.items()))))
+        self.refs[id(out)] = self._append(Step(name, operands, tuple(sorted(eq.kw.items()))))
+
+    def _append(self, step: Step) -> Ref:
+        self.steps.append(step)
+        return Ref(len(self.vars) + len(self.steps) - 1)
+
+    def _reduce(self, name: str, operand: Ref | float, out: Any) -> None:
+        if not isinstance(operand, Ref):
+            raise Gap(f"{name} of a number")
+        if name in _SUMS:
+            operand, name = self._append(_SUMS[name]._replace(args=(operand,))), "sum"
+        self.refs[id(out)] = self._append(Step(name, (operand,)))
 
     def _kept(self) -> tuple[int, ...]:
         axes = next(iter(self.axes), ())

@@ -24,7 +24,7 @@ from expkit.kernels.cpu.fuse import kernel_of
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # elements from which a kernel, with its look-up, is faster than NumPy
-LIMIT = 256  # kernels that a function keeps
+LIMIT = 64  # kernels that a function has at most
 UNKNOWN = object()
 _lock = threading.RLock()
 
@@ -59,7 +59,7 @@ class OnePass:
         with _lock:
             if key not in self._kernels:
                 if len(self._kernels) >= LIMIT:
-                    self._kernels.clear()
+                    return None  # ever new numbers among the arguments: each would be compiled
                 self._kernels[key] = self._compile(args, kw) if enabled() else None
             return self._kernels[key]
 
