@@ -209,6 +209,14 @@ def test_with_and_without_kernels(name, used, monkeypatch):
         np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6)
 
 
+def test_a_few_queries_for_many_keys_are_left_to_products(used):
+    q, k, v, _ = made(np.random.default_rng(0), (1, 2, 1, 400, 64, 64), "f4")
+    out = F.scaled_dot_product_attention(*(ek.from_numpy(x) for x in (q, k, v)))
+    assert used == {"forward": 0, "backward": 0}
+    expected = formula(q, k, v, None, np.zeros_like(q), causal=False, scale=1 / 8)[0]
+    np.testing.assert_allclose(out.numpy(), expected, rtol=2e-5, atol=2e-6)
+
+
 def test_a_mask_that_is_learned_gets_its_gradient(used):
     q, k, v, _ = made(np.random.default_rng(0), (2, 2, 40, 50, 8, 8), "f4")
     bias = np.random.default_rng(1).standard_normal((2, 40, 50)).astype("f4")

@@ -11,6 +11,7 @@ from expkit.kernels.cpu import attention as kernels
 from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST = 1 << 8  # products of a query and a key, over all heads, from which a kernel is faster than NumPy
+FEW, MANY = 16, 1 << 15  # fewer queries leave a panel mostly empty, which is dear where K and V have many elements
 
 
 def attention_by_kernel(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float) -> Any:
@@ -43,6 +44,8 @@ def _operands(q: Any, k: Any, v: Any, *mask: Any) -> Any:
         if x.__class__ is not np.ndarray or x.dtype is not dtype:
             return None
     if prod(q.shape[:-1]) * k.shape[-2] < LEAST or not kernels.fits(q.shape[-1], v.shape[-1]) or not enabled():
+        return None
+    if q.shape[-2] < FEW and k.size + v.size > MANY:
         return None
     full = []
     for m in mask:
