@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ pytest.importorskip("llvmlite")
 import expkit as ek
 from expkit.kernels.cpu import llvm, plan
 from expkit.kernels.cpu.gemm import packed, product, skinny
-from expkit.kernels.cpu.gemm.microkernel import blocking
+from expkit.kernels.cpu.gemm.microkernel import blocking, has_pairs
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE, tall, tiling
 from expkit.tensor import blas
 from expkit.tensor.generated import matmul as hook
@@ -176,6 +177,18 @@ def test_nan_and_infinity_spread_as_in_a_plain_product(x, y):
         np.testing.assert_array_equal(run(x, y), x @ y)
 
 
+@pytest.mark.skipif(not has_pairs(), reason="the CPU has no products of bfloat16")
+@pytest.mark.parametrize(("x", "y"), [*SHAPES, ((33, 2), (2, 70)), ((2, 1, 40, 50), (3, 50, 60))])
+@pytest.mark.parametrize("layout", ["padded", "columns", "scattered", "one row"])
+def test_bfloat16(x, y, layout):
+    rng = np.random.default_rng(0)
+    bias = rng.standard_normal(y[-1]).astype("f4")
+    x, y = (laid_out(rng.standard_normal(s).astype(ml_dtypes.bfloat16), layout) for s in (x, y))
+    want = x.astype("f8") @ y.astype("f8")
+    close(product.matmul_bfloat16(x, y), want, x.shape[-1])
+    close(product.matmul_bfloat16(x, y, bias), want + bias, x.shape[-1])
+
+
 # ---- how products are cut --------------------------------------------------------------------------------------------
 
 
@@ -224,7 +237,9 @@ def plain_products(monkeypatch):
 def test_large_products_run_kernels_small_ones_do_not(plain_products):
     x, w, b = ek.randn(40, 30), ek.randn(50, 30), ek.randn(50)
     x @ w.T, ek.nn.functional.linear(x, w, b), ek.nn.functional.linear(x.reshape(2, 20, 30), w, b)
-    x.double() @ w.T.double(), x.half() @ w.T.half(), ek.randn(2, 3, 4, 30, 30) @ ek.randn(3, 1, 30, 30)
+    for dtype in (ek.float64, ek.float16, ek.bfloat16):
+        x.to(dtype) @ w.T.to(dtype)
+    ek.randn(2, 3, 4, 30, 30) @ ek.randn(3, 1, 30, 30)
     assert plain_products == []
     x[:4] @ w[:5].T
     ek.randint(9, (40, 30)) @ ek.randint(9, (30, 50))
@@ -241,6 +256,18 @@ def test_without_kernels(plain_products, monkeypatch):
     monkeypatch.setattr(hook, "enabled", lambda: False)
     ek.randn(40, 30) @ ek.randn(30, 40)
     assert len(plain_products) == 1
+
+
+def test_halves_are_summed_in_float32():
+    rng = np.random.default_rng(0)
+    x, w, b = rng.standard_normal((40, 51)), rng.standard_normal((60, 51)), rng.standard_normal(60)
+    for dtype in (ek.float16, ek.bfloat16):
+        for k in (50, 51):
+            args = [ek.tensor(a).to(dtype) for a in (x[:, :k], w[:, :k], b)]
+            wide = [a.double() for a in args]
+            found, want = ek.nn.functional.linear(*args), wide[0] @ wide[1].T + wide[2]
+            assert found.dtype == dtype
+            np.testing.assert_allclose(found.double().numpy(), want.numpy(), rtol=0.005, atol=1e-5)
 
 
 def test_empty_products():

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu.gemm import product as gemm
+from expkit.kernels.cpu.gemm.microkernel import has_pairs
+from expkit.tensor.dtypes import bfloat16
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # multiplications from which a kernel is as fast as NumPy's product
@@ -20,11 +22,21 @@ def product(plain: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(plain)
     def impl(x: Any, y: Any, bias: Any = None) -> Any:
         if x.__class__ is np.ndarray and x.size * y.shape[-1] >= LEAST and y.__class__ is np.ndarray:
-            kind = gemm.KINDS.get(x.dtype)
-            if kind and y.dtype == x.dtype and enabled():
-                out = gemm.matmul(x, y, bias if bias is None else np.ascontiguousarray(bias))
-                if out is not None:
-                    return out
+            out = _generated(x, y, bias)
+            if out is not None:
+                return out
         return plain(x, y, bias)
 
     return impl
+
+
+def _generated(x: Any, y: Any, bias: Any) -> Any:
+    """The kernel's result; None where there is no kernel."""
+    if y.dtype != x.dtype or not enabled():
+        return None
+    if x.dtype in gemm.KINDS:
+        return gemm.matmul(x, y, bias if bias is None else np.ascontiguousarray(bias))
+    if x.dtype != bfloat16.dtype or not has_pairs():
+        return None
+    out = gemm.matmul_bfloat16(x, y, bias if bias is None else bias.astype(np.float32))
+    return out if out is None else out.astype(x.dtype)

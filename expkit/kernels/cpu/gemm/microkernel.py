@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from expkit.kernels.cpu import llvm
 from expkit.kernels.cpu.builder import Function, Pointer
-from expkit.kernels.cpu.ir import SIZES, Value
+from expkit.kernels.cpu.ir import SIZES, Value, lanes_of, type_of
 
 Finish = Callable[[Function, int, int, Value], Value]  # (function, row, vector, accumulator) -> what is written
+Multiply = Callable[[Value, Value, Value], Value]
 CHAINS = 8  # additions under way at once that hide an addition's latency
 UNROLL = 2  # steps of k written out
 
@@ -46,7 +47,7 @@ def blocking(kind: str) -> Blocking:
 def microkernel(
     helpers: list[Function], name: str, rows: int, vectors: int, kind: str, *, lanes: int = 0,
     strides: tuple[int, int] | None = None, segmented: bool = True, finish: Finish | None = None,
-    extra: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None, multiply: Multiply = Value.fma,
 ) -> Function:  # fmt: skip
     """Writes one kernel and adds it to a module's `helpers` (Task.helpers). Its arguments, in this order:
 
@@ -60,6 +61,7 @@ def microkernel(
     finish: computes what is written from an accumulator, C's old value included, where `last` is not 0. It gets the
         kernel, the row and the vector within the block; `extra` (name -> kind, "*kind" for pointers) are further
         arguments of the kernel for it, e.g. a bias.
+    multiply: (element of A everywhere, vector of B, accumulator) -> accumulator.
     """
     lanes = lanes or blocking(kind).lanes
     arguments = {"a": f"*{kind}"}
@@ -71,7 +73,7 @@ def microkernel(
     f = Function(name, **arguments)
     f.attributes = "noinline"  # each has one or two callers, into which LLVM would copy it
     helpers.append(f)
-    block = _Accumulators(f, rows, vectors, lanes, kind)
+    block = _Accumulators(f, rows, vectors, lanes, kind, multiply)
     steps = strides or (f["a_row"], f["a_k"])
     if segmented:
         for s in f.range(f["segments"]):
@@ -86,8 +88,8 @@ def microkernel(
 class _Accumulators:
     """The block of C: one variable for each vector, several where there are too few to hide the latency."""
 
-    def __init__(self, f: Function, rows: int, vectors: int, lanes: int, kind: str) -> None:
-        self.f, self.rows, self.vectors, self.lanes = f, rows, vectors, lanes
+    def __init__(self, f: Function, rows: int, vectors: int, lanes: int, kind: str, multiply: Multiply) -> None:
+        self.f, self.rows, self.vectors, self.lanes, self.product = f, rows, vectors, lanes, multiply
         self.masks = [f.first(f["columns"] - v * lanes, lanes) for v in range(vectors)]
         self.b_step = vectors * lanes * SIZES[kind]
         self.sets = max(1, min(UNROLL, CHAINS // (rows * vectors)))
@@ -114,7 +116,7 @@ class _Accumulators:
             for r in range(self.rows):
                 x = self.f.splat(a.move(_times(steps[0], r)).load(), self.lanes)
                 for v in range(self.vectors):
-                    some[r * self.vectors + v] = x.fma(row[v], some[r * self.vectors + v])
+                    some[r * self.vectors + v] = self.product(x, row[v], some[r * self.vectors + v])
             a, b = a.move(steps[1]), b.move(self.b_step)
         for cells, some in zip(self.cells, sums, strict=True):
             for cell, value in zip(cells, some, strict=True):
@@ -156,3 +158,17 @@ class _Accumulators:
 
 def _times(step: Value | int, count: int) -> Value | int:
     return step if count == 1 else step * count if count else 0
+
+
+def has_pairs() -> bool:
+    """Whether `multiply_pairs` runs here."""
+    return llvm.has("avx512bf16")
+
+
+def multiply_pairs(x: Value, y: Value, plus: Value) -> Value:
+    """plus + the products of pairs of bfloat16, which float32 lanes hold the bits of: two steps of k in one."""
+    block, pairs = plus.block, f"<{2 * lanes_of(plus.kind)} x bfloat>"
+    kind, name = type_of(plus.kind), "llvm.x86.avx512bf16.dpbf16ps.512"
+    block.calls[name] = f"declare {kind} @{name}({kind}, {pairs}, {pairs})"
+    x, y = (block.put(plus.kind, f"bitcast {v!r} to {pairs}") for v in (x, y))
+    return block.put(plus.kind, f"call {kind} @{name}({plus!r}, {pairs} {x.name}, {pairs} {y.name})")

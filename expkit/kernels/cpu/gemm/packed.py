@@ -16,7 +16,7 @@ import numpy as np
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import Function, Pointer, least
 from expkit.kernels.cpu.elementwise import emit
-from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
+from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel, multiply_pairs
 from expkit.kernels.cpu.gemm.pack import Packer
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE
 from expkit.kernels.cpu.ir import SIZES, Value
@@ -31,13 +31,12 @@ SHARING, LARGE = 3, 1 << 25  # uses of a piece, and multiplications, from which 
 
 
 @lru_cache(maxsize=64)
-def routine(kind: str, activation: str = "") -> Routine:
+def routine(kind: str, activation: str = "", *, pairs: bool = False) -> Routine:
     """C = activation(A B + bias): the kernel over (A, B, bias, room, C). The bias is looked at where `biased` is 1.
     `of_a` and `of_b` count the pieces of A and B that the room holds for a block of k: all or none. `packs`: 1 to fill
-    it, with a task for each piece."""
-    return Routine(
-        f"gemm {kind} {activation}", (kind,) * 5, WORDS, lambda f: _Tile(f, kind, activation).write(), explicit=True
-    )
+    it, with a task for each piece. pairs: A and B hold pairs of bfloat16 along k."""
+    name = f"gemm {kind} {activation} {'pairs' * pairs}"
+    return Routine(name, (kind,) * 5, WORDS, lambda f: _Tile(f, kind, activation, pairs=pairs).write(), explicit=True)
 
 
 class Product:
@@ -45,8 +44,8 @@ class Product:
 
     __slots__ = ("_parts", "_room", "_steps")
 
-    def __init__(self, kind: str, activation: str, words: dict[str, int]) -> None:
-        bind = routine(kind, activation).bind
+    def __init__(self, kind: str, activation: str, words: dict[str, int], *, pairs: bool) -> None:
+        bind = routine(kind, activation, pairs=pairs).bind
         one = words["tasks"] == words["tiles_m"] * words["tiles_n"]
         large = one and words["m"] * words["n"] * words["k"] >= LARGE
         of_a = words["tiles_m"] if large and words["tiles_n"] >= SHARING else 0
@@ -83,7 +82,7 @@ def batched(f: Task, batch: Value) -> list[Pointer]:
 class _Tile:
     """One task."""
 
-    def __init__(self, f: Task, kind: str, activation: str) -> None:
+    def __init__(self, f: Task, kind: str, activation: str, *, pairs: bool) -> None:
         self.f, self.activation, self.blocks = f, activation, blocking(kind)
         size, lanes, self.width = SIZES[kind], self.blocks.lanes, self.blocks.width
         self.lead = DEPTH + PAD // size
@@ -95,6 +94,7 @@ class _Tile:
             microkernel(
                 f.helpers, f"block{rows}", rows, self.blocks.vectors, kind, strides=(self.lead * size, size),
                 segmented=False, finish=self._finish, extra={"bias": f"*{kind}"},
+                multiply=multiply_pairs if pairs else Value.fma,
             )
             for rows in self.blocks.heights
         ]  # fmt: skip

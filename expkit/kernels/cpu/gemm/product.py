@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
+from expkit.kernels.cpu import copy, plan
 from expkit.kernels.cpu.gemm import packed, skinny
 from expkit.kernels.cpu.gemm.pack import way_of
 from expkit.kernels.cpu.gemm.tiles import tiling
@@ -35,6 +35,28 @@ def matmul(x: Any, y: Any, bias: Any = None, activation: str = "") -> Any:
     return out
 
 
+def matmul_bfloat16(x: Any, y: Any, bias: Any = None) -> Any:
+    """x @ y + bias in float32, of bfloat16's x and y (and float32's bias), by instructions that multiply pairs of them
+    (`has_pairs`); None where k is odd or there is no kernel."""
+    if x.shape[-1] % 2:
+        return None
+    x, y = (_paired(x), _paired(y.swapaxes(-1, -2)).swapaxes(-1, -2))
+    made = _planned("f4", x.shape, x.strides, y.shape, y.strides, bias is not None, "", pairs=True)
+    if made is None:
+        return None
+    shape, run, _ = made
+    out = plan.empty(shape, x.dtype)
+    run(x, y, y if bias is None else bias, out)
+    return out
+
+
+def _paired(x: Any) -> Any:
+    """The pairs along the last axis, as the bits of float32's."""
+    if x.strides[-1] != 2:
+        x = copy.contiguous(x)
+    return x.view(np.float32)
+
+
 class Problem(NamedTuple):
     """A batch of products of the same strides: extents, steps in bytes of rows and columns, and of the batch's axes."""
 
@@ -55,18 +77,26 @@ class Problem(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _planned(
-    kind: str, x: Shape, x_strides: Shape, y: Shape, y_strides: Shape, biased: bool, activation: str
+    kind: str,
+    x: Shape,
+    x_strides: Shape,
+    y: Shape,
+    y_strides: Shape,
+    biased: bool,
+    activation: str,
+    *,
+    pairs: bool = False,
 ) -> tuple[Shape, Bound | packed.Product, bool] | None:
     """The result's shape, the call, and whether it takes y before x."""
     shape = (*np.broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-1])
     problem = _folded(shape, x, x_strides, y, y_strides, SIZES[kind])
     if len(problem.batch) > 2:
         return None
-    for swapped in (False, True):
+    for swapped in (False, True) if not pairs else ():
         run = _skinny(problem.turned() if swapped else problem, kind, activation, biased=biased, swapped=swapped)
         if run is not None:
             return shape, run, swapped
-    return shape, _packed(problem, kind, activation, biased=biased), False
+    return shape, _packed(problem, kind, activation, biased=biased, pairs=pairs), False
 
 
 def _folded(shape: Shape, x: Shape, x_strides: Shape, y: Shape, y_strides: Shape, size: int) -> Problem:
@@ -93,13 +123,13 @@ def _batch(problem: Problem) -> dict[str, int]:
     return words
 
 
-def _packed(problem: Problem, kind: str, activation: str, *, biased: bool) -> packed.Product:
+def _packed(problem: Problem, kind: str, activation: str, *, biased: bool, pairs: bool) -> packed.Product:
     m, n, k, a, b, c, batch, _ = problem
     words = {"m": m, "n": n, "k": k, "a_row": a[0], "a_k": a[1], "b_k": b[0], "b_column": b[1], "c_row": c[0]}
     words |= {"a_way": way_of((m, k), a, SIZES[kind]), "b_way": way_of((k, n), b, SIZES[kind])}
     cut_k = not biased and not activation
     words |= {"biased": int(biased), **_batch(problem), **tiling(m, n, k, math.prod(batch), kind, cut_k=cut_k)}
-    return packed.Product(kind, activation, words)
+    return packed.Product(kind, activation, words, pairs=pairs)
 
 
 def _skinny(problem: Problem, kind: str, activation: str, *, biased: bool, swapped: bool) -> Bound | None:
