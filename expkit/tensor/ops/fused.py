@@ -10,7 +10,6 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
-from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.one_pass import one_pass
 from expkit.tensor.generated.pointwise import elementwise as by_kernel
 from expkit.tensor.ops.convert import floating, promote
@@ -110,12 +109,14 @@ def _smooth_input(name: str, x: Any) -> Any:
 # ---- squared error ---------------------------------------------------------------------------------------------------
 
 
-def _squared(x: Any, y: Any, *, axes: tuple[int, ...], scale: float) -> Any:
+@one_pass
+def _sum_of_squares(x: Any, y: Any, *, axes: tuple[int, ...]) -> Any:
     d = x - y
-    if len(axes) == d.ndim:
-        d = d.reshape(-1)
-        return xp_of(d).dot(d, d) * d.dtype.type(scale)
-    return np.square(d).sum(axes) * d.dtype.type(scale)
+    return sum_p(d * d, axes=axes)
+
+
+def _squared(x: Any, y: Any, *, axes: tuple[int, ...], scale: float) -> Any:
+    return _sum_of_squares(x, y, axes=axes) * x.dtype.type(scale)
 
 
 @one_pass
