@@ -9,7 +9,7 @@ the depth of a volume, which is rows of one column) a vector holds elements of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -19,6 +19,7 @@ from expkit.kernels.cpu import images, llvm, plan
 from expkit.kernels.cpu.builder import Pointer, least
 from expkit.kernels.cpu.ir import SIZES, Value, type_of
 from expkit.kernels.cpu.routine import Routine, Task
+from expkit.kernels.cpu.taps import Taps
 
 BYTES = 64  # of a vector
 TASK = 1 << 15  # elements of one task
@@ -26,50 +27,11 @@ PARALLEL = 1 << 15  # elements from which several threads are worth waking
 ROW = 1 << 15  # elements of rows that are kept on the stack
 BLOCK = 4  # vectors along the inner axis
 TOGETHER = 4  # rows
-WORDS = ("in_h", "out_h", "in_w", "out_w", "taps_h", "taps_w", "inner", "chunk", "band")
+WORDS = ("in_h", "out_h", "in_w", "out_w", "taps_h", "taps_w", "step_w", "inner", "chunk", "band")
 Sizes = tuple[int, ...]
 Source = Callable[..., Pointer]
 Taken = tuple[Value, Value, Pointer]  # the first place along an axis, how many, their weights
-Pick = Callable[[Value, Value], list[Value]]  # (tap, which lanes have it) -> elements of each line
-
-
-class Taps:
-    """A banded matrix (n_out, n_in): row i has weights[i, :counts[i]] from the column starts[i] on; both never fall."""
-
-    def __init__(self, n_in: int, starts: Any, counts: Any, weights: Any) -> None:
-        self.n_in, self.n_out = n_in, len(starts)
-        self.starts, self.counts = np.asarray(starts, np.int32), np.asarray(counts, np.int32)
-        self.width = weights.shape[1]
-        self.weights = np.where(np.arange(self.width) < self.counts[:, None], weights, 0.0)
-
-    def __repr__(self) -> str:
-        return f"{self.n_in}->{self.n_out}"
-
-    @cached_property
-    def T(self) -> Taps:
-        """The transpose."""
-        ends, columns = self.starts + self.counts, np.arange(self.n_in)
-        first, last = np.searchsorted(ends, columns, "right"), np.searchsorted(self.starts, columns, "right")
-        counts = np.maximum(last - first, 0)
-        rows = np.minimum(first[:, None] + np.arange(max(1, counts.max())), self.n_out - 1)
-        places = np.clip(columns[:, None] - self.starts[rows], 0, self.width - 1)
-        transposed = Taps(self.n_out, np.minimum(first, self.n_out - 1), counts, self.weights[rows, places])
-        transposed.__dict__["T"] = self
-        return transposed
-
-    def tables(self, dtype: Any, *, by_tap: bool) -> tuple[Any, Any]:
-        """(starts and counts, weights) as the kernels read them; `by_tap`: the first of all rows, the second, ..."""
-        weights = self.weights.astype(dtype)
-        if by_tap:
-            return np.concatenate([self.starts, self.counts]), np.ascontiguousarray(weights.T)
-        return np.stack([self.starts, self.counts], 1).copy(), weights
-
-    def spans(self, count: int) -> int:
-        """How far, at most, the columns of `count` neighbouring rows reach."""
-        ends = self.starts + self.counts
-        last = np.minimum(np.arange(0, self.n_out, count) + count, self.n_out) - 1
-        return int((np.maximum.accumulate(ends)[last] - self.starts[::count]).max())
-
+Pick = Callable[[Value, Value], list[Value]]  # (distance of the tap, which lanes have it) -> elements of each line
 
 # ---- code ------------------------------------------------------------------------------------------------------------
 
@@ -77,8 +39,8 @@ class Taps:
 class _Writer:
     """The body of a task: a band of rows of one image, for a chunk of its inner axis."""
 
-    def __init__(self, f: Task, kind: str, how: str, rows: bool) -> None:
-        self.f, self.kind, self.how, self.rows = f, kind, how, rows
+    def __init__(self, f: Task, kind: str, how: str, rows: bool, picks: bool) -> None:
+        self.f, self.kind, self.how, self.rows, self.picks = f, kind, how, rows, picks
         self.lanes = BYTES // SIZES[kind]
         self.x, self.y, self.spans_h, self.weights_h, self.spans_w, self.weights_w = f.arrays
         self.line = f.scratch(kind, ROW) if rows else self.x
@@ -125,8 +87,8 @@ class _Writer:
     def _rows(self, x: Pointer, y: Pointer, hs: list[Value]) -> None:
         """Rows, then columns, of one channel; several rows, which share what is read from the tables."""
         f, width = self.f, self.f["in_w"]
-        lines = [x.at(h * width) for h in hs]
-        if self.rows:
+        lines = [x.at((self._taps("h", h)[0] if self.rows else h) * width) for h in hs]
+        if self.rows and not self.picks:
             lines = [self.line.at(width * r) for r in range(TOGETHER)]
             for h, line in zip(hs, lines, strict=True):
                 self._combine(width, [self._taps("h", h)], lambda k: x.at(k * width), line)
@@ -134,14 +96,23 @@ class _Writer:
             mask = f.first(f["out_w"] - w, self.lanes)
             starts, counts = self.spans_w.load_some(mask, w), self.spans_w.at(f["out_w"]).load_some(mask, w)
             pick = (self._permuted if self.how == "permute" else self._gathered)(lines, w, starts)
-            totals = [f.cell(self._zero()) for _ in lines]
-            for k in f.range(f["taps_w"]):
-                inside = counts.compare("gt", f.splat(k.to("i4"), self.lanes))
-                weight = self.weights_w.at(k * f["out_w"]).load_some(mask, w)
-                for total, value in zip(totals, pick(k, inside), strict=True):
-                    total.value = inside.select(value, 0.0).fma(weight, total.value)
-            for h, total in zip(hs, totals, strict=True):
-                y.at(h * f["out_w"]).store_some(mask, total.value, w)
+            if self.picks:
+                found = pick(f.constant("i8", 0), mask)
+            else:
+                found = self._weighted(pick, w, mask, counts)
+            for h, value in zip(hs, found, strict=True):
+                y.at(h * f["out_w"]).store_some(mask, value, w)
+
+    def _weighted(self, pick: Pick, w: Value, mask: Value, counts: Value) -> list[Value]:
+        """The weighted sums of what is picked, for each line."""
+        f = self.f
+        totals = [f.cell(self._zero()) for _ in range(TOGETHER)]
+        for k in f.range(f["taps_w"]):
+            inside = counts.compare("gt", f.splat(k.to("i4"), self.lanes))
+            weight = self.weights_w.at(k * f["out_w"]).load_some(mask, w)
+            for total, value in zip(totals, pick(k * f["step_w"], inside), strict=True):
+                total.value = inside.select(value, 0.0).fma(weight, total.value)
+        return [total.value for total in totals]
 
     # ---- parts
 
@@ -161,29 +132,34 @@ class _Writer:
                 masks = [None if whole else f.first(n - i - v * self.lanes, self.lanes) for v in range(BLOCK)]
                 totals = [f.cell(self._zero()) for _ in masks]
                 for weight, places in self._each(taps):
-                    factor, place = f.splat(weight, self.lanes), source(*places).at(i)
+                    factor = None if weight is None else f.splat(weight, self.lanes)
+                    place = source(*places).at(i)
                     for v, (mask, total) in enumerate(zip(masks, totals, strict=True)):
                         at = v * self.lanes
                         x = place.load(at, self.lanes) if mask is None else place.load_some(mask, at)
-                        total.value = x.fma(factor, total.value)
+                        total.value = x if factor is None else x.fma(factor, total.value)
                 for v, (mask, total) in enumerate(zip(masks, totals, strict=True)):
                     place = target.at(i + v * self.lanes)
                     place.store(total.value) if mask is None else place.store_some(mask, total.value)
 
-    def _each(self, taps: list[Taken]) -> Iterator[tuple[Value, tuple[Value, ...]]]:
+    def _each(self, taps: list[Taken]) -> Iterator[tuple[Value | None, tuple[Value, ...]]]:
         """The taps along one axis, or all pairs along two: (weight, places)."""
+        if self.picks:
+            yield None, tuple(first for first, _, _ in taps)
+            return
         first, count, weights = taps[0]
         for k in self.f.range(count):
             weight, place = weights.load(k), first + k
             if len(taps) == 1:
                 yield weight, (place,)
             else:
-                yield from ((weight * other, (place, *rest)) for other, rest in self._each(taps[1:]))
+                for other, rest in self._each(taps[1:]):
+                    yield weight if other is None else weight * other, (place, *rest)
 
     def _permuted(self, lines: list[Pointer], w: Value, starts: Value) -> Pick:
         """Picks out of the two vectors that begin where the first column's taps do."""
         f, n = self.f, self.lanes
-        base = self.spans_w.load(w).to("i8")
+        base = self.spans_w.load(w).to("i8") - w % f["step_w"]
         masks = [f.first(f["in_w"] - base - v * n, n) for v in range(2)]
         parts = [[line.load_some(masks[v], base + v * n) for v in range(2)] for line in lines]
         ints = "i4" if SIZES[self.kind] == 4 else "i8"
@@ -221,9 +197,9 @@ class _Writer:
 
 
 @lru_cache(maxsize=64)
-def _routine(kind: str, how: str, both: bool) -> Routine:
+def _routine(kind: str, how: str, both: bool, picks: bool) -> Routine:
     kinds = (kind, kind, "i4", kind, "i4", kind)
-    return Routine(f"resample, {how}", kinds, WORDS, lambda f: _Writer(f, kind, how, both).write())
+    return Routine(f"resample, {how}", kinds, WORDS, lambda f: _Writer(f, kind, how, both, picks).write())
 
 
 class _Pass:
@@ -241,10 +217,11 @@ class _Pass:
             *(high.tables(kind, by_tap=False) if high else none),
             *(wide.tables(kind, by_tap=by_tap) if wide else none),
         ]
-        self._run = _routine(kind, how, high is not None and wide is not None).bind(
+        picks = all(t.picks for t in (high, wide) if t)
+        self._run = _routine(kind, how, high is not None and wide is not None, picks).bind(
             tasks, parallel=prod(self._shape) >= PARALLEL, in_h=rows, out_h=self._shape[1], in_w=columns,
             out_w=self._shape[2], taps_h=high.width if high else 0, taps_w=wide.width if wide else 0,
-            inner=inner, chunk=chunk, band=band,
+            step_w=wide.step if wide else 1, inner=inner, chunk=chunk, band=band,
         )  # fmt: skip
 
     def __call__(self, x: Any) -> Any:
@@ -266,18 +243,20 @@ def _how(high: Taps | None, wide: Taps, inner: int, lanes: int) -> str:
 @lru_cache(maxsize=512)
 def _passes(outer: int, inner: int, taps: tuple[Taps, ...], kind: str) -> list[_Pass]:
     """What resamples (outer, *S, inner): the last two axes together where a kernel does that, the others alone."""
-    passes, sizes = [], [t.n_in for t in taps]
+    passes, sizes, lanes = [], [t.n_in for t in taps], BYTES // SIZES[kind]
     wide, high = taps[-1], taps[-2] if len(taps) > 1 else None
-    how = _how(high, wide, inner, BYTES // SIZES[kind])
-    alone = taps[:-2] if how else taps if inner > 1 else taps[:-1]
-    if not how and inner == 1:
-        high, how = None, _how(None, wide, 1, BYTES // SIZES[kind])
+    few = 1 < inner < lanes // 2  # channels: then they are columns
+    wide, depth = (wide.interleaved(inner), 1) if few else (wide, inner)
+    how = _how(high, wide, depth, lanes)
+    alone = taps[:-2] if how else taps if depth > 1 else taps[:-1]
+    if not how and depth == 1:
+        high, how = None, _how(None, wide, 1, lanes)
     for i, t in enumerate(alone):
         passes.append(_Pass("inner", t, None, (outer, t.n_in, 1, prod(sizes[i + 1 :]) * inner), kind))
         outer *= t.n_out
     if how:
         rows = (outer, high.n_in) if high else (1, outer)
-        passes.append(_Pass(how, high, wide, (*rows, wide.n_in, inner), kind))
+        passes.append(_Pass(how, high, wide, (*rows, wide.n_in, depth), kind))
     return passes
 
 
