@@ -90,7 +90,7 @@ def geometries(draw):
 
 
 @given(case=geometries(), orders=st.tuples(*[st.sampled_from(ORDERS)] * 2), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_direct_convolutions_of_any_geometry(case, orders, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "LEAST", 1)
@@ -112,6 +112,10 @@ CASES = {  # algorithm: sample, weight, numbers
     "wide groups": ("direct", (60, 6, 7), (80, 15, 3, 3), numbers(2, 1, 1, groups=4)),
     "many channels": ("direct", (600, 4, 5), (34, 600, 1, 1), numbers(2)),
     "many channels, many taps": ("direct", (90, 6, 5), (20, 90, 3, 3), numbers(2, 2, 1)),
+    "a stem": ("direct", (3, 21, 30), (20, 3, 7, 7), numbers(2, 2, 3)),
+    "few channels, dilated": ("direct", (2, 40, 9), (5, 2, 3, 3), numbers(2, 1, 1, 2)),
+    "stride 2, whole panels": ("direct", (64, 9, 11), (70, 64, 3, 3), numbers(2, 2, 1)),
+    "1x1, stride 2": ("direct", (32, 7, 8), (40, 32, 1, 1), numbers(2, 2)),
     "Winograd": ("winograd", (24, 9, 11), (20, 24, 3, 3), numbers(2, 1, 1)),
     "Winograd, uneven padding": ("winograd", (16, 12, 8), (32, 16, 3, 3), numbers(2, 1, ((2, 0), (1, 2)))),
     "3x3 with few channels": ("direct", (3, 9, 11), (20, 3, 3, 3), numbers(2, 1, 1)),
@@ -142,7 +146,7 @@ def test_the_switch_to_direct_sums(small, monkeypatch):
     assert set(small) == {"direct"}
 
 
-@pytest.mark.parametrize("name", ["depthwise 7x7", "wide groups", "many channels, many taps", "Winograd"])
+@pytest.mark.parametrize("name", ["depthwise 7x7", "wide groups", "stride 2, whole panels", "a stem", "Winograd"])
 def test_results_do_not_depend_on_the_number_of_threads(name, threads, small):
     _, sample, weight, kw = CASES[name]
     sample = (sample[0], 24, 25)

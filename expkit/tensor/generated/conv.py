@@ -119,7 +119,7 @@ class _Passes:
         steps = _steps(sizes, self.sums * case.groups)
         self.parts: list[tuple[Any, Any]] = []
         self.groups = groups
-        if back and case.groups == 1 and columns.applies(case.shape, ins, outs):
+        if back and case.groups == 1 and columns.applies(case.kind, case.shape, ins, outs):
             run: Any = columns.Columns(case.kind, case.shape, case.batch, ins, outs)
             self.parts.append((run.panels, run))
             return

@@ -1,9 +1,10 @@
-"""The gradient of a convolution by an input of few channels: products for all taps at once, then added up in place.
+"""The gradient of a convolution by its input as products for all taps, added up where the windows lie (col2im).
 
     columns[place, (tap, channel)] = y[place, :] @ w[:, (tap, channel)];   x[place of the tap] += columns[place, tap]
 
-A direct pass would leave most lanes empty, as its lines are the input's channels; here taps and channels fill them. A
-task owns some lines of one image and takes all places that reach them, so nothing is added by two tasks.
+For an input of few channels: a direct pass, whose lines they are, would leave most lanes empty; here taps and channels
+fill them. And for strides: a direct pass gathers y for each class of places, this one reads it once. A task owns some
+lines of one image and takes all places that reach them, so nothing is added by two tasks.
 """
 
 from __future__ import annotations
@@ -16,37 +17,44 @@ import numpy as np
 from expkit.kernels.cpu.builder import Pointer, least
 from expkit.kernels.cpu.conv.gather import PART, PITCH
 from expkit.kernels.cpu.conv.geometry import Shape
+from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Routine, Task
+from expkit.kernels.cpu.routine import Bound, Routine, Task
 
-MOST = 8  # channels
+FEW = 8  # channels
 PARALLEL = 1 << 19  # multiplications from which several threads are worth waking
-TASKS = 16
+TASKS = 16  # at least, where images have the lines
+LINES = 8  # of a task, in windows' heights: what two tasks compute both is less
+RUN, GROUP = 4, 4  # numbers of a run and of a group in their tables
 _WORDS = (
-    "parts", "share", "height", "line", "channels", "out_height", "out_width", "outs", "columns",
-    "before_height", "before_width", "step_height", "step_width", "space_height", "space_width", "taps", "runs", "run",
+    "parts", "share", "height", "line", "out_height", "out_width", "outs", "groups",
+    "before", "reach", "step_height", "step_line",
 )  # fmt: skip
 
 
-def applies(s: Shape, channels: int, outs: int) -> bool:
-    """Whether the gradient is one for this module: one or two axes, few channels, and all columns at hand at once."""
-    columns = s.kernel[1] * s.kernel[2] * channels
+def applies(kind: str, s: Shape, channels: int, outs: int) -> bool:
+    """Whether the gradient is one for this module: one or two axes; few channels, or strides and as many outputs."""
     flat = s.size[0] == s.kernel[0] == s.out[0] == 1 and s.before[0] == 0
-    return flat and channels <= MOST and 2 * channels <= columns <= PART and outs <= PART
+    if not flat or outs > PART:
+        return False
+    if channels <= FEW:
+        return 1 < s.kernel[1] * s.kernel[2] and s.kernel[2] * channels <= PART
+    return max(s.stride) > 1 and channels <= min(outs, PART) and channels % blocking(kind).width == 0
 
 
 @cache
 def routine(kind: str) -> Routine:
-    """Operands: y, panels of the weights, x."""
-    return Routine("columns", (kind,) * 3, _WORDS, lambda f: _Writer(f, kind).write(), explicit=True)
+    """Operands: y, panels of the weights, x, runs, groups of runs."""
+    kinds = (kind,) * 3 + ("i8", "i8")
+    return Routine("columns", kinds, _WORDS, lambda f: _Writer(f, kind).write(), explicit=True)
 
 
 class _Writer:
     def __init__(self, f: Task, kind: str) -> None:
         self.f, self.kind, self.block, self.size = f, kind, blocking(kind), SIZES[kind]
         self.rows, self.lanes = self.block.heights[0], self.block.lanes
-        self.y, self.panels, self.x = f.arrays
+        self.y, self.panels, self.x, self.runs, self.groups = f.arrays
         self.scratch, self.tile = f.scratch(kind, self.rows * PITCH), f.scratch(kind, self.rows * PITCH)
         strides = (PITCH * self.size, self.size)
         self.kernel = microkernel(
@@ -61,50 +69,52 @@ class _Writer:
         image = self.x.at(n * f["height"] * f["line"])
         for i in f.range(stop * f["line"], start=first * f["line"], step=self.lanes):
             image.store_some(f.first(stop * f["line"] - i, self.lanes), f.splat(0.0, self.lanes, self.kind), i)
-        reach = (f["taps"] - 1) * f["space_height"]
-        low = (_positive(first + f["before_height"] - reach) + (f["step_height"] - 1)) / f["step_height"]
-        high = least(f["out_height"], (stop - 1 + f["before_height"]) / f["step_height"] + 1)
-        for p in f.range(high, start=low):
-            for q in f.range(f["out_width"], step=self.rows):
-                count = least(f["out_width"] - q, self.rows)
-                self._multiply(((n * f["out_height"] + p) * f["out_width"] + q) * f["outs"], count)
+        low = (_positive(first + f["before"] - f["reach"]) + (f["step_height"] - 1)) / f["step_height"]
+        high = least(f["out_height"], (stop - 1 + f["before"]) / f["step_height"] + 1)
+        width = f["out_width"]
+        for place in f.range(high * width, start=low * width, step=self.rows):
+            count = least(high * width - place, self.rows)
+            self._read((n * f["out_height"] * width + place) * f["outs"], count)
+            for g in f.range(f["groups"]):
+                begin, end, columns, panels = (self.groups.load(g * GROUP + k) for k in range(GROUP))
+                self._multiply(panels, columns)
                 for r in f.range(count):
-                    self._add(image, p, q + r, self.tile.at(r * PITCH), (first, stop))
+                    p, q = (place + r) / width, (place + r) % width
+                    for run in f.range(end, start=begin):
+                        self._add(image, p, q, run, self.tile.at(r * PITCH), (first, stop))
 
-    def _multiply(self, at: Value, count: Value) -> None:
-        """The columns of some places of y, into the tile."""
-        f, width = self.f, self.block.width
+    def _read(self, at: Value, count: Value) -> None:
+        """Some places of y, into scratch; those that come next are brought near."""
+        f = self.f
         for r in f.range(count):
+            row = self.y.at(at + r * f["outs"])
             for i in f.range(f["outs"], step=self.lanes):
                 mask = f.first(f["outs"] - i, self.lanes)
-                self.scratch.store_some(mask, self.y.at(at + r * f["outs"]).load_some(mask, i), r * PITCH + i)
+                row.prefetch(f["outs"] * self.rows + i)
+                self.scratch.store_some(mask, row.load_some(mask, i), r * PITCH + i)
+
+    def _multiply(self, panels: Value, columns: Value) -> None:
+        """A group's columns of these places, into the tile."""
+        f, width = self.f, self.block.width
         step, whole, no = (f.constant("i8", n) for n in (PITCH * self.size, width, 0))
-        for column in f.range(f["columns"], step=width):
-            panel = self.panels.at(column * f["outs"])
+        for column in f.range(columns, step=width):
+            panel = self.panels.at((panels + column) * f["outs"])
             f.run(self.kernel, self.scratch, panel, self.tile.at(column), step, f["outs"], whole, no)
 
-    def _add(self, image: Pointer, p: Value, q: Value, row: Pointer, lines: tuple[Value, Value]) -> None:
-        """The columns of one place to where its window lies, as far as that is in the task's lines."""
-        f = self.f
-        left = q * f["step_width"] - f["before_width"]
-        for t in f.range(f["taps"]):
-            h = p * f["step_height"] - f["before_height"] + t * f["space_height"]
-            with f.when(h.compare("ge", lines[0]) & h.compare("lt", lines[1])):
-                line = image.at(h * f["line"])
-                for run in f.range(f["runs"]):
-                    at = (left + run * f["space_width"]) * f["channels"]
-                    self._run(line, at, row.at((t * f["runs"] + run) * f["run"]))
-
-    def _run(self, line: Pointer, at: Value, columns: Pointer) -> None:
-        """Adds a run of neighbours to the elements from `at` on that lie in the line."""
+    def _add(self, image: Pointer, p: Value, q: Value, run: Value, row: Pointer, lines: tuple[Value, Value]) -> None:
+        """A run of the columns of one place, as far as it lies in the task's lines, to where its window lies."""
         f, lanes = self.f, self.lanes
-        inside = at.compare("ge", 0) & (at + f["run"]).compare("le", f["line"])
-        for whole in f.either(inside):
-            low, high = (None, f["run"]) if whole else (_positive(0 - at), least(f["run"], f["line"] - at))
-            for i in f.range(high, step=lanes):
-                mask = f.first(high - i, lanes)
-                if low is not None:
-                    mask = mask & (f.first(low - i, lanes) ^ f.splat(1, lanes, "b1"))
+        down, along, size, column = (self.runs.load(run * RUN + k) for k in range(RUN))
+        h, at = p * f["step_height"] + down, q * f["step_line"] + along
+        with f.when(h.compare("ge", lines[0]) & h.compare("lt", lines[1])):
+            line, columns = image.at(h * f["line"]), row.at(column)
+            inside = at.compare("ge", 0) & (at + size).compare("le", f["line"])
+            whole = inside.select(size & -lanes, 0)
+            for i in f.range(whole, step=lanes):
+                line.store(line.load(at + i, lanes) + columns.load(i, lanes), at + i)
+            low, high = _positive(0 - at), least(size, f["line"] - at)
+            for i in f.range(high, start=whole, step=lanes):
+                mask = f.first(high - i, lanes) & (f.first(low - i, lanes) ^ f.splat(1, lanes, "b1"))
                 line.store_some(mask, line.load_some(mask, at + i) + columns.load_some(mask, i), at + i)
 
 
@@ -115,34 +125,70 @@ def _positive(x: Value) -> Value:
 class Columns:
     """The gradient for given sizes.   y (N, 1, P, Q, outs), panels -> x (N, 1, H, W, channels), all dense"""
 
-    __slots__ = ("_bound", "_shape", "_width")
+    __slots__ = ("_bound", "_groups", "_pack", "_runs", "_shape", "_starts", "_width")
 
     def __init__(self, kind: str, s: Shape, batch: int, channels: int, outs: int) -> None:
-        _, taps, wide = s.kernel
-        joined = s.dilation[2] == 1
-        self._shape, self._width = (outs, channels, taps * wide), blocking(kind).width
-        reach = s.dilation[1] * (taps - 1) + 1
-        parts = max(1, min(-(-TASKS // batch), s.size[1] // (4 * reach)))
+        _, down, along = s.kernel
+        self._width = blocking(kind).width
+        self._shape = (outs, channels, down * along)
+        self._table(s, channels)
+        reach = s.dilation[1] * (down - 1)
+        parts = max(1, min(-(-TASKS // batch), s.size[1] // (LINES * (reach + 1))))
         share = -(-s.size[1] // parts)
         parts = -(-s.size[1] // share)
         words = {
-            "parts": parts, "share": share, "height": s.size[1], "line": s.size[2] * channels, "channels": channels,
-            "out_height": s.out[1], "out_width": s.out[2], "outs": outs, "columns": taps * wide * channels,
-            "before_height": s.before[1], "before_width": s.before[2], "step_height": s.stride[1],
-            "step_width": s.stride[2], "space_height": s.dilation[1], "space_width": s.dilation[2], "taps": taps,
-            "runs": 1 if joined else wide, "run": wide * channels if joined else channels,
+            "parts": parts, "share": share, "height": s.size[1], "line": s.size[2] * channels, "out_height": s.out[1],
+            "out_width": s.out[2], "outs": outs, "groups": len(self._groups), "before": s.before[1], "reach": reach,
+            "step_height": s.stride[1], "step_line": s.stride[2] * channels,
         }  # fmt: skip
-        work = batch * s.out[1] * s.out[2] * outs * taps * wide * channels
+        work = batch * s.out[1] * s.out[2] * outs * down * along * channels
         self._bound = routine(kind).bind(batch * parts, parallel=work >= PARALLEL, **words)
+        self._pack: tuple[Bound, Any] | None = None
+        if channels % self._width == 0:
+            taps = down * along
+            table = self._starts * outs
+            steps = {"source_batch": channels * taps, "target_batch": self._width}
+            panels = {"panel": self._width, "panel_step": self._width * outs}
+            self._pack = bind(transposer(kind, by_column=True), outs, channels, taps, **steps, **panels), table
+
+    def _table(self, s: Shape, channels: int) -> None:
+        """Runs (down, along, size, column of the group) and groups (first run, end, columns, columns before it)."""
+        _, down, along = s.kernel
+        joined = s.dilation[2] == 1 and along * channels <= PART
+        wide, count = (along * channels, 1) if joined else (channels, along)
+        runs: list[tuple[int, ...]] = []
+        groups: list[list[int]] = []
+        starts: list[int] = []
+        for tap in range(down * count):
+            h, w = divmod(tap, count)
+            if not groups or groups[-1][2] + wide > PART:
+                before = sum(_up(group[2], self._width) for group in groups)
+                groups.append([tap, tap, 0, before])
+            group = groups[-1]
+            offsets = h * s.dilation[1] - s.before[1], (w * s.dilation[2] - s.before[2]) * channels
+            runs.append((*offsets, wide, group[2]))
+            starts += range(group[3] + group[2], group[3] + group[2] + wide, channels)
+            group[1], group[2] = tap + 1, group[2] + wide
+        self._runs, self._groups = np.array(runs, np.int64), np.array(groups, np.int64)
+        self._starts = np.array(starts, np.int64)  # the column of each tap
 
     def panels(self, w: Any) -> Any:
-        """Dense weights as (panel, out, (tap, channel) of the panel): they are few."""
-        outs, channels, taps = self._shape
-        count = -(-taps * channels // self._width)
-        padded = np.zeros((outs, count * self._width), w.dtype)
-        padded[:, : taps * channels] = w.reshape(self._shape).transpose(0, 2, 1).reshape(outs, -1)
-        return np.ascontiguousarray(padded.reshape(outs, count, self._width).transpose(1, 0, 2))
+        """Dense weights as (panel, out, column of the panel)."""
+        outs, channels, _ = self._shape
+        columns = _up(int(self._groups[-1][2:].sum()), self._width)
+        if self._pack is not None:
+            out = aligned((columns * outs,), w.dtype)
+            self._pack[0](w, out, self._pack[1])
+            return out
+        padded = np.zeros((outs, columns), w.dtype)  # few
+        for tap, start in enumerate(self._starts):
+            padded[:, start : start + channels] = w.reshape(self._shape)[:, :, tap]
+        return np.ascontiguousarray(padded.reshape(outs, -1, self._width).transpose(1, 0, 2))
 
     def __call__(self, y: Any, panels: Any, _bias: None, x: Any) -> None:
         """Writes x."""
-        self._bound(y, panels, x)
+        self._bound(y, panels, x, self._runs, self._groups)
+
+
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step
