@@ -26,7 +26,7 @@ from expkit.kernels.cpu.routine import Bound, Routine, Task
 INDICES = ("i1", "u1", "i2", "i4", "i8")  # kinds, which are NumPy's codes
 ADDED = ("f4", "f8", *INDICES)
 TASK = 1 << 14  # elements of one task
-CHUNK = 256  # places that are worked out together
+CHUNK = 1 << 10  # places that are worked out together
 STRIPE = 128  # least bytes of a row that one task adds
 TAKE, PUT, ADD = "take", "put", "add"
 
@@ -81,10 +81,20 @@ def _offsets(
         yield start, end, offsets
 
 
+def _each(f: Task, span: tuple[Value, Value]) -> Iterator[Value]:
+    """The numbers of a span, four in one round of the loop."""
+    start, stop = span
+    whole = stop - (stop - start) % 4
+    for i in f.range(whole, start, step=4):
+        for k in range(4):
+            yield i + k
+    yield from f.range(stop, whole)
+
+
 def _move(how: str, table: Pointer, other: Pointer) -> None:
     """One element between the table and the dense array beside it."""
     if how == TAKE:
-        other.store(table.load())
+        other.store(table.load_alone())
     elif how == PUT:
         table.store(other.load())
     else:
@@ -143,12 +153,13 @@ def rows(how: str, kind: str, indices: tuple[str, ...], single: bool) -> Routine
         for start, end, offsets in _offsets(f, positions, read, bad, wraps=True):
             for o in f.range(o1, o0):
                 plane = table.move(o * f["so"])
-                for p in f.range(end, start):
-                    line, other = plane.move(offsets.load(p - start)), dense.at((o * f["P"] + p) * f["C"])
-                    if single:
-                        _move(how, line, other)
-                    else:
-                        _move_row(f, how, line, other, columns)
+                if single:
+                    for p in _each(f, (start, end)):
+                        _move(how, plane.move(offsets.load(p - start)), dense.at(o * f["P"] + p))
+                else:
+                    for p in f.range(end, start):
+                        line = dense.at((o * f["P"] + p) * f["C"])
+                        _move_row(f, how, plane.move(offsets.load(p - start)), line, columns)
         _ending(f, bad)
 
     words = ["O", "P", "C", "so", *_SHARES, *(f"{name}{k}" for k in range(len(indices)) for name in "ns")]
@@ -171,7 +182,7 @@ def along(how: str, kind: str, index: str, single: bool) -> Routine:
                 return [(index.load(first + i), f["N"], f["C"] * SIZES[kind])]
 
             for start, end, offsets in _offsets(f, span, read, bad, wraps=False):
-                for i in f.range(end, start):
+                for i in _each(f, (start, end)):
                     column = plane if single else plane.at(i)
                     _move(how, column.move(offsets.load(i - start)), dense.at(first + i))
 

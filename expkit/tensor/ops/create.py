@@ -172,8 +172,13 @@ def arange(
     count = len(range(start, end, step)) if whole else math.ceil((end - start) / step)
     if dtypes.category(d) == 1:  # counted in whole steps then, as in PyTorch
         start, step, whole = int(start), int(step), True
-    raw = (np.arange(count, dtype=np.int64 if whole else np.float64) * step + start).astype(d.dtype)
-    return _finish(raw, device, requires_grad)
+    if whole:
+        raw = np.arange(start, start + count * step, step, np.int64)
+    else:  # not added up: each is rounded once
+        raw = np.arange(count, dtype=np.float64)
+        raw *= step
+        raw += start
+    return _finish(raw.astype(d.dtype, copy=False), device, requires_grad)
 
 
 def linspace(
