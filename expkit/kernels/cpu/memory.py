@@ -7,8 +7,9 @@ KEPT, up to SPARE bytes of unused memory at its end.
 
 malloc aligns to 16 bytes, so that most vectors of an array reach over two cache lines: reading is 5 to 10 % slower,
 writing in place 25 %. `align` gives NumPy another malloc (its handler of the main thread's context, NEP 49) for
-blocks from LARGE on, and calloc up to ZEROED; everything else stays NumPy's own. Blocks that follow each other begin at
-different places of a page: where results lie a little behind operands, modulo 4096, loads wait for stores (10 % of exp).
+blocks from LARGE on, and calloc up to ZEROED; everything else stays NumPy's own. Blocks that follow each other begin
+at different places of a page: where results lie a little behind operands, modulo 4096, loads wait for stores (exp
+loses 10 %).
 """
 
 from __future__ import annotations
