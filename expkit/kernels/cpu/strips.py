@@ -25,9 +25,10 @@ from expkit.kernels.cpu.routine import Bound, Routine, Task
 from expkit.kernels.cpu.rows import Layout, Rows
 from expkit.kernels.cpu.vectors import LANES, Place, along
 
-STRIP = 1 << 9  # the most columns of a task
+STRIP = 1 << 10  # the most columns of a task
 PART = 1 << 8  # rows whose sum is taken apart, so that sums of many rows are accurate
-STRIPS = 8  # strips that the columns are cut into where they are many
+STRIPS = 8  # strips that the columns are cut into
+TALL = 1 << 21  # elements from which strips are as wide as can be: narrow ones of many rows crowd the same cache sets
 WORDS = ("middle", "inner", "strip", "strips")
 
 
@@ -177,7 +178,7 @@ class StripKernel:
 
 
 def _bind(routine: Routine, outer: int, middle: int, inner: int) -> Bound:
-    wanted = -(-inner // STRIPS) if outer < STRIPS else inner
+    wanted = -(-inner // STRIPS) if outer < STRIPS and middle * inner < TALL else inner
     strip = min(STRIP, -(-wanted // 64) * 64)
     strips = -(-inner // strip)
     parallel = outer * middle * inner >= PARALLEL
