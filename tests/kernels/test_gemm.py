@@ -274,6 +274,9 @@ def test_empty_products():
     assert (ek.zeros(300, 0) @ ek.zeros(0, 200)).numpy().shape == (300, 200)
     assert not (ek.zeros(300, 0) @ ek.zeros(0, 200)).numpy().any()
     assert (ek.zeros(5, 0, 30) @ ek.zeros(30, 70)).shape == (5, 0, 70)
+    assert (ek.zeros(1, 70, 30) @ ek.zeros(0, 30, 70)).shape == (0, 70, 70)
+    assert (ek.zeros(1, 70, 30).bfloat16() @ ek.zeros(0, 30, 70).bfloat16()).shape == (0, 70, 70)
+    assert product.matmul(np.zeros((3, 0), "f4"), np.zeros((0, 5), "f4")) is None
 
 
 def test_gradients_of_linear():

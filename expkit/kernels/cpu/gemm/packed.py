@@ -27,6 +27,7 @@ STRIDES = ("a_row", "a_k", "b_k", "b_column", "c_row")
 TILING = ("tile_m", "tile_n", "tiles_m", "tiles_n", "depth", "blocks", "part", "part_step", "tall", "tall_last")
 BATCH = ("batch", *(f"{x}_{axis}" for x in "abc" for axis in ("inner", "outer")))  # inner extent; steps of two axes
 WORDS = ("m", "n", "k", "a_way", "b_way", "biased", "packs", "of_a", "of_b", "a_room", *STRIDES, *TILING, *BATCH)
+ROOM = 1 << 27  # elements that are packed first, at most
 SHARING, LARGE = 3, 1 << 25  # uses of a piece, and multiplications, from which packing it first is worth another call
 
 
@@ -47,7 +48,7 @@ class Product:
     def __init__(self, kind: str, activation: str, words: dict[str, int], *, pairs: bool) -> None:
         bind = routine(kind, activation, pairs=pairs).bind
         one = words["tasks"] == words["tiles_m"] * words["tiles_n"]
-        large = one and words["m"] * words["n"] * words["k"] >= LARGE
+        large = one and words["m"] * words["n"] * words["k"] >= LARGE and words["k"] * (words["m"] + words["n"]) <= ROOM
         of_a = words["tiles_m"] if large and words["tiles_n"] >= SHARING else 0
         of_b = words["tiles_n"] if large and words["tiles_m"] >= SHARING else 0
         words = {**words, "of_a": of_a, "of_b": of_b, "a_room": _room_of_a(words["tile_m"], kind)}

@@ -24,7 +24,7 @@ SHORT = 64  # below this k, packing is faster where there are more than DOT rows
 
 def matmul(x: Any, y: Any, bias: Any = None, activation: str = "") -> Any:
     """activation(x @ y + bias) of arrays of two axes or more, the leading ones broadcast; None where there is no kernel
-    for their strides. x, y and bias (a contiguous vector) have one dtype of KINDS; no extent is 0."""
+    for their strides, and for empty ones. x, y and bias (a contiguous vector) have one dtype of KINDS."""
     made = _planned(KINDS[x.dtype], x.shape, x.strides, y.shape, y.strides, bias is not None, activation)
     if made is None:
         return None
@@ -90,7 +90,7 @@ def _planned(
     """The result's shape, the call, and whether it takes y before x."""
     shape = (*np.broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-1])
     problem = _folded(shape, x, x_strides, y, y_strides, SIZES[kind])
-    if len(problem.batch) > 2:
+    if len(problem.batch) > 2 or 0 in (*shape, problem.k):
         return None
     for swapped in (False, True) if not pairs else ():
         run = _skinny(problem.turned() if swapped else problem, kind, activation, biased=biased, swapped=swapped)
