@@ -5,7 +5,7 @@ from __future__ import annotations
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
-from expkit.tensor.ops.lookup import lookup
+from expkit.tensor.ops import lookup
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -29,11 +29,11 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     """
     if input.dtype.is_floating_point or input.dtype == T.bool_:
         raise TypeError(f"embedding: the input must hold integer indices, got {input.dtype}")
-    return lookup(weight, input, padding_idx)
+    return lookup.lookup(weight, input, padding_idx)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Integer classes of any shape -> (*shape, num_classes) int64 with one 1; -1 takes the greatest class + 1."""
     if num_classes == -1:
         num_classes = int(tensor.max().item()) + 1
-    return (tensor.unsqueeze(-1) == T.arange(num_classes, device=tensor.device)).long()
+    return lookup.one_hot(tensor, num_classes)

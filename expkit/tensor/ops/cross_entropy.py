@@ -20,6 +20,7 @@ from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.loss import row_losses, row_slopes
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.kinds import materialize, reshape_p, sum_p
+from expkit.tensor.ops.lookup import one_hot_p
 from expkit.tensor.ops.movement import movedim, reshape
 from expkit.tensor.ops.softmax import softmax_p
 from expkit.tensor.ops.windows import all_raw
@@ -204,12 +205,6 @@ factors_p = Primitive(
     _factors,
     lambda index, *, dtype, **_: Aval(index.shape, dtype, index.device),
     batch=lambda size, values, mapped, kw: factors_p(values[0], **kw),
-)
-one_hot_p = Primitive(
-    "one_hot",
-    lambda index, *, dtype, classes: (index[..., None] == xp_of(index).arange(classes)).astype(dtype),
-    lambda index, *, dtype, classes: Aval((*index.shape, classes), dtype, index.device),
-    batch=lambda size, values, mapped, kw: one_hot_p(values[0], **kw),
 )
 
 

@@ -1,13 +1,15 @@
-"""Rows of a table by index, of which one may stand for padding: it gets no gradient."""
+"""Rows of a table by index, of which one may stand for padding: it gets no gradient. And rows of the unit matrix."""
 
 from typing import Any
 
-from expkit.autograd.handle import wrap
+import numpy as np
+
+from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import index as by_kernel
-from expkit.tensor.ops.index import in_bounds, placed_p, take_p
+from expkit.tensor.ops.index import in_bounds, index_tensor, placed_p, take_p
 from expkit.tensor.ops.kinds import expand_p, materialize, reshape_p, zeros_raw
 from expkit.tensor.ops.pointwise import where_p
 
@@ -50,9 +52,32 @@ lookup_p = Primitive(  # table (rows, columns), index, and where it is padding -
 )
 
 
+def _one_hot(index: Any, *, dtype: Any, classes: int) -> Any:
+    xp = xp_of(index)
+    out = xp.zeros((index.size, classes), dtype)
+    rows = xp.arange(index.size)
+    flat = index.reshape(-1)
+    known = (flat >= 0) & (flat < classes)
+    out[rows[known], flat[known]] = 1
+    return out.reshape((*index.shape, classes))
+
+
+one_hot_p = Primitive(  # index -> (index..., classes): 1 at each class; an index out of range has none
+    "one_hot",
+    _one_hot,
+    lambda index, *, dtype, classes: Aval((*index.shape, classes), dtype, index.device),
+    batch=lambda size, values, mapped, kw: one_hot_p(values[0], **kw),
+)
+
+
 def lookup(table: Any, index: Any, padding: int | None = None) -> Any:
     """The rows of a table (rows, columns) at an integer index of any shape. Indices outside [0, rows): IndexError."""
     index = in_bounds(index, table.shape[0], 0, "embedding()")
     if padding is None:
         return apply(take_p, table, index, axes=(0,))
     return apply(lookup_p, table, index, index == padding % table.shape[0])
+
+
+def one_hot(index: Any, classes: int) -> Any:
+    """int64 (index..., classes): 1 at each class, 0 elsewhere."""
+    return apply(one_hot_p, index_tensor(index, "one_hot()"), dtype=np.dtype(np.int64), classes=classes)
