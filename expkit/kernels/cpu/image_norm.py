@@ -9,6 +9,8 @@ settled on arrays of shape (S, C). Four kernels go through images:
     apply    (x - mean) * scale + shift             with numbers for each (s, c)
     slope    g * a + (x - mean) * b + c
 
+The latter two begin where the former two end: there the images are still in a cache.
+
 Columns are cut into blocks of places; what the blocks found is put together in float64, in order, by a kernel of its
 own (means as Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing variances", 1979).
 """
@@ -49,9 +51,14 @@ def _gradients(x: Sequence[Value], c: Sequence[Value]) -> list[Value]:
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
-def _each_run(f: Task, kind: str, coefficients: Sequence[Pointer], body: Callable[[Value, list[Value]], None]) -> None:
+def _each_run(
+    f: Task, kind: str, coefficients: Sequence[Pointer], body: Callable[[Value, list[Value]], None],
+    backwards: bool = False,
+) -> None:  # fmt: skip
     """body(run, its coefficients as vectors)"""
     first = f.index * f["block"]
+    if backwards:
+        first = (f["runs"] - 1) / f["block"] * f["block"] - first
     for run in f.range(least(first + f["block"], f["runs"]), first):
         body(run, [f.splat(c.load(run), LANES[kind]) for c in coefficients])
 
@@ -115,7 +122,7 @@ def run_map(name: str, kind: str) -> Routine:
 
             along(f, 0, f["places"], LANES[kind], put)
 
-        _each_run(f, kind, cs, body)
+        _each_run(f, kind, cs, body, backwards=True)
 
     return Routine(f"run_{name}", (kind,) * (images + coefficients + 1), WORDS, write)
 
@@ -123,9 +130,10 @@ def run_map(name: str, kind: str) -> Routine:
 # ---- columns ---------------------------------------------------------------------------------------------------------
 
 
-def _block(f: Task) -> tuple[Value, Value, Value]:
+def _block(f: Task, backwards: bool = False) -> tuple[Value, Value, Value]:
     """(sample, offset of the first element, places) of the task."""
-    sample, first = f.index.binary("sdiv", f["blocks"]), (f.index % f["blocks"]) * f["block"]
+    index = f["runs"] / f["channels"] * f["blocks"] - 1 - f.index if backwards else f.index
+    sample, first = index / f["blocks"], (index % f["blocks"]) * f["block"]
     return sample, (sample * f["places"] + first) * f["channels"], least(f["block"], f["places"] - first)
 
 
@@ -222,7 +230,7 @@ def column_map(name: str, kind: str) -> Routine:
     images, coefficients = COUNTS[name]
 
     def write(f: Task) -> None:
-        sample, at, count = _block(f)
+        sample, at, count = _block(f, backwards=True)
         xs, out = [x.at(at) for x in f.arrays[:images]], f.arrays[-1].at(at)
         cs = [c.at(sample * f["channels"]) for c in f.arrays[images:-1]]
 
