@@ -138,9 +138,9 @@ overwrite_p = Primitive(  # the value, with base's place in the history
 
 def dim_of(dim: Any, ndim: int, *, what: str = "dim") -> int:
     """A non-negative dim. IndexError when it is out of range; 0-d tensors have dims -1 and 0."""
-    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+    if dim.__class__ is not int and (not isinstance(dim, int | np.integer) or isinstance(dim, bool)):
         raise TypeError(f"{what} must be an int, not {type(dim).__name__}")
-    n = builtins.max(ndim, 1)
+    n = ndim or 1
     if not -n <= dim < n:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
     return int(dim) % n
@@ -148,6 +148,8 @@ def dim_of(dim: Any, ndim: int, *, what: str = "dim") -> int:
 
 def dims_of(dim: Any, ndim: int) -> tuple[int, ...]:
     """Sorted non-negative dims; None and () mean all."""
+    if dim.__class__ is int and ndim:
+        return (dim_of(dim, ndim),)
     if dim is None or (isinstance(dim, list | tuple) and not dim):
         return tuple(range(ndim))
     dims = [dim_of(d, ndim) for d in (dim if isinstance(dim, list | tuple) else (dim,))]
