@@ -26,7 +26,7 @@ DEPTH = 192  # elements of a row of A in a block of k: sums of so many are round
 TALL = max(64, min(256, second_level() // 4 // (4 * DEPTH) // 32 * 32))  # rows of A in a tile: a quarter of L2
 WIDE = max(512, min(2048, second_level() * 2 // 5 // DEPTH // 512 * 512))  # bytes of a row of B in a tile: two fifths
 TASKS = 8  # from so many tiles on they are not cut further
-LEAST = 1 << 20  # multiplications that are worth a task
+LEAST, AREA = 1 << 19, 1 << 13  # multiplications and elements of C in a tile down to which tiles are halved
 FEW, DEEP = 2, 4  # tiles up to which k is cut; its blocks that are worth a task
 
 
@@ -35,7 +35,7 @@ def tiling(m: int, n: int, k: int, batch: int, kind: str, *, cut_k: bool) -> dic
     where there are few tiles."""
     shape, size = blocking(kind), SIZES[kind]
     height, width = min(m, TALL), min(n, WIDE // size)
-    while batch * _parts(m, height) * _parts(n, width) < TASKS and height * width * k > 2 * LEAST:
+    while batch * _parts(m, height) * _parts(n, width) < TASKS and height * width > max(AREA, LEAST // k):
         if width >= 2 * height:
             width = _even(n, _parts(n, width) * 2, shape.width)
         elif height >= 4 * shape.heights[0]:
