@@ -13,14 +13,14 @@ from expkit.kernels.cpu import images, interpolate, plan
 from expkit.kernels.cpu.interpolate import resample
 from expkit.kernels.cpu.taps import Taps
 from expkit.nn import functional as F
-from expkit.tensor.ops.interpolate import MATRICES, resample_p
+from expkit.tensor.ops.interpolate import _taps, resample_p
 from tests.kernels.guards import Guards
 
 MODES = ["nearest", "nearest-exact", "area", "linear", "bicubic"]
 
 
 def taps_of(mode, n, out):
-    return MATRICES[mode](n, out, None, False, np.float32)
+    return _taps(mode, n, out, None, False, np.float32)
 
 
 def dense(taps):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+Recipe = Callable[[Any], tuple[list[Any], list[Any]]]
 
 
 class Taps:
     """A banded matrix (n_out, n_in): row i has weights[i, :counts[i]] from the column starts[i] on; both never fall.
 
     step: how far neighbouring taps lie apart, where several channels are interleaved.
+    recipe: makes the same from (array library) -> columns and weights of each tap, for devices other than the CPU.
     """
+
+    recipe: Recipe | None = None
+    transposed = False  # the recipe is that of the transpose
 
     def __init__(self, n_in: int, starts: Any, counts: Any, weights: Any, step: int = 1) -> None:
         self.n_in, self.n_out, self.width, self.step = n_in, len(starts), weights.shape[1], step
@@ -32,8 +39,32 @@ class Taps:
         rows = np.minimum(first[:, None] + np.arange(max(1, counts.max())), self.n_out - 1)
         places = np.clip(columns[:, None] - self.starts[rows], 0, self.width - 1)
         transposed = Taps(self.n_out, np.minimum(first, self.n_out - 1), counts, self.weights[rows, places])
-        transposed.__dict__["T"] = self
+        transposed.recipe, transposed.transposed, transposed.__dict__["T"] = self.recipe, not self.transposed, self
         return transposed
+
+    @classmethod
+    def of(cls, n_in: int, recipe: Recipe) -> Taps:
+        """From columns, which ascend and are clipped at the borders; the weights of equal columns add up."""
+        columns, weights = recipe(np)
+        at = np.clip(np.stack(columns, 1), 0, n_in - 1).astype(int)
+        start = at[:, 0]
+        total = np.zeros((len(start), int((at[:, -1] - start).max()) + 1))
+        np.add.at(total, (np.arange(len(start))[:, None], at - start[:, None]), np.stack(weights, 1))
+        made = cls(n_in, start, at[:, -1] - start + 1, total)
+        made.recipe = recipe
+        return made
+
+    def matrix(self, xp: Any, dtype: Any) -> Any:
+        """The whole matrix (n_out, n_in), made on the device."""
+        if self.recipe is None:
+            raise TypeError(f"the taps {self!r} have no recipe for other devices")
+        n_in = self.n_out if self.transposed else self.n_in
+        every: Any = xp.arange(n_in)
+        total: Any = 0.0
+        for column, weight in zip(*self.recipe(xp), strict=True):
+            here = xp.clip(column, 0, n_in - 1).reshape(-1, 1) == every
+            total = total + xp.where(here, weight.reshape(-1, 1), 0.0)
+        return (total.T if self.transposed else total).astype(dtype)
 
     def interleaved(self, channels: int) -> Taps:
         """The same for each of some channels that lie side by side."""

@@ -27,20 +27,24 @@ Sizes = tuple[int, ...]
 
 def _along(x: Any, axis: int, taps: Taps) -> Any:
     """One banded matrix along an axis, tap by tap."""
-    xp, beside = xp_of(x), (-1,) + (1,) * (x.ndim - 1 - axis)
+    beside = (-1,) + (1,) * (x.ndim - 1 - axis)
     total = None
     for k in range(taps.width):
         there = k < taps.counts
-        part = xp.take(x, xp.asarray(np.where(there, taps.starts + k, 0)), axis=axis)
-        weights = xp.asarray(taps.weights[:, k].astype(x.dtype)).reshape(beside)
-        part = xp.where(xp.asarray(there).reshape(beside), part * weights, xp.zeros((), x.dtype))
+        part = np.take(x, np.where(there, taps.starts + k, 0), axis=axis)
+        part = part * taps.weights[:, k].astype(x.dtype).reshape(beside)
+        part = np.where(there.reshape(beside), part, np.zeros((), x.dtype))
         total = part if total is None else total + part
     return total
 
 
 def _resample(x: Any, *, taps: tuple[Taps, ...]) -> Any:
+    xp = xp_of(x)
     for axis, matrix in enumerate(taps, x.ndim - len(taps)):
-        x = _along(x, axis, matrix)
+        if xp is np:
+            x = _along(x, axis, matrix)
+        else:  # no tables cross over to the device
+            x = xp.moveaxis(xp.moveaxis(x, axis, -1) @ matrix.matrix(xp, x.dtype).T, -1, axis)
     return x
 
 
@@ -53,42 +57,40 @@ resample_p = linear(
 )
 
 # ---- the matrices ----------------------------------------------------------------------------------------------------
+# Each gives, made with an array library, the columns and the weights of the first tap of every row, the second, ...
 
 
-def _sources(n: int, out: int, scale: float | None, corners: bool) -> Any:
+def _sources(xp: Any, n: int, out: int, scale: float | None, corners: bool) -> Any:
     """Where in the input each element of the output lies; `scale` is that of the output, where it was given."""
-    at = np.arange(out)
+    at = xp.arange(out)
     if corners:
         return at * ((n - 1) / (out - 1) if out > 1 else 0.0)
     return (at + 0.5) * (1 / scale if scale else n / out) - 0.5
 
 
-def _nearest(n: int, out: int, scale: float | None, _corners: bool, real: Any, shift: float = 0.0) -> Taps:
+def _nearest(
+    xp: Any, n: int, out: int, scale: float | None, _corners: bool, real: Any, shift: float = 0.0
+) -> tuple[list[Any], list[Any]]:
     """Rounded as PyTorch rounds: computed in `real`, the dtype of the input, then in float32."""
-    if n == out and not shift:
-        return _picked(n, np.arange(n))
-    at = (np.arange(out, dtype=real) + real(shift)) * real(1 / scale if scale else n / out)
-    return _picked(n, np.floor(at.astype(np.float32)))
+    at = xp.arange(out, dtype=real)
+    if n != out or shift:
+        at = xp.floor(((at + real(shift)) * real(1 / scale if scale else n / out)).astype(np.float32))
+    return [at], [xp.ones(out)]
 
 
-def _picked(n: int, places: Any) -> Taps:
-    count = len(places)
-    return Taps(n, np.clip(places, 0, n - 1), np.ones(count), np.ones((count, 1)))
-
-
-def _linear(n: int, out: int, scale: float | None, corners: bool, _real: Any) -> Taps:
+def _linear(xp: Any, n: int, out: int, scale: float | None, corners: bool, _real: Any) -> tuple[list[Any], list[Any]]:
     if n == out:
-        return _picked(n, np.arange(n))
-    at = np.maximum(_sources(n, out, scale, corners), 0.0)
-    first = np.minimum(at.astype(int), n - 1)
-    share = np.minimum(at - first, 1.0)
-    return _merged(n, [first, first + 1], [1 - share, share])
+        return [xp.arange(n)], [xp.ones(n)]
+    at = xp.maximum(_sources(xp, n, out, scale, corners), 0.0)
+    first = xp.minimum(xp.floor(at), n - 1)
+    share = xp.minimum(at - first, 1.0)
+    return [first, first + 1], [1 - share, share]
 
 
-def _cubic(n: int, out: int, scale: float | None, corners: bool, _real: Any) -> Taps:
+def _cubic(xp: Any, n: int, out: int, scale: float | None, corners: bool, _real: Any) -> tuple[list[Any], list[Any]]:
     """Keys' convolution kernel with A = -0.75."""
-    at = _sources(n, out, scale, corners)
-    first = np.floor(at)
+    at = _sources(xp, n, out, scale, corners)
+    first = xp.floor(at)
     t = at - first
 
     def near(d: Any) -> Any:
@@ -97,26 +99,18 @@ def _cubic(n: int, out: int, scale: float | None, corners: bool, _real: Any) -> 
     def far(d: Any) -> Any:
         return -0.75 * (((d - 5) * d + 8) * d - 4)
 
-    return _merged(n, [first - 1, first, first + 1, first + 2], [far(t + 1), near(t), near(1 - t), far(2 - t)])
+    return [first - 1, first, first + 1, first + 2], [far(t + 1), near(t), near(1 - t), far(2 - t)]
 
 
-def _area(n: int, out: int, _scale: float | None, _corners: bool, _real: Any) -> Taps:
+def _area(xp: Any, n: int, out: int, _scale: float | None, _corners: bool, _real: Any) -> tuple[list[Any], list[Any]]:
     """The means over windows that cut the axis into equal pieces."""
-    i = np.arange(out)
+    i, most = xp.arange(out), -(-n // out) + 1
     start, end = i * n // out, -(-(i + 1) * n // out)
-    return Taps(n, start, end - start, np.repeat(1 / (end - start), (end - start).max()).reshape(out, -1))
+    columns = [xp.minimum(start + k, end - 1) for k in range(most)]
+    return columns, [xp.where(start + k < end, 1.0 / (end - start), 0.0) for k in range(most)]
 
 
-def _merged(n: int, places: list[Any], weights: list[Any]) -> Taps:
-    """Adjacent places, with those beyond the borders moved onto them."""
-    at = np.clip(np.stack(places, 1), 0, n - 1).astype(int)
-    start = at[:, 0]
-    total = np.zeros((len(start), int((at[:, -1] - start).max()) + 1))
-    np.add.at(total, (np.arange(len(start))[:, None], at - start[:, None]), np.stack(weights, 1))
-    return Taps(n, start, at[:, -1] - start + 1, total)
-
-
-MATRICES: dict[str, Callable[[int, int, float | None, bool, Any], Taps]] = {
+MATRICES: dict[str, Callable[..., tuple[list[Any], list[Any]]]] = {
     "nearest": _nearest, "nearest-exact": partial(_nearest, shift=0.5), "area": _area,
     "linear": _linear, "bilinear": _linear, "trilinear": _linear, "bicubic": _cubic,
 }  # fmt: skip
@@ -125,7 +119,8 @@ AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}  # of the mode
 
 @lru_cache(maxsize=256)
 def _taps(mode: str, n: int, out: int, scale: float | None, corners: bool, real: Any) -> Taps:
-    return MATRICES[mode](n, out, scale, corners, real)
+    make = MATRICES[mode]
+    return Taps.of(n, lambda xp: make(xp, n, out, scale, corners, real))
 
 
 def averaging(n: int, out: int) -> Taps:
