@@ -39,7 +39,7 @@ def applies(kind: str, s: Shape, channels: int, outs: int) -> bool:
     if not flat or outs > PART:
         return False
     if channels <= FEW:
-        return 1 < s.kernel[1] * s.kernel[2] and s.kernel[2] * channels <= PART
+        return s.kernel[1] * s.kernel[2] > 1 and s.kernel[2] * channels <= PART
     return max(s.stride) > 1 and channels <= min(outs, PART) and channels % blocking(kind).width == 0
 
 

@@ -23,7 +23,7 @@ from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.routine import Routine, Task
 
-TASKS = 32  # at most so many where there is work for them
+TASKS = 16  # at most so many where there is work for them
 WASTE = 1.04  # lower blocks are taken where they save so much of the rows
 _WORDS = (
     *gather.SOURCE, *gather.PLACES,
