@@ -9,7 +9,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.copy import contiguous
+from expkit.kernels.cpu.gather import PUT, along_axis, kind_of
 from expkit.kernels.cpu.sort import KINDS, ordered
 from expkit.tensor.generated.base import enabled
 
@@ -56,3 +58,14 @@ def _along(x: Any, axis: int, start: int, stop: int, descending: bool) -> tuple[
 
 def _dense(x: Any) -> Any:
     return x if x.flags.c_contiguous else contiguous(x)
+
+
+def returned(g: Any, places: Any, size: int, axis: int) -> Any:
+    """Zeros, with g at the places along the axis, which are all different; None where no kernel does it."""
+    if g.__class__ is not np.ndarray or places.__class__ is not np.ndarray or g.size < LEAST or not enabled():
+        return None
+    if kind_of(g.dtype, PUT) is None:
+        return None
+    make = plan.empty if g.shape[axis] == size else np.zeros
+    new = make((*g.shape[:axis], size, *g.shape[axis + 1 :]), g.dtype)
+    return new if along_axis(PUT, new, _dense(g), _dense(places), axis) else None

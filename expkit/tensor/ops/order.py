@@ -15,7 +15,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.generated.sort import ordering
+from expkit.tensor.generated.sort import ordering, returned
 from expkit.tensor.ops.create import full_like
 from expkit.tensor.ops.elementwise import isnan
 from expkit.tensor.ops.index import gather, gather_p, scatter_p, where
@@ -47,7 +47,8 @@ def _shape(x: Aval, *, axis: int, descending: bool, start: int, stop: int) -> tu
 
 
 def _joint(g: Any, out: Any, _x: Any, *, axis: int, **_: Any) -> tuple[Any]:
-    return (scatter_p(zeros_raw(g[0], tuple(_x.shape)), out[1], g[0], axis=axis),)
+    found = returned(g[0], out[1], _x.shape[axis], axis)
+    return (scatter_p(zeros_raw(g[0], tuple(_x.shape)), out[1], g[0], axis=axis) if found is None else found,)
 
 
 def _push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:
