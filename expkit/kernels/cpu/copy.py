@@ -113,13 +113,14 @@ def _row(f: Task, to: Pointer, frm: Pointer, n: Value, step: int) -> None:
     none = f.constant("i8", 0)
     for wide in f.either(n.compare("ge", block)):
         if wide:
-            move(none)
-            place = f.put("i8", f"ptrtoint {to!r} to i64")
-            line = ((0 - place) & (LINE - 1)) / SIZES[to.kind]
-            start = n.compare("ge", ALIGNED * block).select(line, f.constant("i8", block))
-            for j in f.range(n - block, start, block):
+            place, long = f.put("i8", f"ptrtoint {to!r} to i64"), n.compare("ge", ALIGNED * block)
+            with f.when(long):
+                move(none)
+            start = long.select(((0 - place) & (LINE - 1)) / SIZES[to.kind], none)
+            for j in f.range(n - (block - 1), start, block):
                 move(j)
-            move(n - block)
+            with f.when(((n - start) % block).compare("ne", 0)):
+                move(n - block)
         else:
             for j in f.range(n):
                 to.store(frm.load(j * step), j)

@@ -27,7 +27,8 @@ INDICES = ("i1", "u1", "i2", "i4", "i8")  # kinds, which are NumPy's codes
 ADDED = ("f4", "f8", *INDICES)
 TASK = 1 << 14  # elements of one task
 CHUNK = 1 << 10  # places that are worked out together
-STRIPE = 128  # least bytes of a row that one task adds
+STRIPE = 512  # bytes of a row that one task adds
+NARROW = 128  # least bytes of half a row, for two tasks
 TAKE, PUT, ADD = "take", "put", "add"
 
 
@@ -203,7 +204,8 @@ def along(how: str, kind: str, index: str, single: bool) -> Routine:
 
 def _shares(how: str, outer: int, middle: int, inner: int, size: int) -> tuple[int, dict[str, int]]:
     """The number of tasks, and the words that say what each does."""
-    stripes = 1 if how == TAKE else max(1, min(4, inner * size // STRIPE))
+    width = inner * size
+    stripes = 1 if how == TAKE else max(1, min(2, width // NARROW), min(8, width // STRIPE))
     columns = -(-inner // stripes)
     middles = min(middle, max(1, TASK // inner)) if how == TAKE else middle
     outers = max(1, TASK // (middles * columns))
