@@ -20,6 +20,7 @@ from expkit.kernels.cpu.pool import pool
 from expkit.kernels.cpu.rows import DENSE, HEAD, SCALAR, STRIDED, Layout, Rows
 
 TILE = 1 << 14  # elements of one task
+SHORT = 128  # elements of a row below which four wide vectors are too many
 PARALLEL = 1 << 15  # elements from which several threads are worth waking
 Shape = tuple[int, ...]
 empty: Callable[..., Any] = np.empty  # makes all results; tests put one with guarded edges here
@@ -86,7 +87,7 @@ class Plan:
         self, write: Callable[..., str], program: Any, kinds: Sequence[str], space: Space, head: dict[str, int],
         chunk: Sequence[int] | None = None, parallel: bool = False,
     ) -> None:  # fmt: skip
-        layout = Layout(len(kinds), len(space.outer), len(space.reduced))
+        layout = Layout(len(kinds), len(space.outer), len(space.reduced), program.reduces and space.n < SHORT)
         moves = tuple(movement(s[2], kind) for s, kind in zip(space.strides, kinds, strict=True))
         words = [0] * layout.operands
         full = {"middle": 1, "part": 1, "parts": 1, **head}

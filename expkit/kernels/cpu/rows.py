@@ -30,6 +30,8 @@ HINTS = """!0 = distinct !{!0, !1}
 !4 = !{i32 1}
 !5 = distinct !{!5, !6}
 !6 = !{!"llvm.loop.vectorize.enable", i1 false}
+!7 = distinct !{!7, !8}
+!8 = !{!"llvm.loop.interleave.count", i32 1}
 """  # 0: four accumulators hide their latency; 2: two vectors keep up with the memory; 4: non-temporal; 5: scalar
 NARROW = '"prefer-vector-width"="256"'  # where the memory is the limit, vectors of 512 bits are slower
 LINE = 64  # bytes
@@ -43,6 +45,7 @@ class Layout(NamedTuple):
     operands: int
     outer: int  # number of outer axes
     reduced: int  # number of reduced axes but the innermost
+    short: bool = False  # the innermost axis is shorter than several wide vectors
 
     def head(self, name: str) -> int:
         return self.operands + HEAD.index(name)
@@ -89,7 +92,7 @@ class Rows:
         pointers = "".join(f", ptr noalias %p{k}, i64 %s{k}" for k in range(count))
         middles = "".join(f", ptr %m{k}" for k in range(count)) if self.layout.reduced else ""
         body = "\n".join(["entry:", *self.cells, *self.block.lines])
-        width = NARROW if self._light else ""
+        width = NARROW if self._light or self.layout.short else ""
         head = f"define internal void @row(i64 %n, i64 %middle, ptr %sizes{pointers}{middles}) noinline {width} {{"
         declarations = "\n".join(sorted(self.block.calls.values()))
         return f"{declarations}\n{head}\n{body}\n  ret void\n}}\n{HINTS}{self._task()}"
@@ -107,6 +110,11 @@ class Rows:
     def _light(self) -> bool:
         """Whether writing to memory is the limit."""
         return not self.program.heavy and not self.program.reduces
+
+    @property
+    def _hint(self) -> str:
+        """How many vectors a loop without accumulators, or over few elements, goes by."""
+        return "!2" if self._light else "!7" if self.layout.short else ""
 
     def _slot(self, output: int) -> int:
         return len(self.program.inputs) + output
@@ -190,7 +198,7 @@ class Rows:
 
     def _along(self, cells: dict[int, Accumulator], body: Callable[[str], None]) -> None:
         """The loop along the row: in blocks where floats are summed, each with accumulators of its own."""
-        hint = "!0" if cells else "!2" if self._light else ""
+        hint = "!0" if cells and not self.layout.short else self._hint
         if self.program.into is not None and self.moves[-1] == DENSE:
             ahead = self._unaligned()
             self._span("0", ahead, "!5", body)
