@@ -63,7 +63,7 @@ class Pick:
 
 def record(prim: Primitive, args: Sequence[Any], kw: dict[str, Any], edges: tuple[Any, ...], raws: Any) -> Node:
     """A node for `raws = prim(*args, **kw)`."""
-    keep_out, keep = prim.mask(tuple(edge is not None for edge in edges))
+    keep_out, keep = prim.mask(tuple([edge is not None for edge in edges]))
     node = Node()
     node.prim, node.kw, node.edges, node.hooks, node.dirty = prim, kw, edges, None, 0
     many = prim.nout != 1
@@ -72,7 +72,7 @@ def record(prim: Primitive, args: Sequence[Any], kw: dict[str, Any], edges: tupl
     if keep_out:
         node.out = tuple(r if i in prim.saves else None for i, r in enumerate(raws)) if many else raws[0]
     node.saved = tuple(
-        (x if k else aval(x.raw)) if isinstance(x, Handle) else x for x, k in zip(args, keep, strict=True)
+        [(x if k else aval(x.raw)) if isinstance(x, Handle) else x for x, k in zip(args, keep, strict=True)]
     )
     node.t = tick()
     return node

@@ -117,25 +117,42 @@ def apply(prim: Primitive, *args: Any, **kw: Any) -> Any:
 
 def finish(prim: Primitive, args: tuple[Any, ...], kw: dict[str, Any], r: Any) -> Any:
     """Wraps the raw result `r` of `prim(*args, **kw)` and records the node where a gradient is needed."""
-    many = prim.nout != 1
-    raws = tuple(x if x.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(x) for x in (r if many else (r,)))
+    if prim.nout != 1:
+        return _finish_many(prim, args, kw, r)
+    raw = r if r.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(r)
+    out = wrap(raw)
+    if MODE.special:
+        out.born = tick()
+    if MODE.grad and prim.differentiable:
+        edges = _edges(args)
+        if edges is not None:
+            out.node = record(prim, args, kw, edges, (raw,))
+    if prim.aliases:
+        link(out, args[0], prim, kw)
+    return out
+
+
+def _finish_many(prim: Primitive, args: tuple[Any, ...], kw: dict[str, Any], r: Any) -> tuple[Any, ...]:
+    raws = tuple(x if x.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(x) for x in r)
     outs = tuple(wrap(x) for x in raws)
     if MODE.special:
         for out in outs:
             out.born = tick()
-    if MODE.grad and prim.differentiable:
-        edges = tuple(x.node if isinstance(x, Handle) else None for x in args)
-        if any(edge is not None for edge in edges):
-            node = record(prim, args, kw, edges, raws)
-            if many:
-                for i, out in enumerate(outs):
-                    if out.dtype.is_floating_point or out.dtype.is_complex:
-                        out.node = Pick(node, i)
-            else:
-                outs[0].node = node
+    edges = _edges(args) if MODE.grad and prim.differentiable else None
+    if edges is not None:
+        node = record(prim, args, kw, edges, raws)
+        for i, out in enumerate(outs):
+            if out.dtype.is_floating_point or out.dtype.is_complex:
+                out.node = Pick(node, i)
     if prim.aliases:
         link(outs[0], args[0], prim, kw)
-    return outs if many else outs[0]
+    return outs
+
+
+def _edges(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Where the arguments' gradients go; None where there is no such place."""
+    edges = tuple([x.node if isinstance(x, Handle) else None for x in args])
+    return edges if edges.count(None) != len(edges) else None
 
 
 Primitive.__call__ = apply  # type: ignore[method-assign,assignment]

@@ -14,6 +14,7 @@ from expkit.tensor.dtypes import bfloat16
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # multiplications from which a kernel is as fast as NumPy's product
+BIASED = 1 << 8  # and as NumPy's product and addition
 
 
 def product(plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,7 +22,8 @@ def product(plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(plain)
     def impl(x: Any, y: Any, bias: Any = None) -> Any:
-        if x.__class__ is np.ndarray and x.size * y.shape[-1] >= LEAST and y.__class__ is np.ndarray:
+        least = LEAST if bias is None else BIASED
+        if x.__class__ is np.ndarray and x.size * y.shape[-1] >= least and y.__class__ is np.ndarray:
             out = _generated(x, y, bias)
             if out is not None:
                 return out

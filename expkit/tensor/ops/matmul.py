@@ -228,6 +228,9 @@ def _added(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """x Wᵀ + b.   input: (..., in), weight: (out, in) or (in,), bias: (out,) -> (..., out)"""
     operands = _same("linear", input, weight) if bias is None else _same("linear", input, weight, bias)
+    x, w = input.raw.shape, weight.raw.shape
+    if len(w) == 2 and x[-1:] == w[1:] and (bias is None or bias.raw.shape == w[:1]):
+        return apply(linear_p, *operands)
     if input.ndim == 0 or weight.ndim not in (1, 2) or input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             f"linear: the input's last dimension is {input.shape[-1] if input.ndim else 'missing'} "
@@ -236,9 +239,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     if weight.ndim == 1:
         out = matmul(input, weight)
         return out if bias is None else add(out, bias)
-    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
-        raise ShapeError(f"linear: the bias has shape {tuple(bias.shape)}, expected ({weight.shape[0]},)")
-    return apply(linear_p, *operands)
+    raise ShapeError(f"linear: the bias has shape {tuple(bias.shape)}, expected ({weight.shape[0]},)")
 
 
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
