@@ -97,4 +97,6 @@ from expkit.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from expkit.nn.rnn import GRU, LSTM, RNN, RNNBase
+from expkit.nn.rnn_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from expkit.nn.upsampling import Upsample

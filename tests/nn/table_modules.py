@@ -132,4 +132,5 @@ ELSEWHERE = {
     "Module": "test_module.py", "Parameter": "test_parameter.py", "Buffer": "test_parameter.py",
     "Sequential": "test_containers.py", "ModuleList": "test_containers.py", "ModuleDict": "test_containers.py",
     "ParameterList": "test_containers.py", "ParameterDict": "test_containers.py",
+    **dict.fromkeys(("RNNBase", "RNN", "LSTM", "GRU", "RNNCellBase", "RNNCell", "LSTMCell", "GRUCell"), "test_rnn.py"),
 }  # fmt: skip

@@ -36,7 +36,7 @@ class Panel:
         blocks = blocking(form.kind)
         self.lanes, self.vectors, self.width = blocks.lanes, blocks.vectors, blocks.width
         self.row = self.width * SIZES[form.kind]  # bytes of a row of a packed block
-        self._product = _product(f.helpers, form.kind)
+        self._product = rows_product(f.helpers, form.kind, TALLEST)
         self._turn = _turn(f.helpers, form.kind, min(self.lanes, 8))
         self._spread = _spread(f.helpers, form.kind, self.lanes, self.width)
         self.scale = f["scale"].as_float().to(form.kind)
@@ -131,14 +131,14 @@ class Block(NamedTuple):
     keys: Value
 
 
-def _product(helpers: list[Function], kind: str) -> Function:
-    """product(a, a_row, a_k, b, c, c_row, rows, k, columns, accumulate): any number of rows."""
+def rows_product(helpers: list[Function], kind: str, tallest: int) -> Function:
+    """product(a, a_row, a_k, b, c, c_row, rows, k, columns, accumulate): any number of rows, some of them at once."""
     blocks = blocking(kind)
     words = dict.fromkeys(("c_row", "rows", "k", "columns", "accumulate"), "i8")
     f = Function("product", a=f"*{kind}", a_row="i8", a_k="i8", b=f"*{kind}", c=f"*{kind}", **words)
     f.attributes = "noinline"
     start: Any = 0
-    for height in (h for h in blocks.heights if h <= TALLEST):
+    for height in (h for h in blocks.heights if h <= tallest):
         kernel = microkernel(helpers, f"rows{height}", height, blocks.vectors, kind, segmented=False)
         left = f["rows"] - start
         stop = left - left % height + start

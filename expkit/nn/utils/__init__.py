@@ -1,8 +1,9 @@
-"""torch.nn.utils' names: clipping (from tensor/clip.py, as in `optim`), and parameters as one vector."""
+"""torch.nn.utils' names: clipping (from tensor/clip.py, as in `optim`), parameters as one vector; rnn: sequences."""
 
 from collections.abc import Iterable
 
 from expkit.errors import ShapeError
+from expkit.nn.utils import rnn
 from expkit.tensor import Tensor, cat, no_grad
 from expkit.tensor.clip import clip_grad_norm_, clip_grad_value_, get_total_norm
 
@@ -25,4 +26,6 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
             start += param.numel()
 
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "vector_to_parameters"]
+__all__ = [
+    "clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "rnn", "vector_to_parameters",
+]  # fmt: skip

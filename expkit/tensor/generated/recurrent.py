@@ -1,0 +1,108 @@
+"""Recurrent layers by generated kernels: whole sequences in one call."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from expkit.kernels.cells import CELLS
+from expkit.kernels.cpu import plan, recurrent
+from expkit.kernels.cpu.copy import contiguous
+from expkit.kernels.cpu.gemm.microkernel import blocking
+from expkit.kernels.cpu.ir import SIZES
+from expkit.kernels.cpu.routine import Bound
+from expkit.tensor.generated.base import F32, F64, enabled
+
+LEAST, PARALLEL = 1 << 14, 1 << 20  # multiplications from which a kernel, and another thread, are worth it
+PAD = 64  # bytes between rows of states and of the room: rows of powers of two would share their places in the cache
+FEW, TASKS = 16, 8  # sequences of a task, at least; tasks from which on they get more
+Sizes = tuple[int, ...]
+
+
+def has_recurrent(name: str, x: Any, weight: Any, *others: Any) -> bool:
+    """Whether there is a kernel for such operands."""
+    return (
+        name in CELLS
+        and (x.dtype is F32 or x.dtype is F64)
+        and x.size * weight.shape[1] >= LEAST
+        and all(v.__class__ is np.ndarray and v.dtype is x.dtype for v in (x, weight, *others))
+        and enabled()
+    )
+
+
+def forward(
+    name: str, x: Any, weight: Any, bias: Any, h: Any, c: Any, sizes: Sizes, reverse: bool, keeps: bool
+) -> tuple[Any, ...]:
+    """(result, last h, last c?, h before each step, c before each step?, what is kept?): what the cell has of these.
+
+    keeps: whether there will be a backward; else what only that needs is empty.
+    """
+    cell, (n, size), dtype = CELLS[name], h.shape, x.dtype
+    run, starts, counts, lead, wide = _bound(name, x.dtype.str[1:], size, sizes, reverse, False, keeps)
+    state, room = _state(h, lead), np.empty((n, wide), dtype)
+    last = [np.array(c, order="C")] if cell.carries else []
+    out = plan.empty((len(x), size), dtype)
+    rows, widths = len(x) if keeps else 0, [size, *([size] if cell.carries else []), *([cell.kept * size][: cell.kept])]
+    saved = [plan.empty((rows, width), dtype) for width in widths]
+    before, carried, kept = saved[0], saved[min(1, len(saved) - 1)], saved[-1]
+    if bias is None:
+        bias = np.zeros(x.shape[1], dtype)
+    run(
+        np.ascontiguousarray(x), _panels(weight.T), np.ascontiguousarray(bias), state, last[0] if last else room, room,
+        starts, counts, out, before, carried, kept,
+    )  # fmt: skip
+    return out, state[:, :size].copy(), *last, *saved
+
+
+def backward(
+    name: str, g: Any, dh: Any, dc: Any, weight: Any, kept: Any, before: Any, carried: Any, sizes: Sizes, reverse: bool
+) -> tuple[Any, Any, Any, Any]:
+    """The gradients of x, of the hidden part of the gates, of the first h and c; g: that of the result."""
+    cell, (n, size), dtype = CELLS[name], dh.shape, g.dtype
+    run, starts, counts, lead, wide = _bound(name, dtype.str[1:], size, sizes, reverse, True)
+    state, room = _state(dh, lead), np.empty((n, wide), dtype)
+    first = np.array(dc, order="C") if cell.carries else None
+    dx = plan.empty((len(g), cell.gates * size), dtype)
+    hidden = plan.empty(dx.shape, dtype) if cell.apart else dx
+    given = [np.ascontiguousarray(v) for v in (g, kept, before, before if carried is None else carried)]
+    run(*given, _panels(weight), state, room if first is None else first, room, starts, counts, dx, hidden)
+    return dx, hidden, state[:, :size].copy(), first
+
+
+@lru_cache(maxsize=1024)
+def _bound(
+    name: str, kind: str, size: int, sizes: Sizes, reverse: bool, back: bool, keeps: bool = True
+) -> tuple[Bound, Any, Any, int, int]:
+    """(the kernel, each step's first row and how many, elements from row to row of the states and of the room)"""
+    cell, n, steps, pad = CELLS[name], sizes[0], len(sizes), PAD // SIZES[kind]
+    rows = -(-n // (max(1, min(n // FEW, TASKS)) * recurrent.TALL)) * recurrent.TALL
+    counts = np.array(sizes, np.int64)
+    lead, wide = size + pad, size * cell.gates + pad
+    routine = (recurrent.backward if back else recurrent.forward)(kind, name)
+    backwards = reverse != back
+    run = routine.bind(
+        -(-n // rows), parallel=sum(sizes) * size * size * cell.gates >= PARALLEL, rows=rows, steps=steps, size=size,
+        lead=lead, wide=wide, keeps=int(keeps), first=steps - 1 if backwards else 0, step=-1 if backwards else 1,
+    )  # fmt: skip
+    return run, np.cumsum(counts) - counts, counts, lead, wide
+
+
+def _state(x: Any, lead: int) -> Any:
+    """A copy whose rows are `lead` elements apart."""
+    state = np.empty((len(x), lead), x.dtype)
+    state[:, : x.shape[1]] = x
+    return state
+
+
+def _panels(matrix: Any) -> Any:
+    """The columns by panels as micro-kernels read them: (panels, rows, width); beyond the last column zeros."""
+    rows, columns = matrix.shape
+    width = blocking(matrix.dtype.str[1:]).width
+    count = -(-columns // width)
+    if columns % width:
+        wide = np.zeros((rows, count * width), matrix.dtype)
+        wide[:, :columns] = matrix
+        matrix = wide
+    return contiguous(matrix.T.reshape(count, width, rows).transpose(0, 2, 1))
