@@ -85,6 +85,7 @@ class _Writer:
         for i in f.range(count):
             row = y.at(i * f["y_place"])
             for v, mask in enumerate(masks):
+                row.prefetch(f["y_place"] * self.rows + v * lanes)  # of the next block
                 self.lines.store(row.load_some(mask, v * lanes), i * width + v * lanes)
         step, columns = f["pitch"] * self.size, f.constant("i8", width)
         for i in f.range(size, step=self.height):
