@@ -13,6 +13,7 @@ A kernel is keyed by the mode, the size of an element and the number of axes; si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -250,7 +251,7 @@ def planned(shape: tuple[int, ...], dst: tuple[int, ...], src: tuple[int, ...], 
         words |= {f"size{k}": axis.n, f"step_d{k}": axis.d, f"step_s{k}": axis.s}
         items *= axis.n
     group = max(1, TASK // (min(ab, a.n) * min(nb, n.n) * size))
-    total = int(np.prod(shape, dtype=np.int64)) * size
+    total = math.prod(shape) * size
     bind = routine(mode, kind, len(axes)).bind
     return bind(-(-items // group), parallel=total >= SERIAL, items=items, group=group, **words)
 

@@ -269,7 +269,7 @@ def along_axis(how: str, table: Any, dense: Any, index: Any, axis: int) -> bool:
     if kind is None:
         raise TypeError(f"{how}: no kernel for {table.dtype}")
     shape = index.shape
-    outer, columns = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
+    outer, columns = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     flag = np.zeros(1, np.int64)
     run = _along(how, kind, _index(index), (outer, table.shape[axis], shape[axis], columns))
     run(table, dense, flag, index)

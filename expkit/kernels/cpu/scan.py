@@ -8,6 +8,7 @@ float32 is accumulated in float64. Chunks and stripes depend on sizes alone, nev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -192,7 +193,7 @@ def scan(how: str, *xs: Any, axis: int, back: bool = False) -> Any:
     kind = kind_of(x.dtype)
     if kind is None:
         raise TypeError(f"no kernel scans {x.dtype}")
-    shape = int(np.prod(x.shape[:axis])), x.shape[axis], int(np.prod(x.shape[axis + 1 :]))
+    shape = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
     call, first, per_row = _bound(how, kind, back, shape)
     out = plan.empty(x.shape, x.dtype)
     if first is None:

@@ -6,6 +6,7 @@ they are looked at: RangeError for those out of bounds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
@@ -109,7 +110,7 @@ def take(plain: Plain) -> Plain:
     def impl(x: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
         shape = indices[0].shape
         rest = [n for a, n in enumerate(x.shape) if a not in axes]
-        count = indices[0].size * int(np.prod(rest))
+        count = indices[0].size * math.prod(rest)
         if _fits(kernels.TAKE, x, indices, count):
             form = _rows(x, axes)
             if form is None and x.size <= 2 * count:
