@@ -22,7 +22,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.reverse import grad
 from expkit.autograd.tape import apply
 from expkit.autograd.trace import trace
-from expkit.tensor.generated.one_pass import LEAST, OnePass
+from expkit.tensor.generated.one_pass import LONG, long_pass
 
 OPERANDS = 4  # the most tensors that a composite takes
 
@@ -32,13 +32,13 @@ class Fused:
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.plain = fn
-        self.value = OnePass(self._value)
-        self.slopes = [OnePass(partial(self._slope, i)) for i in range(OPERANDS)]
+        self.value = long_pass(self._value)
+        self.slopes = [long_pass(partial(self._slope, i)) for i in range(OPERANDS)]
         self._names = tuple(signature(fn).parameters)
         update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
-        if MODE.special or args[0].raw.size < LEAST:
+        if MODE.special or not args or args[0].raw.size < LONG:
             return self.plain(*args, **kw)
         count = sum(isinstance(a, Handle) for a in args)
         numbers = {**dict(zip(self._names[count:], args[count:], strict=False)), **kw}

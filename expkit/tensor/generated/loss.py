@@ -13,7 +13,7 @@ from expkit.kernels.cpu.plan import PARALLEL, TILE
 from expkit.kernels.cpu.routine import Bound
 from expkit.tensor.generated.base import F32, F64, enabled
 
-LEAST = 1 << 12  # elements from which a kernel is faster than NumPy
+LEAST = 1 << 8  # elements from which a kernel is faster than NumPy
 
 
 @lru_cache(maxsize=4096)

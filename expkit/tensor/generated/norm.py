@@ -15,7 +15,8 @@ from expkit.kernels.cpu.routine import Bound
 from expkit.kernels.cpu.vectors import bits
 from expkit.tensor.generated.base import F32, F64, enabled
 
-LEAST = 1 << 12  # elements from which a kernel is faster than NumPy
+LEAST = 1 << 8  # elements from which a kernel is faster than NumPy
+IMAGES = 1 << 13  # the same for images, whose numbers by channel NumPy works out
 FOLD = 1 << 10  # columns of a task that adds up parts
 COLUMN = 512  # the most places that one sum takes in where channels are innermost
 PARTS = 64  # the most parts that gradients of weights are summed in
@@ -75,7 +76,8 @@ def _worth(x: Any) -> bool:
 
 def _form(x: Any, axes: Axes, at: Axes) -> Any:
     """Which kernels normalise x: the length of rows, Groups, or None."""
-    return _form_of(x.shape, axes, at) if _worth(x) else None
+    form = _form_of(x.shape, axes, at) if _worth(x) else None
+    return None if isinstance(form, Groups) and x.size < IMAGES else form
 
 
 @lru_cache(maxsize=4096)

@@ -23,7 +23,8 @@ from expkit.autograd.trace import trace
 from expkit.kernels.cpu.fuse import kernel_of
 from expkit.tensor.generated.base import enabled
 
-LEAST = 1 << 13  # elements from which a kernel, with its look-up, is faster than NumPy
+LEAST = 1 << 13  # elements from which a kernel, with its look-up, is faster than two or three operations of NumPy
+LONG = 1 << 9  # the same for functions of many operations
 LIMIT = 64  # kernels that a function has at most
 UNKNOWN = object()
 _lock = threading.RLock()
@@ -32,14 +33,14 @@ _lock = threading.RLock()
 class OnePass:
     """The function and its kernels."""
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.plain = fn
+    def __init__(self, fn: Callable[..., Any], least: int) -> None:
+        self.plain, self.least = fn, least
         self._kernels: dict[Any, Any] = {}  # None: there is none
         update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         for a in args:
-            if a.__class__ is np.ndarray and a.size >= LEAST:
+            if a.__class__ is np.ndarray and a.size >= self.least:
                 kernel = self.kernel(args, kw)
                 if kernel is None:
                     break
@@ -78,7 +79,12 @@ class OnePass:
 
 def one_pass(fn: Callable[..., Any]) -> OnePass:
     """See above."""
-    return OnePass(fn)
+    return OnePass(fn, LEAST)
+
+
+def long_pass(fn: Callable[..., Any]) -> OnePass:
+    """As `one_pass`, for a function of many operations: smaller arrays are worth a kernel."""
+    return OnePass(fn, LONG)
 
 
 def _key(args: tuple[Any, ...], kw: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.tensor import dtypes
-from expkit.tensor.generated.one_pass import one_pass
+from expkit.tensor.generated.one_pass import long_pass
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, sub
 from expkit.tensor.ops.kinds import keep, sum_p
@@ -25,7 +25,7 @@ def _total(x: Any, axis: int) -> Any:
 
 
 @widened
-@one_pass
+@long_pass
 def _softmax(x: Any, *, axis: int) -> Any:
     if 0 in x.shape:
         return x.copy()
@@ -34,7 +34,7 @@ def _softmax(x: Any, *, axis: int) -> Any:
 
 
 @widened
-@one_pass
+@long_pass
 def _log_softmax(x: Any, *, axis: int) -> Any:
     if 0 in x.shape:
         return x.copy()
@@ -42,12 +42,12 @@ def _log_softmax(x: Any, *, axis: int) -> Any:
     return low - log_p(_total(exp_p(low), axis))
 
 
-@one_pass
+@long_pass
 def _softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
     return out * (g - _total(g * out, axis))
 
 
-@one_pass
+@long_pass
 def _log_softmax_vjp(g: Any, out: Any, _x: Any, *, axis: int) -> Any:
     return g - exp_p(out) * _total(g, axis)
 
