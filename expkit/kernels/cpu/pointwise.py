@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -33,8 +34,9 @@ class Kernel:
         writer = Rows(program, Layout(len(program.inputs) + len(program.outputs), 0, 0), ())
         self.kinds = [writer._kind(v) for v in program.outputs]  # Gap where there is no code
         self.outputs = [DTYPES[k] for k in self.kinds]
+        self._several, self._into = len(self.kinds) > 1, program.into
         self.threshold = PARALLEL if program.heavy else LIGHT
-        self._plans: dict[Any, tuple[Callable[..., None], Callable[[], list[Any]]]] = {}
+        self._plans: dict[Any, tuple[Callable[..., None], Callable[[], Any]]] = {}
 
     def __call__(self, *arrays: Any) -> Any:
         """The result, or a list where there are several. TypeError for arrays of other dtypes than the program's."""
@@ -45,9 +47,12 @@ class Kernel:
 
     def run(self, *arrays: Any) -> Any:
         """The same for arrays whose dtypes are known to be right."""
-        if len(arrays) == 2:
-            x, y = arrays
-            key: Any = (x.shape, x.strides, y.shape, y.strides)
+        x = arrays[0]
+        if len(arrays) == 1:
+            key: Any = (x.shape, x.strides)
+        elif len(arrays) == 2:
+            y = arrays[1]
+            key = (x.shape, x.strides, y.shape, y.strides)
         else:
             key = tuple([part for a in arrays for part in (a.shape, a.strides)])
         found = self._plans.get(key)
@@ -56,14 +61,15 @@ class Kernel:
                 self._plans.clear()
             found = self._plans[key] = self._plan(arrays)
         run, make = found
-        if self.program.into is not None:
-            run(*arrays, arrays[self.program.into])
-            return arrays[self.program.into]
-        outs = make()
-        run(*arrays, *outs)
-        return outs[0] if len(outs) == 1 else outs
+        if self._several:
+            outs = make()
+            run(*arrays, *outs)
+            return outs
+        out = make() if self._into is None else arrays[self._into]
+        run(*arrays, out)
+        return out
 
-    def _plan(self, arrays: Sequence[Any]) -> tuple[Callable[..., None], Callable[[], list[Any]]]:
+    def _plan(self, arrays: Sequence[Any]) -> tuple[Callable[..., None], Callable[[], Any]]:
         into = self.program.into
         full = np.broadcast_shapes(*(a.shape for a in arrays))
         if into is not None and arrays[into].shape != full:
@@ -74,8 +80,8 @@ class Kernel:
         if not prod(shape):
             return _nothing, make
         strides = [[broadcast(a.shape, full, a.strides)[i] for i in order] for a in arrays]
-        outs = make() if into is None else [arrays[into]]
-        strides += [[o.strides[i] for i in order] for o in outs]
+        made = make() if into is None else arrays[into]
+        strides += [[o.strides[i] for i in order] for o in (made if self._several else [made])]
         sizes, steps = collapse(shape, strides)
         kinds = [*self.program.inputs, *self.kinds]
         n, outer = (sizes[-1], tuple(sizes[:-1])) if sizes else (1, ())
@@ -108,13 +114,13 @@ def _order(full: tuple[int, ...], arrays: Sequence[Any]) -> list[int]:
     return sorted(range(len(full)), key=lambda i: -abs(lead.strides[i]) if full[i] > 1 else 0)
 
 
-def _maker(shape: tuple[int, ...], order: list[int], dtypes: Sequence[Any]) -> Callable[[], list[Any]]:
-    """Makes the outputs: contiguous in that order of the axes."""
-    empty = plan.empty
+def _maker(shape: tuple[int, ...], order: list[int], dtypes: Sequence[Any]) -> Callable[[], Any]:
+    """Makes the output, or a list of them: contiguous in that order of the axes."""
+    if len(dtypes) > 1:
+        each = [_maker(shape, order, [dtype]) for dtype in dtypes]
+        return lambda: [make() for make in each]
+    empty, dtype = plan.empty, dtypes[0]
     if order == sorted(order):
-        if len(dtypes) == 1:
-            dtype = dtypes[0]
-            return lambda: [empty(shape, dtype)]
-        return lambda: [empty(shape, d) for d in dtypes]
+        return partial(empty, shape, dtype)
     back = tuple(int(i) for i in np.argsort(order))
-    return lambda: [empty(shape, d).transpose(back) for d in dtypes]
+    return lambda: empty(shape, dtype).transpose(back)
