@@ -1,4 +1,4 @@
-"""Products of host arrays: small ones on one thread.
+"""NumPy's products of host arrays, for what generated kernels leave to it: small ones on one thread.
 
 OpenBLAS splits every product of some size over all cores and waits for the slowest part. For small products that gains
 nothing, and where another process has one of the cores (the tracking process, a neighbour) the wait is a hundred times

@@ -142,7 +142,7 @@ def _skinny(problem: Problem, kind: str, activation: str, *, biased: bool, swapp
     if a[1] == size and b[0] == size and k >= m * DOT:
         words |= skinny.chunking(n, m * k, math.prod(batch), 16, n)
         words |= {"b_row": b[1], "c_few": c[0], "c_many": c[1]}
-        words |= {"bias_few": size * swapped, "bias_many": size * (not swapped)}
+        words |= {"bias_few": size * (biased and swapped), "bias_many": size * (biased and not swapped)}
         return skinny.dots(kind, activation).bind(parallel=True, **words)
     if b[1] == size and c[1] == size and not (biased and swapped) and (k >= SHORT or m <= DOT):
         words |= skinny.chunking(n, m * k, math.prod(batch), 512, skinny.LONG)

@@ -32,22 +32,15 @@ STREAM_WORDS = (*SHARED, "a_row", "a_k", "b_k", "c_row")
 @lru_cache(maxsize=64)
 def dots(kind: str, activation: str = "") -> Routine:
     """C[few, many] = activation(A[few, k] B[many, k]^T + bias): over (A, B, bias, C); the bias is along either side."""
-    return Routine(
-        f"dots {kind} {activation}", (kind,) * 4, DOT_WORDS, lambda f: _Dots(f, kind, activation).write(), explicit=True
-    )
+    name = f"dots {kind} {activation}"
+    return Routine(name, (kind,) * 4, DOT_WORDS, lambda f: _Dots(f, kind, activation).write(), explicit=True)
 
 
 @lru_cache(maxsize=64)
 def streams(kind: str, activation: str = "") -> Routine:
     """C[few, many] = activation(A[few, k] B[k, many] + bias): over (A, B, bias, C)."""
-    kinds = (kind,) * 4
-    return Routine(
-        f"streams {kind} {activation}",
-        kinds,
-        STREAM_WORDS,
-        lambda f: _Streams(f, kind, activation).write(),
-        explicit=True,
-    )
+    name = f"streams {kind} {activation}"
+    return Routine(name, (kind,) * 4, STREAM_WORDS, lambda f: _Streams(f, kind, activation).write(), explicit=True)
 
 
 def chunking(many: int, work: int, batch: int, shortest: int, longest: int) -> dict[str, int]:
@@ -59,6 +52,8 @@ def chunking(many: int, work: int, batch: int, shortest: int, longest: int) -> d
 
 
 class _Dots:
+    """A task of `dots`: blocks of sums, each a vector along k until the end."""
+
     def __init__(self, f: Task, kind: str, activation: str) -> None:
         self.f, self.kind, self.activation, self.lanes = f, kind, activation, blocking(kind).lanes
         batch, chunk = f.index / f["chunks"], f.index % f["chunks"]
