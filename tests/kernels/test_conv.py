@@ -184,7 +184,11 @@ def test_several_python_threads_at_once(small):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (3, 33, 40), (1, 16, 16, 16), (2, 70, 3, 4, 5), (1, 1, 4, 4)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 3, 5, 7), (2, 2, 70), (1, 4, 33, 3), (3, 33, 40), (1, 16, 16, 16), (2, 70, 3, 4, 5), (1, 1, 4, 4)],
+    ids=str,
+)
 def test_images_to_channels_last(shape, dtype, monkeypatch):
     guards, rng = install(monkeypatch), np.random.default_rng(0)
     for order in ORDERS:

@@ -18,6 +18,7 @@ from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
 CHUNK = 512  # columns of a task
+WOVEN = 4  # channels up to which vectors are interleaved rather than blocks transposed
 LINE = 64  # bytes of a line of the cache
 PARALLEL = 1 << 15  # elements from which several threads are worth waking
 _WORDS = (
@@ -108,6 +109,41 @@ def _store(f: Task, column: Value, place: Pointer, j: Value, mask: Value | None,
             place.store_some(mask, column, at)
 
 
+@cache
+def interleaver(kind: str, count: int) -> Routine:
+    """target[batch][column j, row i] = source[batch][row i, column j] for so few rows that a vector holds several j."""
+    lanes = blocking(kind).lanes
+
+    def write(f: Task) -> None:
+        batch, chunk = f.index / f["chunks"], f.index % f["chunks"]
+        size = f["columns"] * count
+        source, target = f.arrays[0].at(batch * size), f.arrays[1].at(batch * size)
+        start = chunk * f["chunk"]
+        stop = least(f["columns"], start + f["chunk"])
+        for j in f.range(stop, start=start, step=lanes):
+            mask = f.first(stop - j, lanes)
+            rows = [source.at(i * f["columns"]).load_some(mask, j) for i in range(count)]
+            for part in range(count):
+                inside = f.first((stop - j) * count - part * lanes, lanes)
+                target.store_some(
+                    inside, _woven(f, rows, range(part * lanes, (part + 1) * lanes)), j * count + part * lanes
+                )
+
+    return Routine(f"interleaved {count}", (kind, kind), ("columns", "chunk", "chunks"), write, explicit=True)
+
+
+def _woven(f: Task, rows: Sequence[Value], numbers: Sequence[int]) -> Value:
+    """The elements, by number, of the columns of some vectors, one column after another."""
+    count, lanes = len(rows), len(numbers)
+    places = [divmod(n, count) for n in numbers]
+    found = rows[0]
+    for i in range(count):
+        found = f.shuffle(found, rows[i], [
+            lanes + place if row == i else k if i else place for k, (place, row) in enumerate(places)
+        ])  # fmt: skip
+    return found
+
+
 def bind(routine: Routine, batch: int, rows: int, columns: int, **words: int) -> Bound:
     """A transposer for given sizes. Defaults: rows one after another, nothing repeated, one part."""
     chunks = max(1, -(-columns // CHUNK))
@@ -135,6 +171,15 @@ def is_channels_last(x: Any) -> bool:
     return bool(x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous)
 
 
+def _to_channels_last(kind: str, batch: int, channels: int, places: int) -> Bound:
+    if channels > WOVEN:
+        return bind(transposer(kind), batch, channels, places)
+    chunk = 8 * CHUNK
+    chunks = max(1, -(-places // chunk))
+    words = {"columns": places, "chunk": chunk, "chunks": chunks}
+    return interleaver(kind, channels).bind(batch * chunks, parallel=batch * channels * places >= PARALLEL, **words)
+
+
 class ChannelsLast:
     """(N, C, *spatial) of a given shape and strides as (N, D, H, W, C): a view, or a copy."""
 
@@ -147,7 +192,7 @@ class ChannelsLast:
         self._view = is_channels_last(x)
         self._bound: Bound | None = None
         if not self._view and x.flags.c_contiguous:
-            self._bound = bind(transposer(x.dtype.str[1:]), x.shape[0], x.shape[1], prod(spatial))
+            self._bound = _to_channels_last(x.dtype.str[1:], x.shape[0], x.shape[1], prod(spatial))
 
     def __call__(self, x: Any) -> Any:
         if self._view:
