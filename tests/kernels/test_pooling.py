@@ -60,7 +60,7 @@ def image(rng, shape, kind, odd, spatial, order):
 
 
 ORDERS = st.sampled_from(["first", "last", "odd"])
-MANY = settings(max_examples=20, deadline=None)
+MANY = settings(max_examples=12, deadline=None)
 
 
 @MANY
@@ -90,7 +90,7 @@ def test_maxima(case, order, kind, odd, seed):
         assert all(is_last(a, n) for a in (top, places, back))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=3),
     st.sampled_from([(), (3,), (2, 33), (1, 70)]),

@@ -24,10 +24,10 @@ class Largest:
 
     outside = -inf
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, _first: Value) -> None:
         self._best = [lanes.f.cell(lanes.splat(-inf)) for _ in lanes.masks]
 
-    def visit(self, values: Vectors, inside: Value | None, place: Value) -> None:
+    def visit(self, values: Vectors, place: Value) -> None:
         for best, v in zip(self._best, values, strict=True):
             best.value = (v.compare("gt", best.value) | v.compare("ne", v)).select(v, best.value)
 
@@ -38,20 +38,19 @@ class Largest:
 class Place:
     """The maximum and its flat place in the plane: the first of equal ones, or the first NaN."""
 
-    outside = 0.0
+    outside = -inf
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, first: Value) -> None:
         self._f = lanes.f
-        self._best = [lanes.f.cell(lanes.splat(0.0)) for _ in lanes.masks]
-        self._place = [lanes.f.cell(lanes.f.splat(-1, lanes.count, "i4")) for _ in lanes.masks]
+        self._best = [lanes.f.cell(lanes.splat(-inf)) for _ in lanes.masks]
+        self._place = [lanes.f.cell(first) for _ in lanes.masks]  # where all elements are -inf
 
-    def visit(self, values: Vectors, inside: Value | None, place: Value) -> None:
+    def visit(self, values: Vectors, place: Value) -> None:
         for best, found, v in zip(self._best, self._place, values, strict=True):
             above = self._f.put(
                 f"b1x{lanes_of(v.kind)}", f"fcmp ugt {v!r}, {best.value.name}"
             )  # greater, or one is NaN
-            better = (above & best.value.compare("eq", best.value)) | found.value.compare("lt", 0)
-            better = better if inside is None else better & inside
+            better = above & best.value.compare("eq", best.value)
             best.value, found.value = better.select(v, best.value), better.select(place, found.value)
 
     def results(self) -> list[Vectors]:
@@ -63,11 +62,11 @@ class Total:
 
     outside = 0.0
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, _first: Value) -> None:
         self._lanes = lanes
         self._sum = [lanes.f.cell(lanes.splat(0.0)) for _ in lanes.masks]
 
-    def visit(self, values: Vectors, inside: Value | None, place: Value) -> None:
+    def visit(self, values: Vectors, place: Value) -> None:
         for total, v in zip(self._sum, values, strict=True):
             total.value = total.value + v
 
@@ -90,13 +89,13 @@ def forward(lanes: Lanes, what: str) -> None:
     for (x, *results), band in lanes.units("xyy" if what == "place" else "xy"):
         low = band * f["band"]
         for d, h, w in _windows(lanes, low, least(low + f["band"], f["out_h"])):
-            state = reducer(lanes)
+            corner = (lanes.first(d, "d") * f["in_h"] + lanes.first(h, "h")) * f["in_w"]
+            state = reducer(lanes, lanes.columns_first() + f.splat(corner.to("i4"), lanes.count))
             for at_d, at_h in _rows(lanes, d, h):
                 row, start = x.at(lanes.at("x", d=at_d, h=at_h)), _start(lanes, at_d, at_h)
                 for group in lanes.groups():
-                    taps = zip(group.read(row, reducer.outside), group.inside, group.places, strict=True)
-                    for values, inside, place in taps:
-                        state.visit(values, inside, place + start)
+                    for values, place in zip(group.read(row, reducer.outside), group.places, strict=True):
+                        state.visit(values, place + start)
             for y, values in zip(results, state.results(), strict=True):
                 lanes.store(y.at(lanes.at("y", d=d, h=h, w=w)), values)
 

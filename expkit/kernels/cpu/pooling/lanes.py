@@ -7,7 +7,7 @@ stride (`Columns`). Both offer the same: units of work, steps over columns, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from expkit.kernels.cpu.builder import Number, Pointer, least
 from expkit.kernels.cpu.ir import SIZES, Value
@@ -45,6 +45,10 @@ class Lanes:
         n, m = self.f[f"in_{axis}"], self.f[f"out_{axis}"]
         return (out * n + n + m - 1) / m - self.start(out, axis) if self.adaptive else self.f[f"kernel_{axis}"]
 
+    def first(self, out: Value, axis: str) -> Value:
+        """The first place of an output's window that lies in the input."""
+        return _raised(self.start(out, axis), self.f[f"step_{axis}"])
+
     def at(self, array: str, **place: Number) -> Value:
         """Where a place lies in an array: x (input), y (output) or z (the input's gradient)."""
         total = self.f.constant("i8", 0)
@@ -67,6 +71,10 @@ class Lanes:
         """The columns of the output, as many at a time as a vector holds."""
         raise NotImplementedError
 
+    def columns_first(self) -> Value:
+        """The first column that each lane looks at."""
+        raise NotImplementedError
+
     def groups(self) -> Iterator[Group]:
         """The taps of the windows of these columns within a row, from left to right."""
         raise NotImplementedError
@@ -76,10 +84,15 @@ class Lanes:
         raise NotImplementedError
 
 
-class Group:
-    """Taps that are read together. `inside[t]`: the lanes for which tap t is in the input; `places[t]`: its column."""
+def _raised(start: Value, step: Value) -> Value:
+    """start, start + step, ...: the first that is not negative."""
+    below = start.compare("lt", 0).select(0 - start, 0)
+    return start + (below + step - 1) / step * step
 
-    inside: Sequence[Value | None]
+
+class Group:
+    """Taps that are read together. `places[t]`: the column of tap t, for each lane."""
+
     places: Vectors
 
     def read(self, row: Pointer, outside: float) -> list[Vectors]:
@@ -121,6 +134,9 @@ class Channels(Lanes):
                 self._start, self._taps = self.start(w, "w"), self.taps(w, "w")
                 yield w
 
+    def columns_first(self) -> Value:
+        return self.f.splat(_raised(self._start, self.f["step_w"]).to("i4"), self.count)
+
     def groups(self) -> Iterator[Group]:
         f = self.f
         for i in f.range(self._taps):
@@ -142,8 +158,6 @@ class Channels(Lanes):
 
 class _Pixel(Group):
     """One tap, which lies in the input for all lanes."""
-
-    inside = (None,)
 
     def __init__(self, lanes: Channels, at: Value) -> None:
         self._lanes, self._at = lanes, at
@@ -187,6 +201,10 @@ class Columns(Lanes):
             self._known = [_Run(self, self._start + k, min(self.stride, self.width - k)) for k in adjacent]
             yield w
 
+    def columns_first(self) -> Value:
+        starts, step = self.within(self._start, 0, self.stride)[0], self.f["step_w"].to("i4")
+        return _raised(starts, self.f.splat(1, self.count, "i4") if self.width else self.f.splat(step, self.count))
+
     def groups(self) -> Iterator[Group]:
         yield from self._known
         if not self.width:
@@ -210,15 +228,14 @@ class _Run(Group):
 
     def __init__(self, lanes: Columns, at: Value, taps: int) -> None:
         self._lanes, self._at = lanes, at
-        found = [lanes.within(at, t, lanes.stride) for t in range(taps)]
-        self.places, self.inside = [place for place, _ in found], [mask for _, mask in found]
+        self.places = [lanes.within(at, t, lanes.stride)[0] for t in range(taps)]
         self._masks = [lanes.within(at, i * lanes.count, 1)[1] for i in range(lanes.stride)]
 
     def read(self, row: Pointer, outside: float) -> list[Vectors]:
         f, n, stride = self._lanes.f, self._lanes.count, self._lanes.stride
         other = self._lanes.splat(outside)
         wide = self._joined([row.load_some(m, self._at + i * n, other) for i, m in enumerate(self._masks)])
-        return [[f.shuffle(*wide, range(t, t + n * stride, stride))] for t in range(len(self.inside))]
+        return [[f.shuffle(*wide, range(t, t + n * stride, stride))] for t in range(len(self.places))]
 
     def write(self, row: Pointer, parts: list[Vectors], *, add: bool) -> None:
         f, n, stride = self._lanes.f, self._lanes.count, self._lanes.stride
