@@ -19,10 +19,6 @@ class Workloads:
         self.optim: Any = importlib.import_module(f"{library}.optim")
         self.lib.manual_seed(0)
 
-    def add(self) -> Run:
-        a, b = self.lib.randn(8, 8), self.lib.randn(8, 8)
-        return lambda: a + b
-
     def multiply(self) -> Run:
         a, b = self.lib.randn(8, 8, requires_grad=True), self.lib.randn(8, 8)
         return lambda: a * b
@@ -66,7 +62,6 @@ class Row(NamedTuple):
 
 
 STEPS: dict[str, Row] = {
-    "add": Row("8x8 add", Workloads.add),
     "multiply": Row("8x8 multiply that records a gradient", Workloads.multiply, 1.5),
     "mlp_small": Row("mlp_small step: 64-256-256-10, batch 64, Adam", Workloads.mlp_small, 2.5),
     "mlp_mnist": Row("mlp_mnist step: 784-1024-1024-10, batch 128, SGD momentum", Workloads.mlp_mnist),
