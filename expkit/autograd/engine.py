@@ -39,7 +39,7 @@ class _Run:
         if self.wanted is not None and id(edge) not in self.wanted:
             return
         if edge in self.grads:
-            self.grads[edge] = self.grads[edge] + g
+            self.grads[edge] = ARRAYS.plus(self.grads[edge], g)
         else:
             self.grads[edge] = g
             heapq.heappush(self.heap, (-edge.t, id(edge), edge))
@@ -51,7 +51,7 @@ class _Run:
             self.parts[node] = [None] * node.prim.nout
             heapq.heappush(self.heap, (-node.t, id(node), _Many(node)))
         held = self.parts[node][pick.index]  # a rule that was given the output again made a second Pick of it
-        self.parts[node][pick.index] = g if held is None else held + g
+        self.parts[node][pick.index] = g if held is None else ARRAYS.plus(held, g)
 
     def all_parts(self, node: Node) -> tuple[Any, ...]:
         parts = self.parts.pop(node)

@@ -92,6 +92,7 @@ class _Arrays:
     as_raw: Callable[[Any], Any]
     shares: Callable[[Any, Any], bool]  # does the second array look into the first one's memory?
     owned: Callable[[Any], Any]  # the array, or a copy that nobody else holds
+    plus: Callable[[Any, Any], Any]  # the sum of two gradients: arrays, Values or Tensors
     add_into: Callable[[Any, Any], None]
     write: Callable[[Any, Any], None]  # copies the second array into the first one's memory
     zeros: Callable[[Aval], Any]  # raw zeros

@@ -1,5 +1,6 @@
 """What the tape must know of arrays: wrapping, sharing, summing, and turning an array library's errors into ours."""
 
+import operator
 import warnings
 from typing import Any
 
@@ -10,6 +11,8 @@ from expkit.autograd.handle import Aval, Handle, Value
 from expkit.errors import AutogradError, DeviceError, ExpkitError, ShapeError
 from expkit.tensor.devices import ARRAY_LIBRARIES, CPU, as_device, device, device_of, transfer, xp_for, xp_of
 from expkit.tensor.generated import copy as by_kernel
+from expkit.tensor.generated.inplace import update
+from expkit.tensor.generated.pointwise import elementwise
 
 # IEEE semantics without warnings, as PyTorch: 1/0 is inf. np.errstate around each operation would cost more than most
 # operations; seterr covers the importing thread, the filter other threads.
@@ -49,8 +52,13 @@ def owned(x: Any) -> Any:
     return xp_of(x).ascontiguousarray(x) if x.base is None else x.copy()
 
 
+plus = elementwise("add", operator.add)
+
+
 def add_into(a: Any, b: Any) -> None:
-    a += b
+    """a += b, two arrays of one shape."""
+    if not update("add", a, b):
+        a += b
 
 
 def write(target: Any, value: Any) -> None:

@@ -387,6 +387,7 @@ handle.install(
     as_raw=arrays.as_raw,
     shares=arrays.shares,
     owned=arrays.owned,
+    plus=arrays.plus,
     add_into=arrays.add_into,
     write=arrays.write,
     zeros=arrays.zeros,
