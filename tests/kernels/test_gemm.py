@@ -61,7 +61,7 @@ batches = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     extents, extents, extents, batches, *[st.sampled_from(LAYOUTS)] * 2, st.sampled_from(["f4", "f8"]), st.booleans()
 )  # fmt: skip
