@@ -13,7 +13,6 @@ from expkit.autograd.handle import ARRAYS, Aval, wrap
 from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
-from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.generated import pooling as generated
 from expkit.tensor.ops import pool_arrays
@@ -21,7 +20,7 @@ from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.interpolate import averaging, resampled
 from expkit.tensor.ops.kinds import linear, materialize
 from expkit.tensor.ops.reduce import mean
-from expkit.tensor.ops.windows import Pads, Sizes, all_raw, check_rank, out_sizes, per_axis, reach
+from expkit.tensor.ops.windows import Pads, Sizes, adaptive_sizes, all_raw, geometry, out_sizes, tiles
 
 PLACE = np.dtype(np.int32)
 
@@ -150,63 +149,6 @@ def _check_float(name: str, x: Any) -> Any:
     return x
 
 
-def _geometry(
-    name: str, x: Any, spatial: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> dict[str, Any]:
-    """Canonical parameters; ceil_mode is more padding behind, for one more window that starts inside."""
-    check_rank(name, x, spatial)
-    kernel, pads, spread = per_axis(name, spatial, kernel_size=kernel_size, padding=padding, dilation=dilation)
-    steps = kernel if stride is None or stride == () else per_axis(name, spatial, stride=stride)[0]
-    spans, sizes = reach(kernel, spread), _last(x, spatial)
-    if any(2 * p > r for p, r in zip(pads, spans, strict=True)):
-        raise ValueError(
-            f"{name}: padding must be at most half of the kernel size, got padding={pads}, kernel={kernel}"
-        )
-    sides = []
-    for n, r, s, p in zip(sizes, spans, steps, pads, strict=True):
-        more = -(n + 2 * p - r) % s if ceil_mode else 0
-        if more and (n + 2 * p + more - r) // s * s >= n + p:  # it would start in the padding behind
-            more = 0
-        sides.append((p, p + more))
-    if any(n + lo + hi < r for n, r, (lo, hi) in zip(sizes, spans, sides, strict=True)):
-        raise ShapeError(
-            f"{name}: windows that span {spans} do not fit an input of shape {tuple(x.shape)}, padding {pads}"
-        )
-    axes = zip(sizes, kernel, steps, sides, spread, strict=True)
-    if max(spread) > 1 and max(pads) and any(_misses(*axis) for axis in axes):
-        raise ShapeError(f"{name}: a window lies in the padding altogether, input {tuple(x.shape)}, dilation {spread}")
-    return {"kernel": kernel, "stride": steps, "padding": tuple(sides), "dilation": spread, "plain": pads}
-
-
-def _misses(n: int, kernel: int, stride: int, sides: tuple[int, int], dilation: int) -> bool:
-    """Whether the steps of some dilated window jump over all n elements of an axis."""
-    lo, hi = sides
-    starts = range(-lo, n + hi - dilation * (kernel - 1), stride)
-    return any(not any(0 <= a + i * dilation < n for i in range(kernel)) for a in starts)
-
-
-def _adaptive(name: str, x: Any, spatial: int, output_size: Any) -> Sizes:
-    """output_size as ints; None keeps an axis as it is."""
-    check_rank(name, x, spatial)
-    sizes = _last(x, spatial)
-    wanted = (output_size,) * spatial if isinstance(output_size, int | None) else tuple(output_size)
-    if len(wanted) != spatial:
-        raise ValueError(f"{name}: output_size must be an int or {spatial} ints, got {output_size!r}")
-    filled = tuple(n if m is None else m for n, m in zip(sizes, wanted, strict=True))
-    if any(n == 0 for n in sizes):
-        raise ShapeError(f"{name}: the input has no elements to pool, shape {tuple(x.shape)}")
-    return per_axis(name, spatial, output_size=filled)[0]
-
-
-def _tiles(sizes: Sizes, out: Sizes) -> Sizes | None:
-    """The size of the windows, where they are all equal."""
-    return (
-        None
-        if any(n % m for n, m in zip(sizes, out, strict=True))
-        else tuple(n // m for n, m in zip(sizes, out, strict=True))
-    )
-
-
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 
@@ -232,7 +174,7 @@ def _make_max(name: str, spatial: int) -> Any:
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:
-        kw = _geometry(name, input, spatial, kernel_size, stride, padding, dilation, ceil_mode)
+        kw = geometry(name, input, spatial, kernel_size, stride, padding, dilation, ceil_mode)
         kw.pop("plain")
         return _max(input, kw, return_indices)
 
@@ -249,7 +191,7 @@ def _make_avg(name: str, spatial: int) -> Any:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Any:
-        kw = _geometry(name, _check_float(name, input), spatial, kernel_size, stride, padding, 1, ceil_mode)
+        kw = geometry(name, _check_float(name, input), spatial, kernel_size, stride, padding, 1, ceil_mode)
         pads, _ = kw.pop("plain"), kw.pop("dilation")
         if divisor_override is not None:
             if divisor_override == 0:
@@ -273,10 +215,10 @@ def _shares(x: Any, pads: Sizes, include: bool, kw: dict[str, Any]) -> Any:
 
 def _make_adaptive_avg(name: str, spatial: int) -> Any:
     def fn(input: Any, output_size: Any) -> Any:
-        out = _adaptive(name, _check_float(name, input), spatial, output_size)
+        out = adaptive_sizes(name, _check_float(name, input), spatial, output_size)
         if set(out) == {1}:
             return mean(input, tuple(range(-spatial, 0)), keepdim=True)
-        kernel = _tiles(_last(input, spatial), out)
+        kernel = tiles(_last(input, spatial), out)
         if kernel is not None:
             sides = ((0, 0),) * spatial
             return apply1(window_sum_p, input, kernel=kernel, stride=kernel, padding=sides, scale=1 / prod(kernel))
@@ -289,8 +231,8 @@ def _make_adaptive_avg(name: str, spatial: int) -> Any:
 
 def _make_adaptive_max(name: str, spatial: int) -> Any:
     def fn(input: Any, output_size: Any, return_indices: bool = False) -> Any:
-        out = _adaptive(name, input, spatial, output_size)
-        kernel = _tiles(_last(input, spatial), out)
+        out = adaptive_sizes(name, input, spatial, output_size)
+        kernel = tiles(_last(input, spatial), out)
         if kernel is None:
             return _maxima(adaptive_place_p, input, {"pieces": out}, return_indices)
         kw = {"kernel": kernel, "stride": kernel, "padding": ((0, 0),) * spatial, "dilation": (1,) * spatial}

@@ -130,3 +130,60 @@ def check_rank(name: str, x: Any, spatial: int) -> bool:
         f"{name}: expected {spatial + 2} dimensions (N, {axes}) or {spatial + 1} ({axes}), "
         f"but got an input of shape {tuple(x.shape)}"
     )
+
+
+def geometry(
+    name: str, x: Any, spatial: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> dict[str, Any]:
+    """Canonical parameters; ceil_mode is more padding behind, for one more window that starts inside."""
+    check_rank(name, x, spatial)
+    kernel, pads, spread = per_axis(name, spatial, kernel_size=kernel_size, padding=padding, dilation=dilation)
+    steps = kernel if stride is None or stride == () else per_axis(name, spatial, stride=stride)[0]
+    spans, sizes = reach(kernel, spread), tuple(x.shape[x.ndim - spatial :])
+    if any(2 * p > r for p, r in zip(pads, spans, strict=True)):
+        raise ValueError(
+            f"{name}: padding must be at most half of the kernel size, got padding={pads}, kernel={kernel}"
+        )
+    sides = []
+    for n, r, s, p in zip(sizes, spans, steps, pads, strict=True):
+        more = -(n + 2 * p - r) % s if ceil_mode else 0
+        if more and (n + 2 * p + more - r) // s * s >= n + p:  # it would start in the padding behind
+            more = 0
+        sides.append((p, p + more))
+    if any(n + lo + hi < r for n, r, (lo, hi) in zip(sizes, spans, sides, strict=True)):
+        raise ShapeError(
+            f"{name}: windows that span {spans} do not fit an input of shape {tuple(x.shape)}, padding {pads}"
+        )
+    axes = zip(sizes, kernel, steps, sides, spread, strict=True)
+    if max(spread) > 1 and max(pads) and any(_misses(*axis) for axis in axes):
+        raise ShapeError(f"{name}: a window lies in the padding altogether, input {tuple(x.shape)}, dilation {spread}")
+    return {"kernel": kernel, "stride": steps, "padding": tuple(sides), "dilation": spread, "plain": pads}
+
+
+def _misses(n: int, kernel: int, stride: int, sides: tuple[int, int], dilation: int) -> bool:
+    """Whether the steps of some dilated window jump over all n elements of an axis."""
+    lo, hi = sides
+    starts = range(-lo, n + hi - dilation * (kernel - 1), stride)
+    return any(not any(0 <= a + i * dilation < n for i in range(kernel)) for a in starts)
+
+
+def adaptive_sizes(name: str, x: Any, spatial: int, output_size: Any) -> Sizes:
+    """output_size as ints; None keeps an axis as it is."""
+    check_rank(name, x, spatial)
+    sizes = tuple(x.shape[x.ndim - spatial :])
+    wanted = (output_size,) * spatial if isinstance(output_size, int | None) else tuple(output_size)
+    if len(wanted) != spatial:
+        raise ValueError(f"{name}: output_size must be an int or {spatial} ints, got {output_size!r}")
+    filled = tuple(n if m is None else m for n, m in zip(sizes, wanted, strict=True))
+    if any(n == 0 for n in sizes):
+        raise ShapeError(f"{name}: the input has no elements to pool, shape {tuple(x.shape)}")
+    return per_axis(name, spatial, output_size=filled)[0]
+
+
+def tiles(sizes: Sizes, out: Sizes) -> Sizes | None:
+    """The size of the windows, where they are all equal."""
+    return (
+        None
+        if any(n % m for n, m in zip(sizes, out, strict=True))
+        else tuple(n // m for n, m in zip(sizes, out, strict=True))
+    )
