@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
-from expkit.tensor.composite import fused
+from expkit.tensor.ops.fused import masked
 from expkit.tensor.ops.random import survivors
 
 
@@ -18,13 +17,8 @@ def _drop(input: Tensor, p: float, training: bool, inplace: bool, shape: tuple[i
     if p == 1:
         out = input * 0
     else:
-        out = _masked(input, survivors(shape, p, input.device), 1 / (1 - p))
+        out = masked(input, survivors(shape, p, input.device), 1 / (1 - p))
     return input.copy_(out) if inplace else out
-
-
-@fused
-def _masked(input: Tensor, keep: Tensor, scale: float) -> Tensor:
-    return T.where(keep, input * scale, 0.0)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""Composites that are primitives of their own, since one pass is faster than ten: gelu, silu, squared error."""
+"""Composites that are primitives of their own, since one pass is faster than ten: gelu, silu, masks, squared error."""
 
 import math
 from collections.abc import Callable
@@ -14,8 +14,18 @@ from expkit.tensor.generated.one_pass import one_pass
 from expkit.tensor.generated.pointwise import elementwise as by_kernel
 from expkit.tensor.ops.convert import floating, promote
 from expkit.tensor.ops.elementwise import mul, square, sub
-from expkit.tensor.ops.kinds import keep, materialize, reduced, shifted, sum_p, unary
-from expkit.tensor.ops.pointwise import exp_p, sigmoid_p, tanh_p
+from expkit.tensor.ops.kinds import (
+    elementwise,
+    joint_aval,
+    keep,
+    materialize,
+    reduced,
+    shifted,
+    sum_p,
+    unary,
+    zeros_raw,
+)
+from expkit.tensor.ops.pointwise import exp_p, sigmoid_p, tanh_p, times, where_p
 from expkit.tensor.ops.special import erf, erfc, in_blocks, widened
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -104,6 +114,27 @@ def _smooth_input(name: str, x: Any) -> Any:
     if not dtypes.of(x.raw).is_floating_point:
         raise TypeError(f"{name}: the input must be floating-point, got {dtypes.of(x.raw)}. Use .float().")
     return x
+
+
+# ---- masks -----------------------------------------------------------------------------------------------------------
+
+
+@one_pass
+def _masked(x: Any, keep: Any, *, scale: float) -> Any:
+    return where_p(keep, times(x, scale), zeros_raw(x))
+
+
+masked_p = elementwise(  # the input's values are not kept for the gradient
+    "masked",
+    _masked,
+    (lambda g, _out, _x, keep, *, scale: _masked(g, keep, scale=scale), None),
+    shape=lambda x, keep, **_: joint_aval((x, keep), x.dtype),
+)
+
+
+def masked(input: Any, keep: Any, scale: float) -> Any:
+    """input * scale where `keep` is true, 0 elsewhere."""
+    return apply(masked_p, input, keep, scale=scale)
 
 
 # ---- squared error ---------------------------------------------------------------------------------------------------
