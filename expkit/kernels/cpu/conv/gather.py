@@ -183,15 +183,12 @@ def _copy(f: Task, kind: str, lanes: int) -> Function:
         into, start = c.pointer("b").at(w * PITCH), c.pointer("a").at(at)
         skipped = _clamp(0 - at - c["offset"], c.constant("i8", 0), c["size"])
         end = _clamp(c["limit"] - at - c["offset"], skipped, c["size"])
-        for i in c.range(c["size"], step=lanes):
-            inside = c.first(c["size"] - i, lanes)
-            lower, upper = c.first(skipped - i, lanes), c.first(end - i, lanes)
-            into.store_some(inside, start.load_some(upper & (lower ^ _true(c, lanes)), i), i)
+        zeros = c.splat(0.0, lanes, kind)
+        for first, stop, inside in ((0, skipped, False), (skipped, end, True), (end, c["size"], False)):
+            for i in c.range(stop, start=first, step=lanes):
+                mask = c.first(stop - i, lanes)
+                into.store_some(mask, start.load_some(mask, i) if inside else zeros, i)
     return c
-
-
-def _true(c: Function, lanes: int) -> Value:
-    return c.splat(1, lanes, "b1")
 
 
 def _within(x: Value, size: Value) -> Value:
