@@ -74,6 +74,11 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         if channels != weight.shape[0]:
             raise ShapeError(f"prelu: {weight.shape[0]} slopes for {channels} channels (input {tuple(input.shape)})")
         weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
+    return _prelu(input, weight)
+
+
+@fused
+def _prelu(input: Tensor, weight: Tensor) -> Tensor:
     return T.where(input > 0, input, weight * input)
 
 
