@@ -152,3 +152,13 @@ def test_gradients_are_added_by_kernels(monkeypatch):
         ek.autograd.backward([x * 1.0 + x * 2.0], [seed])
         assert np.allclose(x.grad.numpy(), 3 * times)
     assert any(arrays[0] is x.grad.raw is arrays[-1] for arrays in ran)
+
+
+@pytest.mark.parametrize("shape", [(6,), (300, 20)], ids=["NumPy", "kernel"])
+@pytest.mark.parametrize("y", [1, 2, 3, 4, 0.5, -0.5, -1, -2, 1.7])
+def test_powers_of_small_exponents(y, shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    x.flat[:4] = 0, np.inf, np.nan, -0.0
+    with np.errstate(all="ignore"):
+        want = np.sqrt(x) ** (2 * y) if y in (0.5, -0.5) else x**y  # the root of -0.0 is -0.0
+    np.testing.assert_allclose((ek.from_numpy(x) ** y).numpy(), want, rtol=1e-14)
