@@ -13,7 +13,7 @@ from expkit.nn.module import Module
 from expkit.nn.parameter import Parameter
 from expkit.nn.rnn import NONLINEARITIES
 from expkit.tensor import Tensor
-from expkit.tensor.ops.recurrent import recurrent_step
+from expkit.tensor.ops.recurrent import recurrent
 
 
 class RNNCellBase(Module):
@@ -50,8 +50,9 @@ class RNNCellBase(Module):
             states = [T.zeros(shape, dtype=x.dtype, device=x.device)] * count
         else:
             states = [self._state(k, v, input, x.shape[0]) for k, v in enumerate(given)]
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        made = recurrent_step(self.kind, x, weights, states[0], states[1] if len(states) > 1 else None)
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
+        c = states[1] if len(states) > 1 else None
+        _, *made = recurrent(self.kind, x, weights, states[0], c, (x.shape[0],))
         return [v if input.ndim == 2 else v.squeeze(0) for v in made if v is not None]
 
     def _state(self, k: int, state: Tensor, input: Tensor, batch: int) -> Tensor:

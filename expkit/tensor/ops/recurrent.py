@@ -14,7 +14,7 @@ from expkit.autograd.mode import MODE, enable_grad, is_grad_enabled
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.reverse import grad
 from expkit.autograd.tape import apply
-from expkit.kernels.cells import CELLS, Cell, Functions, Step
+from expkit.kernels.cells import CELLS, Cell, Functions
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import recurrent as by_kernel
 from expkit.tensor.ops.elementwise import add
@@ -49,23 +49,17 @@ def _spans(sizes: Sizes, reverse: bool) -> Iterator[slice]:
     return reversed(spans) if reverse else iter(spans)
 
 
-def step(kind: str, x: Any, weight: Any, bias: Any, h: Any, c: Any) -> Step:
-    """One step of a cell from the input's part of the gates, for rows of states."""
-    cell = CELLS[kind]
-    hidden = linear_p(h, weight) if bias is None else linear_p(h, weight, bias)
-    return cell.step(FUNCTIONS, _blocks(x, cell.gates), _blocks(hidden, cell.gates), h, c)
-
-
 def walk(
     kind: str, x: Any, weight: Any, bias: Any, projection: Any, h: Any, c: Any, sizes: Sizes, reverse: bool,
     trail: list[list[Any]] | None = None,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """(result, last h, last c). The trail gets what backward needs of each step: h and c before it, what is kept."""
-    out = []
+    cell, out = CELLS[kind], []
     for span in _spans(sizes, reverse):
-        n, here = span.stop - span.start, x[span]
+        n = span.stop - span.start
         before, carried = h[:n], None if c is None else c[:n]
-        made = step(kind, here, weight, bias, before, carried)
+        hidden = linear_p(before, weight) if bias is None else linear_p(before, weight, bias)
+        made = cell.step(FUNCTIONS, _blocks(x[span], cell.gates), _blocks(hidden, cell.gates), before, carried)
         new = made.h if projection is None else linear_p(made.h, projection)
         out.append(new)
         h = _replaced(h, new)
@@ -216,14 +210,6 @@ def recurrent(
     keeps = is_grad_enabled() and any(v.requires_grad for v in (x, weight, h, *rest))
     out, h, *more = apply(LAYERS[kind], x, weight, h, *rest, kind=kind, sizes=sizes, reverse=reverse, keeps=keeps)
     return out, h, more[0] if CELLS[kind].carries else None
-
-
-def recurrent_step(kind: str, input: Any, weights: Sequence[Any], h: Any, c: Any) -> tuple[Any, Any]:
-    """(h, c) after one step. input: (batch, features); weights: of the input, of h, their biases or None."""
-    w_input, weight, b_input, bias = weights
-    x, bias = _projected(kind, input, w_input, b_input, bias)
-    made = step(kind, x, weight, bias, h, c)
-    return made.h, made.c
 
 
 def _projected(kind: str, input: Any, weight: Any, b_input: Any, bias: Any) -> tuple[Any, Any]:
