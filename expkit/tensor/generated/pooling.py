@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from expkit.kernels.cpu import pooling
 from expkit.kernels.cpu.pooling import Window
 from expkit.tensor.generated.base import F32, F64, enabled
 
-LEAST = 1 << 11  # elements from which a kernel is faster than NumPy
+Sizes = tuple[int, ...]
+LEAST = 1 << 6  # elements from which a kernel is faster than NumPy
 
 
 def _known(x: Any, least: int) -> bool:
@@ -26,14 +27,19 @@ def _window(x: Any, least: int, kw: dict[str, Any]) -> Window | None:
     return _geometry(kw.get("size") or x.shape[x.ndim - len(kw["kernel"]) :], kw)
 
 
-def _geometry(size: tuple[int, ...], kw: dict[str, Any]) -> Window:
-    kernel, stride, pad = kw["kernel"], kw["stride"], kw["padding"]
-    step = kw.get("dilation", (1,) * len(kernel))
+def _geometry(size: Sizes, kw: dict[str, Any]) -> Window:
+    """The geometry for an input of that size."""
+    return _cached(size, kw["kernel"], kw["stride"], kw["padding"], kw.get("dilation"), kw.get("scale", 1.0))
+
+
+@lru_cache(maxsize=4096)
+def _cached(size: Sizes, kernel: Sizes, stride: Sizes, pad: Any, dilation: Sizes | None, scale: float) -> Window:
+    step = dilation or (1,) * len(kernel)
     out = tuple(
         (n + lo + hi - e * (k - 1) - 1) // s + 1
         for n, k, s, e, (lo, hi) in zip(size, kernel, stride, step, pad, strict=True)
     )
-    return Window(size, out, kernel, stride, tuple(lo for lo, _ in pad), step, kw.get("scale", 1.0)).plain()
+    return Window(size, out, kernel, stride, tuple(lo for lo, _ in pad), step, scale).plain()
 
 
 def reduced(what: str, plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ ones crop). `taps` walks over the places in a window; `windows` shows all of the
 
 import itertools
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import lru_cache, wraps
 from math import prod
 from typing import Any
 
@@ -132,14 +132,21 @@ def check_rank(name: str, x: Any, spatial: int) -> bool:
     )
 
 
-def geometry(
-    name: str, x: Any, spatial: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> dict[str, Any]:
-    """Canonical parameters; ceil_mode is more padding behind, for one more window that starts inside."""
+def geometry(name: str, x: Any, spatial: int, *arguments: Any) -> dict[str, Any]:
+    """Canonical parameters of a pooling from kernel_size, stride, padding, dilation and ceil_mode, in this order."""
     check_rank(name, x, spatial)
+    hashable = (tuple(a) if isinstance(a, list) else a for a in arguments)
+    return dict(_geometry(name, tuple(x.shape), spatial, *hashable))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _geometry(
+    name: str, shape: Sizes, spatial: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> dict[str, Any]:
+    """ceil_mode is more padding behind, for one more window that starts inside."""
     kernel, pads, spread = per_axis(name, spatial, kernel_size=kernel_size, padding=padding, dilation=dilation)
     steps = kernel if stride is None or stride == () else per_axis(name, spatial, stride=stride)[0]
-    spans, sizes = reach(kernel, spread), tuple(x.shape[x.ndim - spatial :])
+    spans, sizes = reach(kernel, spread), shape[len(shape) - spatial :]
     if any(2 * p > r for p, r in zip(pads, spans, strict=True)):
         raise ValueError(
             f"{name}: padding must be at most half of the kernel size, got padding={pads}, kernel={kernel}"
@@ -151,12 +158,10 @@ def geometry(
             more = 0
         sides.append((p, p + more))
     if any(n + lo + hi < r for n, r, (lo, hi) in zip(sizes, spans, sides, strict=True)):
-        raise ShapeError(
-            f"{name}: windows that span {spans} do not fit an input of shape {tuple(x.shape)}, padding {pads}"
-        )
+        raise ShapeError(f"{name}: windows that span {spans} do not fit an input of shape {shape}, padding {pads}")
     axes = zip(sizes, kernel, steps, sides, spread, strict=True)
     if max(spread) > 1 and max(pads) and any(_misses(*axis) for axis in axes):
-        raise ShapeError(f"{name}: a window lies in the padding altogether, input {tuple(x.shape)}, dilation {spread}")
+        raise ShapeError(f"{name}: a window lies in the padding altogether, input {shape}, dilation {spread}")
     return {"kernel": kernel, "stride": steps, "padding": tuple(sides), "dilation": spread, "plain": pads}
 
 
