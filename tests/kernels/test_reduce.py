@@ -62,6 +62,19 @@ def test_sums_do_not_depend_on_the_number_of_threads(shape, threads):
         assert all(np.array_equal(results[0], r) for r in results)
 
 
+def test_what_lies_in_pieces_is_shared_out_too(threads):
+    wide = np.random.default_rng(4).standard_normal((500, 12, 90)).astype("f4")
+    for x in (wide[:, :, :70], wide[::2, ::3], wide[:, 1:].transpose(2, 0, 1), wide[:, ::-1, ::2]):
+        for axes in ((0, 1, 2), (0, 2), (1, 2), (0, 1)):
+            results = []
+            for n in (1, 2, 3):
+                threads(n)
+                results.append(single("sum", "f4")((x,), axes))
+            assert all(np.array_equal(results[0], r) for r in results)
+            scale = np.abs(x.astype("f8")).sum(axes)
+            assert (np.abs(results[0] - x.astype("f8").sum(axes)) <= 1e-6 * scale).all()
+
+
 def test_a_long_sum_is_accurate():
     x = np.full(10_000_000, 0.1, "f4")
     assert abs(float(single("sum", "f4")((x,), (0,))) / (float(x[0]) * x.size) - 1) < 4e-6

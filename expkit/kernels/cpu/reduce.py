@@ -24,6 +24,7 @@ LIMIT = 4096
 PART = 256  # places of the reduced axes that one accumulator takes in, where columns are reduced
 CHUNK = 1 << 15  # elements of a long row that one task adds up
 COLUMNS = 2048  # columns of one task
+FEW = 8  # rows that are not enough to share out
 Shape = tuple[int, ...]
 
 
@@ -63,21 +64,33 @@ class Reduction:
         out = _contiguous(shape, SIZES[self.kind])
         outer, outer_steps = _axes(full, strides, kept, out)
         inner, inner_steps = _axes(full, strides, axes, (0,) * len(axes))
-        if _along_rows(outer, outer_steps, inner, inner_steps):
+        along = _along_rows(outer, outer_steps, inner, inner_steps)
+        parallel = prod(full) >= PARALLEL
+        if along and len(inner) > 1 and prod(outer) < FEW and parallel:
+            return self._in_turn(arrays, full, axes, max(axes, key=lambda i: abs(strides[0][i]) * (full[i] > 1)))
+        if along:
             space, head, chunk, partial = self._rows(outer, outer_steps, inner, inner_steps)
             write = write_rows
         else:
             space, head, chunk, partial = self._columns(outer, outer_steps, inner, inner_steps)
             write = write_columns
         kinds = [*self.program.inputs, self.kind]
-        parallel = prod(full) >= PARALLEL
         first = Plan(write, self.program, kinds, space, head, chunk, parallel)
         if not partial:
             return [(first, shape)]
-        rows, along = prod(shape), write is write_rows
+        rows = prod(shape)
         parts = (rows, partial) if along else (partial, rows)
         later = _again(self.name, self.kind)._plan((np.empty(parts, self.dtype),), (1,) if along else (0,))
         return [(first, parts), *later[:-1], (later[-1][0], shape)]
+
+    def _in_turn(
+        self, arrays: Sequence[Any], full: Shape, axes: tuple[int, ...], last: int
+    ) -> list[tuple[Plan, Shape]]:
+        """The slowest axis after the others: it is shared out over the threads, where hardly any axis is kept."""
+        first = self._plan(arrays, tuple(i for i in axes if i != last))
+        left = [i for i in range(len(full)) if i == last or i not in axes]
+        between = np.empty(first[-1][1], self.dtype)
+        return [*first, *_again(self.name, self.kind)._plan((between,), (left.index(last),))]
 
     def _rows(self, outer: list[int], outer_steps: Any, inner: list[int], inner_steps: Any) -> Any:
         n, reduced, size = (inner or [1])[-1], tuple(inner[:-1]), SIZES[self.kind]
