@@ -1,9 +1,10 @@
-"""Cross entropy of rows of logits with class indices: the loss in one pass over each row, its gradient in another.
+"""Cross entropy of rows with class indices: the loss in one pass over each row, its gradient in another.
 
 x: (rows, n), contiguous; index: (rows,). Of each row the loss is log(sum(exp(x))) - x[index], which is 0 where the
 index is `ignore`. The row's maximum and the logarithm of the sum of exp(x - maximum) are kept (two numbers: one would
 lose digits to large logits) for the gradient, (exp(x - maximum - logarithm) - one_hot) * factor. An index that is
-neither a class nor `ignore` is never used as an address, but gives garbage: the caller has looked.
+neither a class nor `ignore` is never used as an address, but gives garbage: the caller has looked. `pick` and `unpick`
+are the same for rows that are log-probabilities: -x[index], and -one_hot * factor.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ def _largest(f: Task, kind: str, x: Pointer) -> Value:
     return largest(f, larger(larger(a, b), larger(c, d)))
 
 
+def _own(f: Task, x: Pointer, target: Value) -> Value:
+    """The row's element at the target, if there is one."""
+    inside = target.compare("ge", 0) & target.compare("lt", f["n"])
+    return x.load(inside.select(target, 0))
+
+
+def _store(f: Task, index: Pointer, loss: Pointer, row: Value, x: Value) -> None:
+    loss.store(index.load(row).compare("eq", f["ignore"]).select(0.0, x), row)
+
+
 @cache
 def forward(kind: str) -> Routine:
     """(x, index, loss (rows,), logs (rows, 2))"""
@@ -53,10 +64,7 @@ def forward(kind: str) -> Routine:
             log = math.log(total.to(kind))
             logs.store(top, row * 2)
             logs.store(log, row * 2 + 1)
-            target = index.load(row)
-            inside = target.compare("ge", 0) & target.compare("lt", f["n"])
-            own = log - (at.load(inside.select(target, 0)) - top)
-            loss.store(target.compare("eq", f["ignore"]).select(0.0, own), row)
+            _store(f, index, loss, row, log - (_own(f, at, index.load(row)) - top))
 
     return Routine("cross_entropy", (kind, "i8", kind, kind), WORDS, write)
 
@@ -81,3 +89,36 @@ def backward(kind: str) -> Routine:
 def _slopes(f: Task, kind: str, x: Pointer, out: Pointer, top: Value, log: Value, factor: Value) -> None:
     scale = f.splat(factor, LANES[kind])
     along(f, 0, f["n"], LANES[kind], lambda p: p.store(out, math.exp(p.load(x) - top - log) * scale))
+
+
+@cache
+def pick(kind: str) -> Routine:
+    """(x, index, loss (rows,))"""
+
+    def write(f: Task) -> None:
+        x, index, loss = f.arrays
+        for row in _rows(f):
+            _store(f, index, loss, row, -_own(f, x.at(row * f["n"]), index.load(row)))
+
+    return Routine("pick", (kind, "i8", kind), WORDS, write)
+
+
+@cache
+def unpick(kind: str) -> Routine:
+    """(index, factors (rows,), dx)"""
+
+    def write(f: Task) -> None:
+        index, factors, dx = f.arrays
+        zero = f.splat(0.0, LANES[kind], kind)
+        for row in _rows(f):
+            out = dx.at(row * f["n"])
+            _fill(f, kind, out, zero)
+            target = index.load(row)
+            with f.when(target.compare("ge", 0) & target.compare("lt", f["n"])):
+                out.store(-factors.load(row), target)
+
+    return Routine("unpick", ("i8", kind, kind), WORDS, write)
+
+
+def _fill(f: Task, kind: str, out: Pointer, x: Value) -> None:
+    along(f, 0, f["n"], LANES[kind], lambda p: p.store(out, x))

@@ -1,4 +1,4 @@
-"""Cross entropy with class indices by generated kernels."""
+"""Cross entropy with class indices by generated kernels, of logits and of log-probabilities."""
 
 from __future__ import annotations
 
@@ -50,4 +50,23 @@ def row_slopes(x: Any, index: Any, logs: Any, factors: Any) -> Any:
     out = plan.empty(x.shape, x.dtype)
     run = _bound("backward", x.dtype.str[1:], index.size, x.shape[-1], 0)
     run(*map(np.ascontiguousarray, (x, index, logs, np.broadcast_to(factors, index.shape))), out)
+    return out
+
+
+def picked(x: Any, index: Any, ignore: int) -> Any:
+    """-x[index] of each row of x (..., C), 0 where the index is `ignore`; None without a kernel."""
+    if not _worth(x, index) or not x.flags.c_contiguous:
+        return None
+    losses = plan.empty(index.shape, x.dtype)
+    _bound("pick", x.dtype.str[1:], index.size, x.shape[-1], ignore)(x, np.ascontiguousarray(index), losses)
+    return losses
+
+
+def unpicked(x: Any, index: Any, factors: Any) -> Any:
+    """-one_hot(index) * factors, in x's shape; None without a kernel."""
+    if not _worth(x, index):
+        return None
+    out = plan.empty(x.shape, x.dtype)
+    run = _bound("unpick", x.dtype.str[1:], index.size, x.shape[-1], 0)
+    run(*map(np.ascontiguousarray, (index, np.broadcast_to(factors, index.shape))), out)
     return out

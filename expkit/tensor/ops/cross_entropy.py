@@ -17,7 +17,7 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.generated.loss import row_losses, row_slopes
+from expkit.tensor.generated.loss import picked, row_losses, row_slopes, unpicked
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.kinds import materialize, reshape_p, sum_p
 from expkit.tensor.ops.lookup import one_hot_p
@@ -76,8 +76,11 @@ def _picked(x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
     plain = _all_count(index, x.shape[-1], ignore)
     if not x.size:
         return (x.sum(-1) if reduction == "none" else x.sum((-2, -1))) * (math.nan if reduction == "mean" else 1)
-    loss = -x.reshape(-1, x.shape[-1])[_key(x, index, plain)].reshape(index.shape)
-    return _reduced(loss if plain else xp_of(x).where(index != ignore, loss, 0), index, ignore, reduction, plain)
+    loss = picked(x, index, ignore)
+    if loss is None:
+        loss = -x.reshape(-1, x.shape[-1])[_key(x, index, plain)].reshape(index.shape)
+        loss = loss if plain else xp_of(x).where(index != ignore, loss, 0)
+    return _reduced(loss, index, ignore, reduction, plain)
 
 
 def _key(x: Any, index: Any, plain: bool) -> tuple[Any, Any]:
@@ -126,10 +129,14 @@ def _shares(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
 
 
 def _picked_gradient(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
-    out = xp_of(x).zeros(x.shape, x.dtype)
-    if x.size:
-        plain = _all_count(index, x.shape[-1], ignore)
-        out.reshape(-1, x.shape[-1])[_key(x, index, plain)] = -_shares(g, x, index, ignore, reduction).reshape(-1)
+    if not x.size:
+        return x
+    plain = _all_count(index, x.shape[-1], ignore)
+    shares = _shares(g, x, index, ignore, reduction)
+    out = unpicked(x, index, shares)
+    if out is None:
+        out = xp_of(x).zeros(x.shape, x.dtype)
+        out.reshape(-1, x.shape[-1])[_key(x, index, plain)] = -shares.reshape(-1)
     return out
 
 
