@@ -14,6 +14,7 @@ Results lie in memory with their channels innermost, whatever the order of the o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from math import prod
 from typing import Any
@@ -36,19 +37,39 @@ Impl = Callable[..., Any]
 Sizes = tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
 class Case:
     """A convolution's numbers.   x: (N, C, *size), w: (O, C / groups, *kernel), y: (N, O, *out)"""
 
-    def __init__(
-        self, dtype: Any, batch: int, size: Sizes, weight: Sizes, out: Sizes, stride: Sizes, padding: Any,
-        dilation: Sizes, groups: int,
-    ) -> None:  # fmt: skip
-        self.dtype, self.kind, self.batch, self.size, self.weight, self.out = (
-            dtype, dtype.str[1:], batch, size, weight, out,
-        )  # fmt: skip
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.ins, self.outs = weight[1], weight[0] // groups
-        self.shape = geometry.shape_of(size, weight[2:], out, stride, padding, dilation)
+    dtype: Any
+    batch: int
+    size: Sizes
+    weight: Sizes
+    out: Sizes
+    stride: Sizes
+    padding: Any
+    dilation: Sizes
+    groups: int
+
+    @property
+    def kind(self) -> str:
+        """The dtype as kernels name it."""
+        return str(self.dtype.str[1:])
+
+    @property
+    def ins(self) -> int:
+        """Input channels of a group."""
+        return self.weight[1]
+
+    @property
+    def outs(self) -> int:
+        """Output channels of a group."""
+        return self.weight[0] // self.groups
+
+    @property
+    def shape(self) -> geometry.Shape:
+        """The same along three axes."""
+        return geometry.shape_of(self.size, self.weight[2:], self.out, self.stride, self.padding, self.dilation)
 
     @property
     def work(self) -> int:
@@ -56,9 +77,10 @@ class Case:
         return self.batch * prod(self.out) * prod(self.weight)
 
     @property
-    def pads(self) -> tuple[int, ...]:
+    def pads(self) -> tuple[int, int, int, int]:
         """(top, bottom, left, right), for two dimensions."""
-        return tuple(int(n) for pair in self.padding for n in pair)
+        (top, bottom), (left, right) = self.padding
+        return top, bottom, left, right
 
     def winograd(self) -> bool:
         """Whether Winograd's convolution serves."""
@@ -172,30 +194,35 @@ class _WeightGradient:
         return w
 
 
-def _ordered(x: Any) -> Any:
-    """x with its channels side by side in memory."""
-    return x if x.strides[1] == x.itemsize else _shaped(ChannelsLast(x)(x), x.shape[2:])
+def _ordering(x: Any) -> Impl:
+    """What gives arrays that lie as x does with their channels side by side."""
+    if x.strides[1] == x.itemsize:
+        return lambda x: x
+    source, size = ChannelsLast(x), x.shape[2:]
+    return lambda x: _shaped(source(x), size)
 
 
 def _forward(case: Case, x: Any, _w: Any) -> Impl | None:
     name = case.algorithm()
     if name == "winograd":
-        return lambda x, w, b=None: winograd.forward(_ordered(x), w, case.pads, b)  # type: ignore[arg-type]
+        order, pads = _ordering(x), case.pads
+        return lambda x, w, b=None: winograd.forward(order(x), w, pads, b)
     return _Passes(case, x, [geometry.forward(case.shape)], narrow=name == "narrow", back=False) if name else None
 
 
 def _backward(case: Case, y: Any, _w: Any) -> Impl | None:
     name = case.algorithm()
     if name == "winograd":
-        size: Any = case.size
-        return lambda y, w: winograd.input_gradient(_ordered(y), w, size, case.pads)  # type: ignore[arg-type]
+        order, pads, size = _ordering(y), case.pads, (case.size[0], case.size[1])
+        return lambda y, w: winograd.input_gradient(order(y), w, size, pads)
     return _Passes(case, y, geometry.backward(case.shape), narrow=name == "narrow", back=True) if name else None
 
 
 def _weights(case: Case, x: Any, y: Any) -> Impl | None:
     name = case.algorithm()
     if name == "winograd":
-        return lambda x, y: winograd.weight_gradient(_ordered(x), _ordered(y), case.pads)  # type: ignore[arg-type]
+        orders, pads = (_ordering(x), _ordering(y)), case.pads
+        return lambda x, y: winograd.weight_gradient(orders[0](x), orders[1](y), pads)
     return _WeightGradient(case, x, y, narrow=name == "narrow") if name else None
 
 
