@@ -12,5 +12,6 @@ from expkit.tensor.clip import clip_grad_norm_, clip_grad_value_, get_total_norm
 
 __all__ = [
     "ASGD", "LAMB", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Muon",
-    "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "clip_grad_norm_", "clip_grad_value_", "get_total_norm", "lr_scheduler",
+    "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "clip_grad_norm_", "clip_grad_value_",
+    "get_total_norm", "lr_scheduler",
 ]  # fmt: skip

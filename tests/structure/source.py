@@ -17,7 +17,8 @@ LAYERS = (
     {"nn", "optim", "data"}, {"tracking", "config"}, {"trainer"}, {"sweep"}, {"cli"},
 )  # fmt: skip
 ENGINE = (
-    "errors", "flags", "tree", "registry", "autograd", "kernels", "tensor", "func", "linalg", "cuda", "nn", "optim", "data",
+    "errors", "flags", "tree", "registry", "autograd", "kernels", "tensor", "func", "linalg", "cuda", "nn", "optim",
+    "data",
 )  # fmt: skip
 ENGINE_LIBRARIES = {"numpy", "ml_dtypes", "llvmlite"}
 # May be imported inside a function, to keep them out of start-up.
