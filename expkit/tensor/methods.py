@@ -54,9 +54,8 @@ INPLACE = {
         div floor_divide remainder fmod pow clamp clamp_min clamp_max logical_and logical_or
         logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge""",
     scan: "cumprod cumsum",
-    index: "scatter scatter_add index_add masked_fill",
+    index: "scatter scatter_add masked_fill",
     triangle: "tril triu",
-    subscript: "index_put",
     matmul: "addmm baddbmm",
 }
 
@@ -176,7 +175,7 @@ def attach() -> None:
     for name, value in {
         "__radd__": Tensor.__add__, "__rmul__": Tensor.__mul__, "__rsub__": _rsub, "__neg__": ew.neg, "__abs__": ew.abs,
         "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem,
-        "__hash__": object.__hash__,
+        "__hash__": object.__hash__, "index_add_": subscript.index_add_, "index_put_": subscript.index_put_,
         "cat": staticmethod(join.cat),
     }.items():  # fmt: skip
         setattr(Tensor, name, value)

@@ -165,6 +165,26 @@ def test_writes_into_a_view_and_from_the_same_memory():
     np.testing.assert_array_equal(x.numpy(), expected)
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_additions_in_place(recorded):
+    x, i, g = ek.randn(300, 40), RNG.integers(0, 300, 2000), ek.randn(2000, 40, requires_grad=recorded)
+    expected, place = x.numpy().copy(), x.raw
+    for write in (
+        lambda: x.index_add_(0, ek.tensor(i), g), lambda: x.index_put_((ek.tensor(i),), g, accumulate=True),
+        lambda: x[10:].index_add_(0, ek.tensor(i % 290), g),
+    ):  # fmt: skip
+        offset = write() is not x
+        np.add.at(expected[10 * offset :], i % (290 if offset else 300), g.detach().numpy())
+        assert x.requires_grad is recorded
+    assert x.raw is place
+    np.testing.assert_allclose(x.detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+    if recorded:
+        (grad,) = ek.autograd.grad(x.sum(), g)
+        np.testing.assert_array_equal(grad.numpy(), np.full(g.shape, 3, "f4"))
+    with pytest.raises(IndexError, match="index 300 is out of bounds"):
+        x.detach().index_add_(0, ek.tensor(i + 1).clamp(299, 300), g.detach())
+
+
 @pytest.mark.parametrize("columns", [1, 3, 64, 300])
 def test_sums_do_not_depend_on_the_threads(columns, threads):
     g, i = some((5000, columns)), RNG.integers(0, 40, 5000)

@@ -146,16 +146,20 @@ def put(how: str, plain: Plain) -> Plain:
     return impl
 
 
-def put_into(target: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> None:
-    """target = value (index..., the other axes...) at index arrays on `axes`, in place; for NumPy's arrays."""
+def put_into(how: str, target: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> None:
+    """Writes (adds) value (index..., the other axes...) at index arrays on `axes`, in place; for NumPy's arrays."""
     for index, axis in zip(indices, axes, strict=True):
         if index.size:
             look(index, -target.shape[axis], target.shape[axis], axis)
     value = value.copy() if np.may_share_memory(target, value) else value
-    fits = value.dtype == target.dtype and _fits(kernels.PUT, target, indices, value.size)
-    if not (fits and _write(kernels.PUT, target, value, indices, axes)):
-        rest = tuple(a for a in range(target.ndim) if a not in axes)
-        target.transpose((*axes, *rest))[tuple(indices)] = value
+    fits = value.dtype == target.dtype and _fits(how, target, indices, value.size)
+    if fits and _write(how, target, value, indices, axes):
+        return
+    front = target.transpose((*axes, *(a for a in range(target.ndim) if a not in axes)))
+    if how == kernels.ADD:
+        np.add.at(front, tuple(indices), value)
+    else:
+        front[tuple(indices)] = value
 
 
 def _write(how: str, new: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> bool:
@@ -164,7 +168,7 @@ def _write(how: str, new: Any, value: Any, indices: Sequence[Any], axes: tuple[i
     if form is None:
         return False
     shape = (*indices[0].shape, *(n for a, n in enumerate(new.shape) if a not in axes))
-    value = np.broadcast_to(value, shape).transpose(form.order(ndim))
+    value = (value if value.shape == shape else np.broadcast_to(value, shape)).transpose(form.order(ndim))
     return kernels.by_rows(how, new, _dense(value), _all_dense(indices), axes, form.outer, form.columns)
 
 

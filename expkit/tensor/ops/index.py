@@ -207,8 +207,8 @@ take_p = Primitive(
 )  # fmt: skip
 
 
-def put_directly(x: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> bool:
-    """Writes the value at the indices into x's own memory, where that is a matter of memory alone; says if it did."""
+def put_directly(how: str, x: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ...]) -> bool:
+    """Puts (adds) the value at the indices in x itself, where that is a matter of memory alone; says if it did."""
     raws = [i.raw for i in indices]
     if MODE.special or any(raw.__class__ is not np.ndarray for raw in (x.raw, value.raw, *raws)):
         return False
@@ -216,7 +216,7 @@ def put_directly(x: Any, value: Any, indices: Sequence[Any], axes: tuple[int, ..
         return False
     if not x.raw.flags.writeable or not x.raw.size:
         return False
-    by_kernel.put_into(x.raw, value.raw, raws, axes)
+    by_kernel.put_into(how, x.raw, value.raw, raws, axes)
     touch(x)
     return True
 
@@ -351,7 +351,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     return _scatter_with(scatter_add_p, input, dim, index, src)
 
 
-def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, _apply: Any = apply) -> Any:
     """A copy of input with alpha * source added at a 1-d index along `dim`."""
     at = dim_of(dim, input.ndim)
     index = index_tensor(index, "index_add()")
@@ -366,7 +366,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
             f"index_add(): self ({dtypes.of(input.raw)}) and source ({dtypes.of(source.raw)}) must have the same dtype"
         )
     value = movedim(source if alpha == 1 else source * alpha, at, 0)
-    return apply(put_add_p, input, value, in_bounds(index, input.shape[at], at, "index_add()"), axes=(at,))
+    return _apply(put_add_p, input, value, in_bounds(index, input.shape[at], at, "index_add()"), axes=(at,))
 
 
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:

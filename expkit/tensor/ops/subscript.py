@@ -1,18 +1,21 @@
 """x[key], x[key] = value, and what shares their way of reading a key."""
 
 import math
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from expkit.autograd.handle import ARRAYS, Handle, wrap
+from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.generated.index import look, many
-from expkit.tensor.inplace import copy_
+from expkit.tensor.inplace import assign, copy_, inplace
 from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.index import (
     in_bounds,
+    index_add,
     index_tensor,
     masked_fill,
     nonzero,
@@ -189,7 +192,7 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     value = expand(as_dtype(_fit(value, target), dtypes.of(x.raw)), *target)
     if axes == tuple(range(axes[0], axes[0] + len(axes))) and axes[0] > 0:
         value = movedim(value, tuple(range(axes[0], axes[0] + indices[0].ndim)), tuple(range(indices[0].ndim)))
-    if not put_directly(base, value, indices, axes):
+    if not put_directly("put", base, value, indices, axes):
         copy_(base, apply(put_p, base, value, *indices, axes=axes))
 
 
@@ -225,10 +228,33 @@ def masked_select(input: Any, mask: Any) -> Any:
     return getitem(expand(input, *shape), expand(mask, *shape))
 
 
-def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False, *, _apply: Any = apply) -> Any:
     """A copy of input with values written (or added) at the index tensors."""
     base, rest = _basic(input, _expand_key(input, tuple(indices)))
     places = {a: i for a, i in enumerate(rest) if i is not None}
     axes, index = _checked(base, places)
     value = expand(values, *_advanced_shape(base, axes, index[0]))
-    return apply(put_add_p if accumulate else put_p, base, value, *index, axes=axes)
+    return _apply(put_add_p if accumulate else put_p, base, value, *index, axes=axes)
+
+
+def _apply_into(prim: Any, x: Any, value: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
+    """As apply, for put and put_add; x itself where it could be done in its own memory."""
+    how = "add" if prim is put_add_p else "put"
+    return x if put_directly(how, x, value, indices, axes) else apply(prim, x, value, *indices, axes=axes)
+
+
+def _in_place(fn: Any) -> Any:
+    """`fn_`, which touches only what is indexed where nothing is recorded."""
+    recorded = inplace(fn)
+
+    def method(self: Any, *args: Any, **kw: Any) -> Any:
+        needed = MODE.grad and any(isinstance(a, Handle) and a.requires_grad for a in (self, *args, *kw.values()))
+        if MODE.special or needed:
+            return recorded(self, *args, **kw)
+        out = fn(self, *args, _apply=_apply_into, **kw)
+        return self if out is self else assign(self, out)
+
+    return wraps(recorded)(method)
+
+
+index_add_, index_put_ = _in_place(index_add), _in_place(index_put)
