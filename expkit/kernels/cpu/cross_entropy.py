@@ -66,7 +66,7 @@ def forward(kind: str) -> Routine:
             logs.store(log, row * 2 + 1)
             _store(f, index, loss, row, log - (_own(f, at, index.load(row)) - top))
 
-    return Routine("cross_entropy", (kind, "i8", kind, kind), WORDS, write)
+    return Routine("cross_entropy", (kind, "i8", kind, kind), WORDS, write, explicit=True)
 
 
 @cache
@@ -83,7 +83,7 @@ def backward(kind: str) -> Routine:
             with f.when(target.compare("ge", 0) & target.compare("lt", f["n"])):
                 out.store(out.load(target) - factors.load(row), target)
 
-    return Routine("cross_entropy_back", (kind, "i8", kind, kind, kind), WORDS, write)
+    return Routine("cross_entropy_back", (kind, "i8", kind, kind, kind), WORDS, write, explicit=True)
 
 
 def _slopes(f: Task, kind: str, x: Pointer, out: Pointer, top: Value, log: Value, factor: Value) -> None:
@@ -100,7 +100,7 @@ def pick(kind: str) -> Routine:
         for row in _rows(f):
             _store(f, index, loss, row, -_own(f, x.at(row * f["n"]), index.load(row)))
 
-    return Routine("pick", (kind, "i8", kind), WORDS, write)
+    return Routine("pick", (kind, "i8", kind), WORDS, write, explicit=True)
 
 
 @cache
@@ -117,7 +117,7 @@ def unpick(kind: str) -> Routine:
             with f.when(target.compare("ge", 0) & target.compare("lt", f["n"])):
                 out.store(-factors.load(row), target)
 
-    return Routine("unpick", ("i8", kind, kind), WORDS, write)
+    return Routine("unpick", ("i8", kind, kind), WORDS, write, explicit=True)
 
 
 def _fill(f: Task, kind: str, out: Pointer, x: Value) -> None:

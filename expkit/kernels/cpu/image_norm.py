@@ -87,7 +87,7 @@ def run_moments(kind: str) -> Routine:
 
         _each_run(f, kind, [], body)
 
-    return Routine("run_moments", (kind, "f8", "f8"), WORDS, write)
+    return Routine("run_moments", (kind, "f8", "f8"), WORDS, write, explicit=True)
 
 
 @cache
@@ -103,7 +103,7 @@ def run_sums(kind: str) -> Routine:
 
         _each_run(f, kind, [mean], body)
 
-    return Routine("run_sums", (kind, kind, kind, "f8"), WORDS, write)
+    return Routine("run_sums", (kind, kind, kind, "f8"), WORDS, write, explicit=True)
 
 
 @cache
@@ -124,7 +124,7 @@ def run_map(name: str, kind: str) -> Routine:
 
         _each_run(f, kind, cs, body, backwards=True)
 
-    return Routine(f"run_{name}", (kind,) * (images + coefficients + 1), WORDS, write)
+    return Routine(f"run_{name}", (kind,) * (images + coefficients + 1), WORDS, write, explicit=True)
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def column_moments(kind: str) -> Routine:
 
         tiles(f, 0, f["channels"], LANES[kind], tile)
 
-    return Routine("column_moments", (kind, kind), WORDS, write)
+    return Routine("column_moments", (kind, kind), WORDS, write, explicit=True)
 
 
 @cache
@@ -192,7 +192,7 @@ def column_sums(kind: str) -> Routine:
 
         tiles(f, 0, f["channels"], LANES[kind], tile)
 
-    return Routine("column_sums", (kind, kind, kind, kind), WORDS, write)
+    return Routine("column_sums", (kind, kind, kind, kind), WORDS, write, explicit=True)
 
 
 @cache
@@ -221,7 +221,7 @@ def column_merge(kind: str, moments: bool) -> Routine:
 
         along(f, 0, channels, lanes, column)
 
-    return Routine("column_merge", (kind, "f8"), WORDS, write)
+    return Routine("column_merge", (kind, "f8"), WORDS, write, explicit=True)
 
 
 @cache
@@ -243,4 +243,4 @@ def column_map(name: str, kind: str) -> Routine:
 
         tiles(f, 0, f["channels"], LANES[kind], tile)
 
-    return Routine(f"column_{name}", (kind,) * (images + coefficients + 1), WORDS, write)
+    return Routine(f"column_{name}", (kind,) * (images + coefficients + 1), WORDS, write, explicit=True)

@@ -39,7 +39,9 @@ def forward(kind: str, affine: int, centered: bool) -> Routine:
         for row in _rows(f):
             _forward_row(f, kind, row, x.at(row * f["n"]), y.at(row * f["n"]), affines, stats)
 
-    return Routine("layer_norm" if centered else "rms_norm", (kind,) * (3 + affine + centered), WORDS, write)
+    return Routine(
+        "layer_norm" if centered else "rms_norm", (kind,) * (3 + affine + centered), WORDS, write, explicit=True
+    )
 
 
 def _forward_row(
@@ -89,7 +91,7 @@ def backward(kind: str, affine: int, centered: bool) -> Routine:
             _backward_row(f, kind, row, f.arrays[:5], centre, weight, sums)
 
     kinds = (kind,) * (5 + 2 * centered + 2 * bool(affine))
-    return Routine("layer_norm_back" if centered else "rms_norm_back", kinds, WORDS, write)
+    return Routine("layer_norm_back" if centered else "rms_norm_back", kinds, WORDS, write, explicit=True)
 
 
 def _clear(f: Task, kind: str, part: Pointer) -> None:
@@ -146,4 +148,4 @@ def fold(kind: str) -> Routine:
 
         along(f, first, least(first + f["tile"], n), lanes, column)
 
-    return Routine("fold", (kind, kind), ("count", "n", "tile"), write)
+    return Routine("fold", (kind, kind), ("count", "n", "tile"), write, explicit=True)

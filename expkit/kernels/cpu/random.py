@@ -130,4 +130,4 @@ def fill(name: str) -> Routine:
                     left = last - i - k * lanes
                     Place(i + k * lanes, None if whole else f.first(left, lanes), k, lanes).store(out, x)
 
-    return Routine(f"random {name}", (kind,), WORDS, write)
+    return Routine(f"random {name}", (kind,), WORDS, write, explicit=True)

@@ -162,7 +162,9 @@ class StripKernel:
         self.inputs = [DTYPES[k] for k in program.inputs]
         self.kinds = [writer._kind(v) for v in program.outputs]
         self.row = [facts(program).row[v] for v in program.outputs]
-        routine = Routine("strips", (*program.inputs, *self.kinds), WORDS, lambda f: _Strip(program, f).write())
+        routine = Routine(
+            "strips", (*program.inputs, *self.kinds), WORDS, lambda f: _Strip(program, f).write(), explicit=True
+        )
         self._bound = lru_cache(maxsize=4096)(lambda *sizes: _bind(routine, *sizes))
 
     def __call__(self, *arrays: Any) -> list[Any]:
