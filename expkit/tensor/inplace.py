@@ -10,6 +10,7 @@ from expkit.autograd.inplace import before_write, touch, write
 from expkit.autograd.mode import MODE
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
+from expkit.tensor.generated.inplace import fill as by_kernel
 from expkit.tensor.generated.inplace import update
 from expkit.tensor.generated.pointwise import HEAVY, LIGHT
 from expkit.tensor.ops import random
@@ -55,7 +56,13 @@ def fill_(x: Any, value: Any) -> Any:
     """Sets every element to one value (a number or 0-d tensor)."""
     if isinstance(value, Handle):
         return copy_(x, value)
-    return assign(x, constant(value, dtypes.of(x.raw), x))
+    number, raw = constant(value, dtypes.of(x.raw), x), x.raw
+    if raw.__class__ is not np.ndarray or not raw.flags.writeable or not _alone(x):
+        return assign(x, number)
+    touch(x)
+    if not by_kernel(raw, number.raw):
+        raw[...] = number.raw
+    return x
 
 
 def zero_(x: Any) -> Any:
@@ -81,12 +88,18 @@ def inplace(fn: Callable[..., Any], ufunc: Any = None) -> Callable[..., Any]:
     return method
 
 
+def _alone(x: Any) -> bool:
+    """Whether a write to x is a matter of memory alone: nothing of it is recorded."""
+    mode = MODE
+    if mode.special or (mode.grad and x.requires_grad):
+        return False
+    return not mode.grad or x.chain is None or bool(x.chain.tracked)
+
+
 def _unrecorded(x: Any, others: tuple[Any, ...]) -> bool:
     """Whether x = f(x, *others) is a matter of memory alone: nothing is recorded, and all are floats of one dtype."""
     mode, raw = MODE, x.raw
-    if mode.special or (mode.grad and x.requires_grad) or raw.dtype.kind != "f":
-        return False
-    if mode.grad and x.chain is not None and not x.chain.tracked:
+    if raw.dtype.kind != "f" or not _alone(x):
         return False
     for other in others:
         if isinstance(other, Handle):

@@ -58,6 +58,17 @@ def test_in_place_is_out_of_place_written_back(name, layout, dtype, monkeypatch)
     assert inside == (name in FORMS)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8", "bool", "bfloat16"])
+@pytest.mark.parametrize("shape", [(3,), (), (300, 280)], ids=str)
+def test_filling(dtype, shape):
+    x = ek.zeros(shape, dtype=getattr(ek, dtype))
+    assert (x.fill_(1) == 1).all().item()
+    view = x[..., ::2] if shape else x
+    view.zero_()
+    assert not view.any().item()
+    assert x.float().sum().item() == (x.numel() - view.numel())
+
+
 def test_a_recorded_write_keeps_history():
     leaf = ek.ones(SHAPE, dtype=ek.float64).requires_grad_()
     x = leaf * 3

@@ -11,6 +11,7 @@ import numpy as np
 from expkit.kernels.cpu.copy import KINDS, contiguous, copy, like
 from expkit.kernels.cpu.triangle import triangle as cut
 from expkit.tensor.generated.base import enabled
+from expkit.tensor.generated.inplace import fill
 
 LEAST = 1 << 15  # bytes from which a kernel is faster than NumPy
 Plain = Callable[..., Any]
@@ -145,6 +146,7 @@ def write(target: Any, value: Any) -> None:
         and enabled()
         and not np.may_share_memory(target, value)
     ):
-        copy(target, value)
+        if any(value.strides) or not fill(target, value):
+            copy(target, value)
     else:
         target[...] = value

@@ -52,6 +52,19 @@ def update(name: str, x: Any, *others: Any) -> bool:
     return kernels(x, *others) is not None
 
 
+_FILL: dict[Any, Kernels] = {}
+
+
+def fill(x: Any, value: Any) -> bool:
+    """x[...] = value, an array of x's dtype that holds one number, if there is a kernel for it."""
+    if x.size < HEAVY or not x.flags.writeable or 0 in x.strides or x.dtype.kind not in "fiub":
+        return False
+    if x.dtype not in _FILL:
+        same = Step("cast", (Y,), (("dtype", x.dtype),))  # the number itself
+        _FILL[x.dtype] = Kernels(same, operands=2, into=0)
+    return _FILL[x.dtype](x, value) is not None
+
+
 def _fits(x: Any, y: Any) -> bool:
     """Whether the array y may stand beside x: broadcast to its shape, with none or all of its memory."""
     if y.shape != x.shape and not _spreads(y.shape, x.shape):
