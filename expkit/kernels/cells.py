@@ -54,6 +54,7 @@ class Cell(NamedTuple):
     apart: bool  # `hidden` has a bias of its own, and a gradient that is not that of x
     step: Callable[[Functions, Values, Values, Any, Any], Step]
     slope: Callable[[Functions, Values, Any, Any, Any, Any], Slope]
+    projects: bool = False  # the layer makes h of the step's by one more matrix (h before and after is what that makes)
 
 
 def _rnn(activation: str, slope_of: Callable[[Functions, Any], Any]) -> Cell:
@@ -101,3 +102,4 @@ CELLS = {
     "lstm": Cell(4, 4, True, False, _lstm, _lstm_slope),
     "gru": Cell(3, 4, False, True, _gru, _gru_slope),
 }
+CELLS["lstm_projected"] = CELLS["lstm"]._replace(projects=True)

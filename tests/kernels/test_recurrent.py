@@ -19,38 +19,37 @@ from tests.kernels.guards import install, layouts
 
 
 def made(kind, sizes, size, dtype, seed=0):
-    """x, weight, bias, h, c and the gradients of the result and of the last states"""
+    """x, weight, bias, projection, h, c and the gradients of the result and of the last states; None for what is not"""
     rng, cell, rows, n = np.random.default_rng(seed), CELLS[kind], sum(sizes), sizes[0]
-    wide = cell.gates * size
-    shapes = ((rows, wide), (wide, size), (wide,), (n, size), (n, size), (rows, size), (n, size), (n, size))
-    scales = (1, size**-0.5, *(1,) * 6)
-    return [(rng.standard_normal(shape) * scale).astype(dtype) for shape, scale in zip(shapes, scales, strict=True)]
+    wide, out = cell.gates * size, -(-size // 2) if cell.projects else size
+    shapes = ((rows, wide), (wide, out), (wide,), (out, size), (n, out), (n, size), (rows, out), (n, out), (n, size))
+    scales = (1, size**-0.5, 1, size**-0.5, *(1,) * 5)
+    there = (1, 1, cell.apart, cell.projects, 1, cell.carries, 1, 1, cell.carries)
+    made = [(rng.standard_normal(shape) * scale).astype(dtype) for shape, scale in zip(shapes, scales, strict=True)]
+    return [x if here else None for x, here in zip(made, there, strict=True)]
 
 
-def by_loops(kind, x, weight, bias, h, c, g, dh, dc, sizes, reverse):
+def by_loops(kind, operands, sizes, reverse):
     """All results and gradients in float64 by the plain code."""
-    cell, trail = CELLS[kind], []
-    x, weight, bias, h, c, g, dh, dc = (v.astype("f8") for v in (x, weight, bias, h, c, g, dh, dc))
-    bias, c, dc = bias if cell.apart else None, c if cell.carries else None, dc if cell.carries else None
-    out, last, carry = plain.walk(kind, x, weight, bias, None, h, c, sizes, reverse, trail)
-    saved = [np.concatenate(parts) for parts in zip(*(trail[::-1] if reverse else trail), strict=True)]
-    before, carried, kept = plain._saved(cell, [out, last, *([carry] if cell.carries else []), *saved])
-    grads = plain._back(kind, g, dh, dc, weight, kept, before, carried, sizes, reverse)
-    return [out, last, *([carry] if cell.carries else []), *saved, *(v for v in grads if v is not None)]
+    x, weight, bias, projection, h, c, g, dh, dc = (None if v is None else v.astype("f8") for v in operands)
+    trail = []
+    out = plain.walk(kind, x, weight, bias, projection, h, c, sizes, reverse, trail)
+    parts = zip(*(trail[::-1] if reverse else trail), strict=True)
+    out = [*(v for v in out if v is not None), *map(np.concatenate, parts)]
+    grads = plain._back(kind, g, dh, dc, weight, projection, plain._saved(CELLS[kind], out), sizes, reverse)
+    return [*out, *(v for v in grads if v is not None)]
 
 
-def by_kernels(kind, x, weight, bias, h, c, g, dh, dc, sizes, reverse):
-    cell = CELLS[kind]
-    bias, c, dc = bias if cell.apart else None, c if cell.carries else None, dc if cell.carries else None
-    out = by_kernel.forward(kind, x, weight, bias, h, c, sizes, reverse, True)
-    before, carried, kept = plain._saved(cell, out)
-    grads = by_kernel.backward(kind, g, dh, dc, weight, kept, before, carried, sizes, reverse)
+def by_kernels(kind, operands, sizes, reverse):
+    x, weight, bias, projection, h, c, g, dh, dc = operands
+    out = by_kernel.forward(kind, x, weight, (bias, projection), h, c, sizes, reverse, True)
+    grads = by_kernel.backward(kind, g, dh, dc, weight, projection, plain._saved(CELLS[kind], out), sizes, reverse)
     return [*out, *(v for v in grads if v is not None)]
 
 
 def check(kind, operands, sizes, reverse):
-    found = by_kernels(kind, *operands, sizes, reverse)
-    compare(found, by_loops(kind, *operands, sizes, reverse), operands[0].dtype)
+    found = by_kernels(kind, operands, sizes, reverse)
+    compare(found, by_loops(kind, operands, sizes, reverse), operands[0].dtype)
     return found
 
 
@@ -71,7 +70,7 @@ def test_as_the_plain_loops(kind, dtype, reverse, monkeypatch):
     guards = install(monkeypatch)
     for sizes in SIZES:
         for size in (1, 16, 37, 64):
-            operands = [guards.guarded(v) for v in made(kind, sizes, size, dtype)]
+            operands = [v if v is None else guards.guarded(v) for v in made(kind, sizes, size, dtype)]
             check(kind, operands, sizes, reverse)
     guards.check()
 
@@ -91,37 +90,38 @@ def test_any_shape(kind, lengths, size, reverse, seed):
 
 def test_any_strides():
     rng, sizes = np.random.default_rng(0), (17,) * 3
-    operands = made("lstm", sizes, 24, "f4")
+    operands = made("lstm_projected", sizes, 24, "f4")
     for k, x in enumerate(operands):
-        for other in layouts(x.copy(), rng):
+        for other in () if x is None else layouts(x.copy(), rng):
             if other.shape == x.shape:
                 if other.flags.writeable:
                     other[...] = x.copy()
-                check("lstm", [*operands[:k], other, *operands[k + 1 :]], sizes, False)
+                check("lstm_projected", [*operands[:k], other, *operands[k + 1 :]], sizes, False)
 
 
 def test_infinities_and_nan_stay_in_their_sequence():
     operands = made("gru", (20,) * 3, 24, "f4")
     operands[0][25, 3] = np.nan
     operands[0][7] = np.inf
-    out = by_kernels("gru", *operands, (20,) * 3, False)[0].reshape(3, 20, 24)
+    out = by_kernels("gru", operands, (20,) * 3, False)[0].reshape(3, 20, 24)
     assert np.isnan(out[1:, 5]).any()
     assert np.isfinite(np.delete(out, [5, 7], 1)).all()
-    relu = by_kernels("rnn_relu", *[v[:, :24] if v.ndim == 2 and v.shape[1] == 72 else v[:24] if len(v) == 72 else v
-                                    for v in operands], (20,) * 3, False)[0]  # fmt: skip
+    operands = made("rnn_relu", (20,) * 3, 24, "f4")
+    operands[0][25, 3] = np.nan
+    relu = by_kernels("rnn_relu", operands, (20,) * 3, False)[0]
     assert np.isnan(relu).any()
 
 
 @pytest.mark.parametrize("features", [{"avx2"}, set()], ids=["avx2", "plain"])
 def test_blocks_of_other_cpus(features, monkeypatch):
     operands, sizes = made("lstm", (19,) * 3, 21, "f4"), (19,) * 3
-    expected = by_loops("lstm", *operands, sizes, True)
+    expected = by_loops("lstm", operands, sizes, True)
     caches = kernels.forward, kernels.backward, by_kernel._bound, copy.planned, copy.routine
     with monkeypatch.context() as patch:
         patch.setattr(llvm, "has", lambda feature: feature in features)
         for cache in caches:
             cache.cache_clear()
-        compare(by_kernels("lstm", *operands, sizes, True), expected, np.float32)
+        compare(by_kernels("lstm", operands, sizes, True), expected, np.float32)
     for cache in caches:
         cache.cache_clear()
 
@@ -131,7 +131,7 @@ def test_results_do_not_depend_on_the_threads(threads):
     operands, found = made("lstm", sizes, 64, "f4"), []
     for count in (1, 2, 5):
         threads(count)
-        found.append(by_kernels("lstm", *operands, sizes, False))
+        found.append(by_kernels("lstm", operands, sizes, False))
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -163,7 +163,7 @@ UNREACHED = {
     "fused": "composites of large arrays: tests/kernels/test_composites.py",
     "masked": "tests/kernels/test_dropout.py",
     "rms_norm": "large arrays: tests/kernels/test_norm.py",
-    **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru"), "whole layers: tests/nn/test_rnn.py"),
+    **dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "lstm_projected", "gru"), "whole layers: tests/nn/test_rnn.py"),
     "to_device": "tests/structure/test_fake_device.py (there is no second device here)",
 }
 

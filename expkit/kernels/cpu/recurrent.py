@@ -23,7 +23,7 @@ from expkit.kernels.cpu.vectors import LANES
 
 TALL = 8  # rows of a micro-kernel: of so many a task's sequences are a multiple
 FUNCTIONS = Functions(*(EMITTERS[name] for name in Functions._fields))
-WORDS = ("rows", "steps", "first", "step", "size", "lead", "wide", "keeps")
+WORDS = ("rows", "steps", "first", "step", "size", "features", "lead", "wide", "keeps")
 
 
 class _Task:
@@ -54,12 +54,12 @@ class _Task:
             f.run(self.product, a, a_lead * size, step, weight.at(j * depth), c.at(j), c_lead * size, rows, depth,
                   columns - j, more)  # fmt: skip
 
-    def units(self, active: Value) -> Iterator[_Units]:
-        """The vectors of units of all rows."""
+    def units(self, active: Value, extent: str = "size") -> Iterator[_Units]:
+        """The vectors of units of all rows, or of features of h."""
         f = self.f
         for r in f.range(active):
-            for i in f.range(f["size"], step=self.lanes):
-                yield _Units(r, i, f["size"], f.first(f["size"] - i, self.lanes))
+            for i in f.range(f[extent], step=self.lanes):
+                yield _Units(r, i, f[extent], f.first(f[extent] - i, self.lanes))
 
 
 class _Units(NamedTuple):
@@ -83,61 +83,73 @@ class _Units(NamedTuple):
 
 @cache
 def forward(kind: str, name: str) -> Routine:
-    """(x, weight, bias, h, c, room, starts, counts, result, h before, c before, kept); h and c become the last states.
+    """(x, weight, bias, projection, h, c, room, starts, counts, result, h before, c before, kept, units).
 
-    weight: h's columns by panels of gates. What the cell does not have is not looked at, nor are the last three where
-    `keeps` is 0.
+    h and c become the last states; units: what is projected. The weights' columns by panels. What the cell does not
+    have is not looked at, nor are h and c before and what is kept where `keeps` is 0.
     """
     cell = CELLS[name]
 
     def write(f: Task) -> None:
-        x, weight, bias, h, c, room, starts, counts, out, h_before, c_before, kept = f.arrays
-        p, size, lead = _Task(f, kind, starts, counts), f["size"], f["lead"]
+        x, weight, bias, projection, h, c, room, starts, counts, out, h_before, c_before, kept, units = f.arrays
+        p, size, features, lead = _Task(f, kind, starts, counts), f["size"], f["features"], f["lead"]
         h, room, c = h.at(p.top * lead), room.at(p.top * f["wide"]), c.at(p.top * size)
         for row, active in p.steps():
-            p.multiply(h, lead, size, weight, room, f["wide"], size * cell.gates, active, add=False)
-            at = row * size
+            p.multiply(h, lead, features, weight, room, f["wide"], size * cell.gates, active, add=False)
+            at, result = row * size, out.at(row * features)
+            with f.when(f["keeps"].compare("ne", 0)):
+                for u in p.units(active, "features"):
+                    u.store(h_before.at(row * features), u.load(h, lead))
             for u in p.units(active):
                 hidden = u.load(room, f["wide"], cell.gates)
                 if cell.apart:
                     shifts = [bias.load_some(u.mask, u.i + size * k) for k in range(cell.gates)]
                     hidden = [a + b for a, b in zip(hidden, shifts, strict=True)]
-                (old,) = u.load(h, lead)
+                old = None if cell.projects else u.load(h, lead)[0]
                 carried = u.load(c)[0] if cell.carries else None
                 made = cell.step(FUNCTIONS, u.load(x.at(at * cell.gates), columns=cell.gates), hidden, old, carried)
-                u.store(out.at(at), [made.h])
+                u.store(units.at(at) if cell.projects else result, [made.h])
+                if not cell.projects:
+                    u.store(h, [made.h], lead)
                 with f.when(f["keeps"].compare("ne", 0)):
-                    u.store(h_before.at(at), [old])
                     if made.kept:
                         u.store(kept.at(at * cell.kept), made.kept)
                     if cell.carries:
                         u.store(c_before.at(at), u.load(c))
-                u.store(h, [made.h], lead)
                 if cell.carries:
                     u.store(c, [made.c])
+            if cell.projects:
+                p.multiply(units.at(at), size, size, projection, h, lead, features, active, add=False)
+                for u in p.units(active, "features"):
+                    u.store(result, u.load(h, lead))
 
-    return Routine(f"{name} {kind}", (kind,) * 6 + ("i8", "i8") + (kind,) * 4, WORDS, write, explicit=True)
+    return Routine(f"{name} {kind}", (kind,) * 7 + ("i8", "i8") + (kind,) * 5, WORDS, write, explicit=True)
 
 
 @cache
 def backward(kind: str, name: str) -> Routine:
-    """(g, kept or result, h before, c before, weight, dh, dc, room, starts, counts, dx, dhidden).
+    """(g, kept or result, h before, c before, weight, projection, dh, dc, room, starts, counts, dx, dhidden, doutput).
 
-    g: the result's gradient; dh and dc: those of the last states, which become those of the first ones. weight: the
-    gates' columns by panels of h. dhidden is not looked at where it is dx.
+    g: the result's gradient; dh and dc: those of the last states, which become those of the first ones; doutput: of
+    h after each step. The weights' rows are what is summed over here, their columns by panels. dhidden is not looked
+    at where it is dx.
     """
     cell = CELLS[name]
     saved = cell.kept or 1
 
     def write(f: Task) -> None:
-        g, kept, h_before, c_before, weight, dh, dc, room, starts, counts, dx, dhidden = f.arrays
-        p, size, lead = _Task(f, kind, starts, counts), f["size"], f["lead"]
+        g, kept, h_before, c_before, weight, projection, dh, dc, room, starts, counts, dx, dhidden, doutput = f.arrays
+        p, size, features, lead = _Task(f, kind, starts, counts), f["size"], f["features"], f["lead"]
         dh, room, dc = dh.at(p.top * lead), room.at(p.top * f["wide"]), dc.at(p.top * size)
         for row, active in p.steps():
-            at = row * size
+            at, to = row * size, row * features
+            if cell.projects:
+                for u in p.units(active, "features"):
+                    u.store(doutput.at(to), [u.load(dh, lead)[0] + u.load(g.at(to))[0]])
+                p.multiply(doutput.at(to), features, features, projection, room, f["wide"], size, active, add=False)
             for u in p.units(active):
-                slope = u.load(dh, lead)[0] + u.load(g.at(at))[0]
-                (h,) = u.load(h_before.at(at))
+                slope = u.load(room, f["wide"])[0] if cell.projects else u.load(dh, lead)[0] + u.load(g.at(at))[0]
+                h = None if cell.projects else u.load(h_before.at(at))[0]
                 c, dc_after = (u.load(v)[0] if cell.carries else None for v in (c_before.at(at), dc))
                 made = cell.slope(FUNCTIONS, u.load(kept.at(at * saved), columns=saved), h, c, slope, dc_after)
                 u.store(dx.at(at * cell.gates), made.x)
@@ -148,6 +160,6 @@ def backward(kind: str, name: str) -> Routine:
                     u.store(dh, [made.h], lead)
                 if cell.carries:
                     u.store(dc, [made.c])
-            p.multiply(room, f["wide"], size * cell.gates, weight, dh, lead, size, active, add=cell.apart)
+            p.multiply(room, f["wide"], size * cell.gates, weight, dh, lead, features, active, add=cell.apart)
 
-    return Routine(f"{name} back {kind}", (kind,) * 8 + ("i8", "i8") + (kind,) * 2, WORDS, write, explicit=True)
+    return Routine(f"{name} back {kind}", (kind,) * 9 + ("i8", "i8") + (kind,) * 3, WORDS, write, explicit=True)

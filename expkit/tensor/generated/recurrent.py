@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -33,58 +34,72 @@ def has_recurrent(name: str, x: Any, weight: Any, *others: Any) -> bool:
 
 
 def forward(
-    name: str, x: Any, weight: Any, bias: Any, h: Any, c: Any, sizes: Sizes, reverse: bool, keeps: bool
+    name: str, x: Any, weight: Any, rest: tuple[Any, Any], h: Any, c: Any, sizes: Sizes, reverse: bool, keeps: bool
 ) -> tuple[Any, ...]:
-    """(result, last h, last c?, h before each step, c before each step?, what is kept?): what the cell has of these.
+    """(result, last h, last c?, and what backward needs: h before each step, c before it?, what is kept?, units?)
 
-    keeps: whether there will be a backward; else what only that needs is empty.
+    rest: the bias and the projection, or None. keeps: whether there will be a backward; else what only that needs is
+    empty.
     """
-    cell, (n, size), dtype = CELLS[name], h.shape, x.dtype
-    run, starts, counts, lead, wide = _bound(name, x.dtype.str[1:], size, sizes, reverse, False, keeps)
+    cell, dtype, (bias, projection) = CELLS[name], x.dtype, rest
+    (n, features), size = h.shape, x.shape[1] // cell.gates
+    run, starts, counts, lead, wide = _bound(name, dtype.str[1:], size, features, sizes, reverse, False, keeps)
     state, room = _state(h, lead), np.empty((n, wide), dtype)
     last = [np.array(c, order="C")] if cell.carries else []
-    out = plan.empty((len(x), size), dtype)
-    rows, widths = len(x) if keeps else 0, [size, *([size] if cell.carries else []), *([cell.kept * size][: cell.kept])]
-    saved = [plan.empty((rows, width), dtype) for width in widths]
-    before, carried, kept = saved[0], saved[min(1, len(saved) - 1)], saved[-1]
+    rows = len(x) if keeps else 0
+    out, before = plan.empty((len(x), features), dtype), plan.empty((rows, features), dtype)
+    carried = [plan.empty((rows, size), dtype)] if cell.carries else []
+    kept = [plan.empty((rows, cell.kept * size), dtype)] if cell.kept else []
+    units = [plan.empty((len(x), size), dtype)] if cell.projects else []
+    given = np.ascontiguousarray(x), _panels(weight.T)
     if bias is None:
         bias = np.zeros(x.shape[1], dtype)
     run(
-        np.ascontiguousarray(x), _panels(weight.T), np.ascontiguousarray(bias), state, last[0] if last else room, room,
-        starts, counts, out, before, carried, kept,
+        *given, np.ascontiguousarray(bias), _panels(projection.T) if cell.projects else bias, state, *(last or [room]),
+        room, starts, counts, out, before, *(carried or [before]), *(kept or [before]), *(units or [before]),
     )  # fmt: skip
-    return out, state[:, :size].copy(), *last, *saved
+    return out, state[:, :features].copy(), *last, before, *carried, *kept, *units
 
 
 def backward(
-    name: str, g: Any, dh: Any, dc: Any, weight: Any, kept: Any, before: Any, carried: Any, sizes: Sizes, reverse: bool
-) -> tuple[Any, Any, Any, Any]:
-    """The gradients of x, of the hidden part of the gates, of the first h and c; g: that of the result."""
-    cell, (n, size), dtype = CELLS[name], dh.shape, g.dtype
-    run, starts, counts, lead, wide = _bound(name, dtype.str[1:], size, sizes, reverse, True)
+    name: str, g: Any, dh: Any, dc: Any, weight: Any, projection: Any, saved: Sequence[Any], sizes: Sizes, reverse: bool
+) -> tuple[Any, Any, Any, Any, Any]:
+    """The gradients of x, of the hidden part of the gates, of the first h and c, and of h after each step if projected.
+
+    g: that of the result; saved: h before each step, c before it or None, what is kept.
+    """
+    cell, dtype, (n, features) = CELLS[name], g.dtype, dh.shape
+    size = weight.shape[0] // cell.gates
+    run, starts, counts, lead, wide = _bound(name, dtype.str[1:], size, features, sizes, reverse, True)
     state, room = _state(dh, lead), np.empty((n, wide), dtype)
     first = np.array(dc, order="C") if cell.carries else None
     dx = plan.empty((len(g), cell.gates * size), dtype)
     hidden = plan.empty(dx.shape, dtype) if cell.apart else dx
+    projected = plan.empty(g.shape, dtype) if cell.projects else None
+    before, carried, kept = saved
     given = [np.ascontiguousarray(v) for v in (g, kept, before, before if carried is None else carried)]
-    run(*given, _panels(weight), state, room if first is None else first, room, starts, counts, dx, hidden)
-    return dx, hidden, state[:, :size].copy(), first
+    run(
+        *given, _panels(weight), _panels(projection) if cell.projects else room, state,
+        room if first is None else first, room, starts, counts, dx, hidden, dx if projected is None else projected,
+    )  # fmt: skip
+    return dx, hidden, state[:, :features].copy(), first, projected
 
 
 @lru_cache(maxsize=1024)
 def _bound(
-    name: str, kind: str, size: int, sizes: Sizes, reverse: bool, back: bool, keeps: bool = True
+    name: str, kind: str, size: int, features: int, sizes: Sizes, reverse: bool, back: bool, keeps: bool = True
 ) -> tuple[Bound, Any, Any, int, int]:
     """(the kernel, each step's first row and how many, elements from row to row of the states and of the room)"""
     cell, n, steps, pad = CELLS[name], sizes[0], len(sizes), PAD // SIZES[kind]
     rows = -(-n // (max(1, min(n // FEW, TASKS)) * recurrent.TALL)) * recurrent.TALL
     counts = np.array(sizes, np.int64)
-    lead, wide = size + pad, size * cell.gates + pad
+    lead, wide = features + pad, size * cell.gates + pad
     routine = (recurrent.backward if back else recurrent.forward)(kind, name)
     backwards = reverse != back
     run = routine.bind(
         -(-n // rows), parallel=sum(sizes) * size * size * cell.gates >= PARALLEL, rows=rows, steps=steps, size=size,
-        lead=lead, wide=wide, keeps=int(keeps), first=steps - 1 if backwards else 0, step=-1 if backwards else 1,
+        features=features, lead=lead, wide=wide, keeps=int(keeps), first=steps - 1 if backwards else 0,
+        step=-1 if backwards else 1,
     )  # fmt: skip
     return run, np.cumsum(counts) - counts, counts, lead, wide
 

@@ -67,7 +67,7 @@ def walk(
             c = _replaced(c, made.c)
         if trail is not None:
             kept = [_joined(made.kept, 1)] if made.kept else []
-            trail.append([before, *([] if c is None else [carried]), *kept])
+            trail.append([before, *([] if c is None else [carried]), *kept, *([made.h] if cell.projects else [])])
     return _joined(out[::-1] if reverse else out), h, c
 
 
@@ -81,36 +81,45 @@ def _replaced(state: Any, new: Any) -> Any:
 
 
 class Layer(Primitive):
-    """(x, weight, h, c or bias?) -> (result, last h, last c?, and what backward needs: h and c before, kept)"""
+    """(x, weight, h, c?, bias or projection?) -> (result, last h, last c?, and what backward needs)
+
+    That is: h before each step, c before it?, what is kept?, what is projected? Where there is no such thing, as the
+    cell has it, it is left out.
+    """
 
     __slots__ = ()
     materialize = False  # outputs that nothing depends on have no gradient
 
 
-def _operands(cell: Cell, rest: Sequence[Any]) -> tuple[Any, Any]:
-    """(bias, c)"""
-    extra = rest[0] if rest else None
-    return (None, extra) if cell.carries else (extra, None)
+def _operands(cell: Cell, rest: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """(bias, projection, c)"""
+    bias = rest[0] if cell.apart and rest else None
+    return bias, rest[1] if cell.projects else None, rest[0] if cell.carries else None
 
 
 def _impl(
     x: Any, weight: Any, h: Any, *rest: Any, kind: str, sizes: Sizes, reverse: bool, keeps: bool
 ) -> tuple[Any, ...]:
     cell = CELLS[kind]
-    bias, c = _operands(cell, rest)
+    bias, projection, c = _operands(cell, rest)
     if by_kernel.has_recurrent(kind, x, weight, h, *rest):
-        return by_kernel.forward(kind, x, weight, bias, h, c, sizes, reverse, keeps)
+        return by_kernel.forward(kind, x, weight, (bias, projection), h, c, sizes, reverse, keeps)
     trail: list[list[Any]] = []
-    out, h, c = walk(kind, x, weight, bias, None, h, c, sizes, reverse, trail)
+    out, h, c = walk(kind, x, weight, bias, projection, h, c, sizes, reverse, trail)
     saved = zip(*(trail[::-1] if reverse else trail), strict=True)
     return out, h, *([c] if cell.carries else []), *(_joined(parts) for parts in saved)
 
 
 def _shape(x: Aval, _weight: Aval, h: Aval, *_rest: Aval, kind: str, **_: Any) -> tuple[Aval, ...]:
-    cell, rows, size = CELLS[kind], x.shape[0], h.shape[1]
-    wide = [Aval((rows, n), x.dtype, x.device) for n in (size, cell.kept * size)]
-    states = [h, h] if cell.carries else [h]
-    return wide[0], *states, *(wide[0] for _ in states), *(wide[1:] if cell.kept else ())
+    cell, rows, features = CELLS[kind], x.shape[0], h.shape[1]
+    size = x.shape[1] // cell.gates
+
+    def wide(n: int, count: int = 1) -> list[Aval]:
+        return [Aval((rows, n), x.dtype, x.device)] * count
+
+    states = [h, *([Aval((h.shape[0], size), h.dtype, h.device)] if cell.carries else [])]
+    kept = wide(cell.kept * size, bool(cell.kept))
+    return *wide(features), *states, *wide(features), *wide(size, cell.carries), *kept, *wide(size, cell.projects)
 
 
 def _joint(
@@ -118,39 +127,43 @@ def _joint(
 ) -> list[Any]:
     cell = CELLS[kind]
     count = 2 + cell.carries
-    given = [v for v in g[:count] if v is not None]
-    if not all_raw(*given, weight, h, *rest):
+    if not all_raw(*(v for v in g[:count] if v is not None), weight, h, *rest):
         return _by_tape(g[:count], (x, weight, h, *rest), kind, sizes, reverse)
-    saved = [v for v in out if v is not None]
-    before, carried, kept = _saved(cell, out)
-    xp = xp_of(weight)
-    like = (before, h, *rest[: cell.carries])
+    saved, xp = _saved(cell, out), xp_of(weight)
+    like = (saved[0], h, *rest[: cell.carries])
     slopes = [xp.zeros(v.shape, v.dtype) if d is None else d for d, v in zip(g, like, strict=False)]
     dy, dh, dc = slopes if cell.carries else (*slopes, None)
-    back = by_kernel.backward if by_kernel.has_recurrent(kind, kept, weight, dy, dh, *saved) else _back
-    dx, hidden, dh, dc = back(kind, dy, dh, dc, weight, kept, before, carried, sizes, reverse)
-    extra = [dc] if cell.carries else [sum_p(hidden, axes=(0,))] if rest else []
-    return [dx, matmul_p(swap(hidden), before), dh, *extra]
+    kernel = by_kernel.has_recurrent(kind, saved[2], weight, *(v for v in (dy, dh, dc, *saved, *rest) if v is not None))
+    projection = _operands(cell, rest)[1]
+    back = by_kernel.backward if kernel else _back
+    dx, hidden, dh, dc, projected = back(kind, dy, dh, dc, weight, projection, saved, sizes, reverse)
+    extra = [sum_p(hidden, axes=(0,))] if cell.apart and rest else []
+    extra = [*([dc] if cell.carries else []), *([matmul_p(swap(projected), out[-1])] if cell.projects else []), *extra]
+    return [dx, matmul_p(swap(hidden), saved[0]), dh, *extra]
 
 
 def _saved(cell: Cell, out: Sequence[Any]) -> tuple[Any, Any, Any]:
     """(h before each step, c before it, what is kept)"""
-    before = out[2 + cell.carries]
-    return before, out[4] if cell.carries else None, out[-1] if cell.kept else out[0]
+    at = 2 + cell.carries
+    return out[at], out[at + 1] if cell.carries else None, out[at + 1 + cell.carries] if cell.kept else out[0]
 
 
 def _back(
-    kind: str, g: Any, dh: Any, dc: Any, weight: Any, kept: Any, before: Any, carried: Any, sizes: Sizes, reverse: bool
-) -> tuple[Any, Any, Any, Any]:
-    """Backwards through time on arrays: the gradients of x, of `hidden`, of the first h and c."""
-    cell, xp = CELLS[kind], xp_of(g)
-    dx = xp.empty((len(g), cell.gates * g.shape[1]), g.dtype)
+    kind: str, g: Any, dh: Any, dc: Any, weight: Any, projection: Any, saved: Sequence[Any], sizes: Sizes, reverse: bool
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Backwards through time on arrays: what `by_kernel.backward` gives."""
+    cell, xp, (before, carried, kept) = CELLS[kind], xp_of(g), saved
+    dx = xp.empty((len(g), weight.shape[0]), g.dtype)
     hidden = xp.empty(dx.shape, g.dtype) if cell.apart else dx
+    projected = xp.empty(g.shape, g.dtype) if cell.projects else None
     dh, dc = dh.copy(), None if dc is None else dc.copy()
     for span in _spans(sizes, not reverse):
         n = span.stop - span.start
         c, dc_after = (None, None) if dc is None else (carried[span], dc[:n])
         slope = dh[:n] + g[span]
+        if projected is not None:
+            projected[span] = slope
+            slope = matmul_p(slope, projection)
         made = cell.slope(FUNCTIONS, _blocks(kept[span], cell.kept or 1), before[span], c, slope, dc_after)
         dx[span] = _joined(made.x, 1)
         if cell.apart:
@@ -159,7 +172,7 @@ def _back(
         dh[:n] = through if made.h is None else through + made.h
         if dc is not None:
             dc[:n] = made.c
-    return dx, hidden, dh, dc
+    return dx, hidden, dh, dc, projected
 
 
 def _by_tape(g: Sequence[Any], operands: Sequence[Any], kind: str, sizes: Sizes, reverse: bool) -> list[Any]:
@@ -172,8 +185,8 @@ def _by_tape(g: Sequence[Any], operands: Sequence[Any], kind: str, sizes: Sizes,
             if not leaf.requires_grad:
                 leaf.requires_grad_()
         x, weight, h, *rest = leaves
-        bias, c = _operands(CELLS[kind], rest)
-        made = walk(kind, x, weight, bias, None, h, c, sizes, reverse)
+        bias, projection, c = _operands(CELLS[kind], rest)
+        made = walk(kind, x, weight, bias, projection, h, c, sizes, reverse)
         pairs = [
             (out, d if isinstance(d, Handle) else wrap(d)) for out, d in zip(made, g, strict=False) if d is not None
         ]
@@ -185,7 +198,7 @@ def _by_tape(g: Sequence[Any], operands: Sequence[Any], kind: str, sizes: Sizes,
 def _layer(kind: str) -> Layer:
     cell = CELLS[kind]
     states = 2 + cell.carries
-    count = states + 1 + cell.carries + bool(cell.kept)
+    count = states + 1 + cell.carries + bool(cell.kept) + cell.projects
     saves = range(states, count) if cell.kept else (0, states)
     return Layer(kind, _impl, _shape, joint=_joint, nout=count, saves=saves)
 
@@ -203,16 +216,18 @@ def recurrent(
     input: (rows, features), see above; weights: of the input, of h, their biases, of the projection, each or None.
     """
     w_input, weight, b_input, bias, projection = weights
-    x, bias = _projected(kind, input, w_input, b_input, bias)
-    if MODE.special or projection is not None:
+    x, bias = _of_input(kind, input, w_input, b_input, bias)
+    if projection is not None:
+        kind = f"{kind}_projected"
+    if MODE.special:
         return walk(kind, x, weight, bias, projection, h, c, sizes, reverse)
-    rest = [v for v in (bias, c) if v is not None]
+    rest = [v for v in (bias, c, projection) if v is not None]
     keeps = is_grad_enabled() and any(v.requires_grad for v in (x, weight, h, *rest))
     out, h, *more = apply(LAYERS[kind], x, weight, h, *rest, kind=kind, sizes=sizes, reverse=reverse, keeps=keeps)
     return out, h, more[0] if CELLS[kind].carries else None
 
 
-def _projected(kind: str, input: Any, weight: Any, b_input: Any, bias: Any) -> tuple[Any, Any]:
+def _of_input(kind: str, input: Any, weight: Any, b_input: Any, bias: Any) -> tuple[Any, Any]:
     """The input's part of the gates, for all rows at once, and the bias that is h's own."""
     if b_input is None:
         return linear(input, weight), None
