@@ -19,7 +19,7 @@ from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.routine import Task
 
-PART = 512  # elements of windows gathered at a time
+PART = 576  # elements of windows gathered at a time: all of 3x3 places of 64 channels
 PITCH = PART + 16  # from row to row in scratch: rows that are multiplied together fall into different cache sets
 RUN = 8  # numbers of a run in the table
 SOURCE = ("s_batch", "s_depth", "s_height", "s_line", "depth", "height", "line")  # steps in elements, and sizes
