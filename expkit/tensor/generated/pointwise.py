@@ -47,7 +47,9 @@ class Kernels:
 
     def _mixed(self, operands: tuple[Any, ...]) -> Any:
         """The same where there are numbers among them."""
-        dtype = next(a.dtype for a in reversed(operands) if a.__class__ is _array)
+        for a in operands:
+            if a.__class__ is _array:
+                dtype = a.dtype
         try:
             return self(*[a if a.__class__ is _array else scalar(a, dtype) for a in operands])
         except (TypeError, OverflowError):

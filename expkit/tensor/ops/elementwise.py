@@ -254,6 +254,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     if min is None and max is None:
         raise ValueError("clamp: at least one of 'min' or 'max' must not be None")
     limits = [x for x in (min, max) if x is not None]
+    if isinstance(input, Handle) and input.raw.dtype in (F32, F64) and all(x.__class__ in (float, int) for x in limits):
+        return apply1(clamp_p, input, low=min, high=max)
     x = as_dtype(input, dtypes.result_type(input, *limits))
     if not any(isinstance(limit, Handle) for limit in limits):
         return apply1(clamp_p, x, low=min, high=max)
