@@ -25,7 +25,7 @@ from expkit.tensor.ops.kinds import (
     unary,
     zeros_raw,
 )
-from expkit.tensor.ops.pointwise import exp_p, sigmoid_p, tanh_p, times, where_p
+from expkit.tensor.ops.pointwise import exp_p, sigmoid_p, tanh_p, where_p
 from expkit.tensor.ops.special import erf, erfc, in_blocks, widened
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -120,8 +120,13 @@ def _smooth_input(name: str, x: Any) -> Any:
 
 
 @one_pass
+def _where_kept(x: Any, keep: Any, scale: Any) -> Any:
+    return where_p(keep, x * scale, zeros_raw(x))
+
+
 def _masked(x: Any, keep: Any, *, scale: float) -> Any:
-    return where_p(keep, times(x, scale), zeros_raw(x))
+    """The scale becomes an operand of arrays: there is one kernel for all."""
+    return _where_kept(x, keep, np.asarray(scale, x.dtype) if x.__class__ is np.ndarray else scale)
 
 
 masked_p = elementwise(  # the input's values are not kept for the gradient
