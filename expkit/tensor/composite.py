@@ -59,9 +59,9 @@ def slope(fn: Callable[..., Any], i: int, g: Any, operands: Sequence[Any], kw: d
     """The gradient of operand i of the plain function, by a backward pass through it: of raw values, or of Tensors."""
     boxed = any(isinstance(v, Handle) for v in (g, *operands))
     seed, *leaves = (v if isinstance(v, Handle) else wrap(v) for v in (g, *operands))
-    if leaves[i].node is None:
-        leaves[i] = wrap(leaves[i].raw).requires_grad_()
     with enable_grad():
+        # a copy: other operands may have been made of this one, and only the direct path counts here
+        leaves[i] = wrap(leaves[i].raw).requires_grad_() if leaves[i].node is None else leaves[i].clone()
         (out,) = grad(fn(*leaves, **kw), leaves[i], seed, create_graph=boxed, materialize_grads=True)
     return out if boxed else out.raw
 

@@ -152,6 +152,18 @@ def test_derivatives_of_any_order_and_transforms():
     np.testing.assert_allclose(mapped.numpy(), alone.numpy(), rtol=1e-12)
 
 
+def test_operands_that_were_made_of_each_other():
+    leaf = ek.randn(*SHAPE, dtype=ek.float64, requires_grad=True)
+    out = fused(lambda a, b: a * b * b)(leaf * 1, leaf * 3)
+    (first,) = ek.autograd.grad(out.sum(), leaf, create_graph=True)
+    np.testing.assert_allclose(first.detach().numpy(), 27 * leaf.detach().numpy() ** 2)
+    (second,) = ek.autograd.grad(first.sum(), leaf)
+    np.testing.assert_allclose(second.numpy(), 54 * leaf.detach().numpy())
+    inner = leaf * 2
+    (both,) = ek.autograd.grad(fused(lambda a, b: a * b * b)(inner, inner * 3).sum(), leaf, create_graph=True)
+    np.testing.assert_allclose(both.detach().numpy(), 216 * leaf.detach().numpy() ** 2)
+
+
 def test_backward_inside_a_transform_of_what_was_recorded_outside():
     x, y = (ek.tensor(a).requires_grad_() for a in arrays(2))
     out = _bent(x, y, 0.5)
