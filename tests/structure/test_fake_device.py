@@ -108,7 +108,24 @@ def test_a_gradient_stays_on_the_device(row, cuda):
                 assert_close(y.grad.cpu(), e.grad, "float64", f"{row.name}{sample!r}", 10.0)
 
 
+class Reader(nn.Module):
+    """One recurrent layer after another over (N, 4, 5)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [nn.LSTM(5, 4, bidirectional=True), nn.GRU(8, 4), nn.RNN(4, 4), nn.LSTM(4, 4, proj_size=3)]
+        )
+
+    def forward(self, x):
+        x = x.transpose(0, 1)
+        for layer in self.layers:
+            x, _ = layer(x)
+        return x[-1]
+
+
 MODELS = {
+    "recurrent": (Reader, (4, 5)),
     "mlp": (
         lambda: nn.Sequential(
             nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(),
