@@ -86,7 +86,7 @@ class RNNBase(Module):
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """input, and the first states (L * D, B, H), zeros where they are not given -> (output, last states)."""
         if isinstance(input, PackedSequence):
-            sizes = tuple(input.batch_sizes.tolist())
+            sizes = _sizes(input)
             self._check_input(input.data, 2)
             states = self._first(input.data, sizes[0], hx, 3, input.sorted_indices)
             data, states = self._run(input.data, states, sizes)
@@ -155,6 +155,11 @@ class RNNBase(Module):
             if tuple(v.shape) != shape:
                 name = f"hidden[{k}]" if len(given) > 1 else "hidden"
                 raise ShapeError(f"Expected {name} size {shape}, got {list(v.shape)}")
+            if v.dtype != x.dtype:
+                raise ValueError(
+                    "Input and hidden tensors are not the same dtype, found input tensor with "
+                    f"{x.dtype} and hidden tensor with {v.dtype}"
+                )
         return _permuted(given, order)
 
     def _check_input(self, x: Tensor, rank: int) -> None:
@@ -206,6 +211,17 @@ def _check(
             f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
             stacklevel=4,
         )
+
+
+def _sizes(packed: PackedSequence) -> tuple[int, ...]:
+    """How many sequences there are at each step; these must fit the data, and no sequence may begin later."""
+    sizes = tuple(packed.batch_sizes.tolist())
+    if sum(sizes) != len(packed.data) or list(sizes) != sorted(sizes, reverse=True) or (sizes and sizes[-1] < 1):
+        raise ShapeError(
+            f"batch_sizes of a PackedSequence must decrease and add up to the length of data, {len(packed.data)}; "
+            f"got {list(sizes)}"
+        )
+    return sizes
 
 
 def _permuted(states: list[Tensor], order: Tensor | None) -> list[Tensor]:

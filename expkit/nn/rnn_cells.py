@@ -64,6 +64,8 @@ class RNNCellBase(Module):
             raise ShapeError(
                 f"{self._get_name()}: {name} has shape {tuple(state.shape)}, expected {(batch, self.hidden_size)}"
             )
+        if h.dtype != input.dtype:
+            raise ValueError(f"{self._get_name()}: {name} is {h.dtype}, the input {input.dtype}")
         return h
 
     def extra_repr(self) -> str:

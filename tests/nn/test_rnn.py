@@ -149,6 +149,9 @@ ERRORS = [
      r"Expected hidden\[0\] size \(1, 2, 4\), got \[1, 3, 4\]"),
     (lambda m: m(ek.ones(5, 3), (ek.ones(1, 2, 4), ek.ones(1, 4))), ShapeError,
      "For unbatched 2-D input, hx and cx should also be 2-D but got 3-D and 2-D"),
+    (lambda m: m(ek.ones(5, 2, 3), (ek.ones(1, 2, 4), ek.ones(1, 2, 4).double())), ValueError, "not the same dtype"),
+    (lambda m: m(utils.PackedSequence(ek.ones(4, 3), ek.tensor([1, 3]))), ShapeError, "must decrease and add up"),
+    (lambda m: m(utils.PackedSequence(ek.ones(4, 3), ek.tensor([2, 1]))), ShapeError, "length of data, 4"),
 ]  # fmt: skip
 
 
@@ -212,8 +215,21 @@ def test_what_cells_refuse():
         cell(ek.ones(2, 3), (ek.ones(2, 4), ek.ones(1, 2, 4)))
     with pytest.raises(ShapeError, match=r"expected \(2, 4\)"):
         cell(ek.ones(2, 3), (ek.ones(3, 4), ek.ones(2, 4)))
+    with pytest.raises(ValueError, match=r"hx\[0\] is expkit.float64, the input expkit.float32"):
+        cell(ek.ones(2, 3), (ek.ones(2, 4).double(), ek.ones(2, 4)))
     with pytest.raises(ShapeError, match="got 5 expected 3"):
         cell(ek.ones(2, 5))
+
+
+@pytest.mark.parametrize("size", [4, 80])
+def test_a_state_may_be_changed_in_place(size):
+    """By loops and by kernels: what backward needs is no memory that the caller got."""
+    cell, x = nn.RNNCell(3, size), ek.randn(5, 3)
+    h = cell(x)
+    (expected,) = ek.autograd.grad(h.sum(), cell.weight_ih, retain_graph=True)
+    h.mul_(2.0)
+    (found,) = ek.autograd.grad(h.sum(), cell.weight_ih)
+    np.testing.assert_allclose(found.numpy(), 2 * expected.numpy(), rtol=1e-6)
 
 
 # ---- derivatives and transforms --------------------------------------------------------------------------------------

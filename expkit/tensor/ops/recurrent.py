@@ -107,6 +107,7 @@ def _impl(
     trail: list[list[Any]] = []
     out, h, c = walk(kind, x, weight, bias, projection, h, c, sizes, reverse, trail)
     saved = zip(*(trail[::-1] if reverse else trail), strict=True)
+    h = h.copy() if h is out else h  # after one step: no two results share memory
     return out, h, *([c] if cell.carries else []), *(_joined(parts) for parts in saved)
 
 
