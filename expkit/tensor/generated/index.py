@@ -47,10 +47,15 @@ def many(index: Any) -> bool:
     return index.__class__ is np.ndarray and index.size >= LEAST
 
 
+def within(index: Any, n: int) -> bool:
+    """Whether all are in [0, n), in one pass: what is negative is too large without a sign. Not for other dtypes."""
+    return index.dtype == np.int64 and int(np.maximum.reduce(index.view(np.uint64), None)) < n
+
+
 def look(index: Any, low: int, n: int, dim: int, what: str = "") -> None:
     """RangeError for an index that is not in [low, n)."""
-    if not low and index.dtype == np.int64 and int(index.view(np.uint64).max()) < n:
-        return  # one pass: what is negative is too large without a sign
+    if not low and within(index, n):
+        return
     least, most = int(index.min()), int(index.max())
     if least < low or most >= n:
         worst = least if least < low else most
@@ -108,6 +113,8 @@ def take(plain: Plain) -> Plain:
 
     @wraps(plain)
     def impl(x: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
+        if indices[0].size * x.size < LEAST:
+            return plain(x, *indices, axes=axes)
         shape = indices[0].shape
         rest = [n for a, n in enumerate(x.shape) if a not in axes]
         count = indices[0].size * math.prod(rest)
@@ -136,6 +143,8 @@ def put(how: str, plain: Plain) -> Plain:
 
     @wraps(plain)
     def impl(base: Any, value: Any, *indices: Any, axes: tuple[int, ...]) -> Any:
+        if value.size < LEAST and indices[0].size < LEAST:
+            return plain(base, value, *indices, axes=axes)
         if _fits(how, base, indices, value.size) and value.__class__ is np.ndarray and value.dtype == base.dtype:
             new = contiguous(base)
             if _write(how, new, value, indices, axes):
@@ -213,12 +222,14 @@ def gather(plain: Plain) -> Plain:
 
     @wraps(plain)
     def impl(x: Any, index: Any, *, axis: int) -> Any:
+        if index.size < LEAST:
+            return plain(x, index, axis=axis)
         near = x.flags.c_contiguous or x.size <= 2 * index.size
         if near and _fits(kernels.TAKE, x, (index,), index.size) and _alike(x, index, axis):
             out = plan.empty(index.shape, x.dtype)
             if kernels.along_axis(kernels.TAKE, _dense(x), out, _dense(index), axis):
                 return out
-        if many(index):
+        if many(index):  # and no array of another library
             look(index, 0, x.shape[axis], axis, "gather(): ")
         return plain(x, index, axis=axis)
 
@@ -230,6 +241,8 @@ def scatter(how: str, plain: Plain) -> Plain:
 
     @wraps(plain)
     def impl(base: Any, index: Any, value: Any, *, axis: int) -> Any:
+        if index.size < LEAST:
+            return plain(base, index, value, axis=axis)
         fits = _fits(how, base, (index,), index.size) and _alike(base, index, axis)
         if fits and value.__class__ is np.ndarray and value.dtype == base.dtype:
             new = contiguous(base)

@@ -31,8 +31,10 @@ from expkit.tensor.ops.movement import (
 
 def _grid(xp: Any, index: Any, axis: int) -> tuple[Any, ...]:
     """An index for every axis: `index` on one, its own position on the others."""
-    grid = xp.ogrid[tuple(slice(n) for n in index.shape)] if index.ndim > 1 else (index,)
-    return tuple(index if a == axis else grid[a] for a in range(index.ndim))
+    ndim = index.ndim
+    return tuple(
+        index if a == axis else xp.arange(n).reshape((n,) + (1,) * (ndim - 1 - a)) for a, n in enumerate(index.shape)
+    )
 
 
 def _gather(x: Any, index: Any, *, axis: int) -> Any:

@@ -10,7 +10,7 @@ from expkit.autograd.handle import ARRAYS, Handle, wrap
 from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
-from expkit.tensor.generated.index import look, many
+from expkit.tensor.generated.index import look, many, within
 from expkit.tensor.inplace import assign, copy_, inplace
 from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.index import (
@@ -159,12 +159,16 @@ def _in_range(index: Any, n: int, axis: int) -> Any:
         return index + (index < 0).long() * n if raw.__class__ is not np.ndarray else index
     if many(raw):
         return index  # it is looked at where it is used, and may be negative there
+    if within(raw, n):
+        return index
     look(raw, -n, n, axis)
-    return index if int(raw.min()) >= 0 else wrap(np.where(raw < 0, raw + n, raw))
+    return wrap(np.where(raw < 0, raw + n, raw))
 
 
 def getitem(x: Any, key: Any) -> Any:
     """x[key]: ints, slices, None and Ellipsis give views; lists, index and mask tensors give copies."""
+    if isinstance(key, Handle) and key.raw.dtype == np.int64 and key.ndim and x.ndim:  # rows, the most common key
+        return apply(take_p, x, _in_range(key, x.shape[0], 0), axes=(0,))
     base, rest = _basic(x, _expand_key(x, key), merge=True)
     places = {a: i for a, i in enumerate(rest) if i is not None}
     if places:
