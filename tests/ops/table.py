@@ -574,6 +574,8 @@ RANDOM += [
 CONVERSIONS = [
     Row("Tensor.to", lambda g: [S(g(2, 3)), S(g())], call=lambda x: x.to(ek.float32).to(ek.float64), torch=lambda t: lambda x: x.to(t.float32).to(t.float64),
         dtypes=ALL, gaps=dict.fromkeys(("vjp", "jvp"), "float32's rounding hides a numeric derivative's step")),
+    Row("Tensor.contiguous", lambda g: [S(g(2, 3, 4, 2)), S(g(1, 2, 1, 3)), Bad(g(2, 3))], dtypes=ALL,
+        call=lambda x: x.contiguous(memory_format=ek.channels_last), torch=lambda t: lambda x: x.contiguous(memory_format=t.channels_last)),
     Row("Tensor.long", lambda g: [S(g(2, 3))], lambda x: np.trunc(x).astype(int), grad=False),
 ]  # fmt: skip
 
