@@ -16,7 +16,7 @@ import numpy as np
 
 from expkit.kernels.cpu.builder import Pointer, least
 from expkit.kernels.cpu.conv.gather import PART, PITCH
-from expkit.kernels.cpu.conv.geometry import Shape
+from expkit.kernels.cpu.conv.geometry import Shape, round_up
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 from expkit.kernels.cpu.ir import SIZES, Value
@@ -162,7 +162,7 @@ class Columns:
         for tap in range(down * count):
             h, w = divmod(tap, count)
             if not groups or groups[-1][2] + wide > PART:
-                before = sum(_up(group[2], self._width) for group in groups)
+                before = sum(round_up(group[2], self._width) for group in groups)
                 groups.append([tap, tap, 0, before])
             group = groups[-1]
             offsets = h * s.dilation[1] - s.before[1], (w * s.dilation[2] - s.before[2]) * channels
@@ -175,7 +175,7 @@ class Columns:
     def panels(self, w: Any) -> Any:
         """Dense weights as (panel, out, column of the panel)."""
         outs, channels, _ = self._shape
-        columns = _up(int(self._groups[-1][2:].sum()), self._width)
+        columns = round_up(int(self._groups[-1][2:].sum()), self._width)
         if self._pack is not None:
             out = aligned((columns * outs,), w.dtype)
             self._pack[0](w, out, self._pack[1])
@@ -188,7 +188,3 @@ class Columns:
     def __call__(self, y: Any, panels: Any, _bias: None, x: Any) -> None:
         """Writes x."""
         self._bound(y, panels, x, self._runs, self._groups)
-
-
-def _up(n: int, step: int) -> int:
-    return -(-n // step) * step

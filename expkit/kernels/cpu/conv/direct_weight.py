@@ -17,7 +17,7 @@ from expkit.kernels.cpu.builder import Pointer, least
 from expkit.kernels.cpu.conv import gather
 from expkit.kernels.cpu.conv.direct import PARALLEL, WORK, widths_of
 from expkit.kernels.cpu.conv.gather import PITCH, Gather, block_of, runs_of
-from expkit.kernels.cpu.conv.geometry import Pass
+from expkit.kernels.cpu.conv.geometry import Pass, round_up
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 from expkit.kernels.cpu.ir import SIZES, Value
@@ -110,7 +110,7 @@ class WeightGradient:
         self._table, self._firsts = runs.table, np.array(runs.first, np.int64)
         places, total = batch * p.out[0] * p.out[1] * p.out[2], p.taps * channels
         height, lanes = _height(kind, min(runs.part, total)), blocking(kind).lanes
-        pitch, rows = _up(lines, lanes), _up(min(runs.part, total), height)
+        pitch, rows = round_up(lines, lanes), round_up(min(runs.part, total), height)
         share = _share(places, runs.parts, total * lines, block_of(kind))
         groups = -(-places // share)
         words = gather.numbers(p, steps) | {"places": places, "share": share, "y_place": pixel, "lines": lines}
@@ -136,15 +136,11 @@ class WeightGradient:
 def _height(kind: str, rows: int) -> int:
     """The tallest blocks, or the next lower ones where they waste less on so many rows."""
     tall, low = blocking(kind).heights[:2]
-    return low if WASTE * _up(rows, low) < _up(rows, tall) else tall
+    return low if WASTE * round_up(rows, low) < round_up(rows, tall) else tall
 
 
 def _share(places: int, parts: int, work: int, block: int) -> int:
     """The places of a group; `work`: multiplications a place."""
     tasks = min(TASKS, max(1, places * work // WORK))
     groups = max(1, min(-(-tasks // parts), places // (2 * block)))
-    return _up(-(-places // groups), block)
-
-
-def _up(n: int, step: int) -> int:
-    return -(-n // step) * step
+    return round_up(-(-places // groups), block)

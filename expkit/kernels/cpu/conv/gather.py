@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expkit.kernels.cpu.builder import Function, Pointer, least
-from expkit.kernels.cpu.conv.geometry import Pass
+from expkit.kernels.cpu.conv.geometry import Pass, round_up
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.routine import Task
 
 PART = 576  # elements of windows gathered at a time: all of 3x3 places of 64 channels
 PITCH = PART + 16  # from row to row in scratch: rows that are multiplied together fall into different cache sets
-RUN = 8  # numbers of a run in the table
+BLOCK = 112  # places gathered at a time, at most
+RUN = 7  # numbers of a run in the table
 SOURCE = ("s_batch", "s_depth", "s_height", "s_line", "depth", "height", "line")  # steps in elements, and sizes
 PLACES = ("out_depth", "out_height", "out_width", "step_depth", "step_height", "step_line")
 
@@ -33,13 +34,13 @@ def height_of(kind: str) -> int:
 
 def block_of(kind: str) -> int:
     """Places that are gathered at a time."""
-    return 112 // height_of(kind) * height_of(kind)
+    return BLOCK // height_of(kind) * height_of(kind)
 
 
 class Runs(NamedTuple):
     """The table of a pass's runs, with the first run of each part, and the parts' sizes."""
 
-    table: Any  # int64 (runs, RUN): depth, height, line offset, length, place in the row, first and end of inside, 0
+    table: Any  # int64 (runs, RUN): depth, height, line offset, length, place in the row, first and end of inside
     first: tuple[int, ...]
     part: int
 
@@ -53,8 +54,7 @@ def runs_of(p: Pass, channels: int, pixel: int) -> Runs:
     depth, height, width = p.axes
     total = p.taps * channels
     parts = max(1, -(-total // PART))
-    part = -(-total // parts)
-    part = min(PART, -(-part // 16) * 16)
+    part = min(PART, round_up(-(-total // parts), 16))
     joined = width.spacing == 1 and pixel == channels
     lines = [width.places] if joined else [(k,) for k in width.places]
     rows: list[tuple[int, ...]] = []
@@ -62,17 +62,17 @@ def runs_of(p: Pass, channels: int, pixel: int) -> Runs:
     for d, h, (n, line) in itertools.product(range(depth.taps), range(height.taps), enumerate(lines)):
         start, left = (width.start + n * width.spacing) * pixel, len(line) * channels
         while left:
-            size = min(left, first_end(done, part) - done)
+            size = min(left, _part_end(done, part) - done)
             inside = _inside(start, size, width.size * pixel, width.step * pixel, width.out)
             offsets = (depth.start + d * depth.spacing, height.start + h * height.spacing, start)
-            rows.append((*offsets, size, done % part, *inside, 0))
+            rows.append((*offsets, size, done % part, *inside))
             done, start, left = done + size, start + size, left - size
             if done % part == 0 and done < total:
                 first.append(len(rows))
     return Runs(np.array(rows, np.int64).reshape(-1, RUN), (*first, len(rows)), part)
 
 
-def first_end(done: int, part: int) -> int:
+def _part_end(done: int, part: int) -> int:
     """Where the part ends in which element `done` lies."""
     return (done // part + 1) * part
 
@@ -139,7 +139,7 @@ class Gather:
         d, h = d * f["step_depth"], h * f["step_height"]
         image = self.source.at(n * f["s_batch"])
         for r in f.range(runs[1], start=runs[0]):
-            dd, dh, de, size, at, first, end = (self.table.load(r * RUN + k) for k in range(7))
+            dd, dh, de, size, at, first, end = (self.table.load(r * RUN + k) for k in range(RUN))
             inside = _within(d + dd, f["depth"]) & _within(h + dh, f["height"])
             start = image.at((d + dd) * f["s_depth"] + (h + dh) * f["s_height"] + de)
             into = self.scratch.at(row * PITCH + at)

@@ -18,6 +18,11 @@ Sizes = tuple[int, ...]
 SPATIAL = 3
 
 
+def round_up(n: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-n // step) * step
+
+
 class Axis(NamedTuple):
     """One axis of a pass: `size` places in the source, `out` in the result; those lie at first, first + jump, ..."""
 

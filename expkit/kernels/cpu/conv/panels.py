@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.conv.geometry import Pass
+from expkit.kernels.cpu.conv.geometry import Pass, round_up
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking
 
@@ -39,7 +39,7 @@ class Panels:
         _, ins, places = self._shape
         table = np.full((ins, places), -1, np.int64)
         table[:, p.places()] = (np.arange(p.taps) * ins + np.arange(ins)[:, None]) * width
-        words = {"panel": width, "panel_step": total * width, "stored": _up(lines, width)}
+        words = {"panel": width, "panel_step": total * width, "stored": round_up(lines, width)}
         return bind(transposer(kind, by_column=True), 1, lines, ins * places, **words), table
 
     def _back(self, kind: str, p: Pass, lines: int, width: int, total: int) -> tuple[Any, Any]:
@@ -47,7 +47,7 @@ class Panels:
         outs, ins, places = self._shape
         table = np.full(places, -1, np.int64)
         table[p.places()] = np.arange(p.taps) * outs * width
-        words = {"panel": width, "panel_step": total * width, "stored": _up(lines, width)}
+        words = {"panel": width, "panel_step": total * width, "stored": round_up(lines, width)}
         steps = {"source_batch": ins * places, "target_batch": width}
         return bind(transposer(kind, by_column=True), outs, lines, places, **words, **steps), table
 
@@ -71,7 +71,7 @@ class LanePanels:
     def __init__(self, kind: str, p: Pass, groups: int, ins: int, outs: int, *, swapped: bool) -> None:
         lanes, places = blocking(kind).lanes, int(np.prod(p.kernel))
         lines, depth = (groups * ins, outs) if swapped else (groups * outs, ins)
-        self._shape, self._size = (groups * outs, ins, places), _up(lines, lanes) * p.taps * depth
+        self._shape, self._size = (groups * outs, ins, places), round_up(lines, lanes) * p.taps * depth
         line = np.arange(lines)
         if swapped:  # a batch for each out of a group; rows: the ins of all groups
             self._rows = (line // ins * outs * ins + line % ins) * places
@@ -82,8 +82,8 @@ class LanePanels:
         self._table = np.full(places, -1, np.int64)
         self._table[p.places()] = np.arange(p.taps) * depth * lanes
         self._bound = bind(
-            transposer(kind, by_row=True, by_column=True), batch, lines, places, stored=_up(lines, lanes), panel=lanes,
-            panel_step=p.taps * depth * lanes, source_batch=ahead[0], target_batch=ahead[1],
+            transposer(kind, by_row=True, by_column=True), batch, lines, places, stored=round_up(lines, lanes),
+            panel=lanes, panel_step=p.taps * depth * lanes, source_batch=ahead[0], target_batch=ahead[1],
         )  # fmt: skip
 
     def __call__(self, w: Any) -> Any:
@@ -91,7 +91,3 @@ class LanePanels:
         out = aligned((self._size,), w.dtype)
         self._bound(w, out, self._rows, self._table)
         return out
-
-
-def _up(n: int, width: int) -> int:
-    return -(-n // width) * width
