@@ -158,6 +158,7 @@ UNREACHED = {
     "contiguous": "its rows run it, but a trace has no strides",
     "overwrite": "copy_ records it, but its gradient is no equation",
     "nll": "tests/kernels/test_loss.py",
+    "pick": "second derivatives of maxima: max_pool1d to max_pool3d of this table, which traces do not follow so far",
     "one_hot": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
     "loss_factors": "second derivatives of cross entropy: tests/ops/test_conv_pool.py",
     "fused": "composites of large arrays: tests/kernels/test_composites.py",
