@@ -20,6 +20,7 @@ from expkit.nn.utils.rnn import PackedSequence
 from expkit.tensor import Tensor
 from expkit.tensor.ops.recurrent import recurrent
 
+States = list[tuple[Tensor, ...]]  # h, and c: of each layer and direction
 NONLINEARITIES = {"tanh": "rnn_tanh", "relu": "rnn_relu"}
 
 
@@ -89,9 +90,9 @@ class RNNBase(Module):
             sizes = _sizes(input)
             self._check_input(input.data, 2)
             states = self._first(input.data, sizes[0], hx, 3, input.sorted_indices)
-            data, states = self._run(input.data, states, sizes)
+            data, last = self._run(input.data, states, sizes)
             out: Any = PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
-            return out, self._given_back(_permuted(states, input.unsorted_indices))
+            return out, self._given_back(_permuted(last, input.unsorted_indices))
         if input.ndim not in (2, 3):
             raise ValueError(f"{self._get_name()}: Expected input to be 2D or 3D, got {input.ndim}D tensor instead")
         rank = input.ndim
@@ -101,14 +102,14 @@ class RNNBase(Module):
         states = self._first(x, x.shape[batch_dim], hx, rank)
         x = x.transpose(0, 1) if self.batch_first else x
         steps, batch = x.shape[:2]
-        data, states = self._run(x.reshape(steps * batch, x.shape[2]), states, (batch,) * steps)
+        data, last = self._run(x.reshape(steps * batch, x.shape[2]), states, (batch,) * steps)
         out = data.reshape(steps, batch, data.shape[1])
         out = out.transpose(0, 1) if self.batch_first else out
         if rank == 2:
-            return out.squeeze(batch_dim), self._given_back([v.squeeze(1) for v in states])
-        return out, self._given_back(states)
+            return out.squeeze(batch_dim), self._given_back([v.squeeze(1) for v in last])
+        return out, self._given_back(last)
 
-    def _run(self, data: Tensor, states: list[Tensor], sizes: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, data: Tensor, states: States, sizes: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
         """All layers, over flat rows of time."""
         last: list[list[Tensor]] = [[] for _ in states]
         for layer in range(self.num_layers):
@@ -124,7 +125,7 @@ class RNNBase(Module):
             data = T.cat(made, -1) if len(made) > 1 else made[0]
             if self.dropout and layer < self.num_layers - 1:
                 data = F.dropout(data, self.dropout, self.training)
-        return data, [T.stack(held) for held in last]
+        return data, [T.stack(held) if len(held) > 1 else held[0].unsqueeze(0) for held in last]
 
     # ---- states ------------------------------------------------------------------------------------------------------
 
@@ -136,13 +137,13 @@ class RNNBase(Module):
         """The states as a caller gets them."""
         return states[0]
 
-    def _first(self, x: Tensor, batch: int, hx: Any, rank: int, order: Tensor | None = None) -> list[Tensor]:
+    def _first(self, x: Tensor, batch: int, hx: Any, rank: int, order: Tensor | None = None) -> States:
         """The first states, with a batch axis, in the order of the sequences; checked. rank: of the caller's input."""
         layers = self.num_layers * (1 + self.bidirectional)
         sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 1 + CELLS[self.kind].carries]
         wanted = [(layers, batch, n) for n in sizes]
         if hx is None:
-            return [T.zeros(shape, dtype=x.dtype, device=x.device) for shape in wanted]
+            return [(T.zeros(shape[1:], dtype=x.dtype, device=x.device),) * layers for shape in wanted]
         given = self._taken(hx)
         ranks = [v.ndim for v in given]
         if ranks != [rank] * len(ranks):
@@ -160,7 +161,7 @@ class RNNBase(Module):
                     "Input and hidden tensors are not the same dtype, found input tensor with "
                     f"{x.dtype} and hidden tensor with {v.dtype}"
                 )
-        return _permuted(given, order)
+        return [v.unbind(0) for v in _permuted(given, order)]
 
     def _check_input(self, x: Tensor, rank: int) -> None:
         weight = self.weight_ih_l0
