@@ -173,7 +173,7 @@ def arange(
     if dtypes.category(d) == 1:  # counted in whole steps then, as in PyTorch
         start, step, whole = int(start), int(step), True
     if whole:
-        raw = np.arange(start, start + count * step, step, np.int64)
+        raw: Any = np.arange(start, start + count * step, step, dtype=np.int64)
     else:  # not added up: each is rounded once
         raw = np.arange(count, dtype=np.float64)
         raw *= step
