@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
+from expkit.kernels.cpu import images
 from expkit.kernels.cpu.conv import geometry, layout
 from expkit.tensor.generated import conv as kernels
 from expkit.tensor.ops import conv_arrays
@@ -199,15 +200,30 @@ def test_images_to_channels_last(shape, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["depthwise 7x7", "wide groups", "many channels, many taps", "Winograd"])
-def test_results_lie_channels_last_and_are_read_without_a_copy(name, small):
+def test_results_lie_as_the_operands_and_channels_last_are_read_without_a_copy(name, small):
     _, sample, weight, kw = CASES[name]
     x, w = np.ones((2, *sample), "f4"), np.ones(weight, "f4")
-    y = conv_p.impl(x, w, **kw)
-    back = conv_input_p.impl(y, w, size=x.shape[2:], **kw)
-    for image in (y, back):
-        assert layout.is_channels_last(image)
-        assert np.shares_memory(image, layout.ChannelsLast(image)(image))
-    assert conv_weight_p.impl(x, y, kernel=w.shape[2:], **kw).flags.c_contiguous
+    for last in (False, True):
+        x = images.dense(x, x.ndim - 2, last)
+        y = conv_p.impl(x, w, **kw)
+        back = conv_input_p.impl(y, w, size=x.shape[2:], **kw)
+        for image in (y, back):
+            assert images.is_last(image) == last
+            assert image.flags.c_contiguous != last
+            assert np.shares_memory(image, layout.ChannelsLast(image)(image)) == last
+        assert conv_weight_p.impl(x, y, kernel=w.shape[2:], **kw).flags.c_contiguous
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("shape", [(2, 4, 5, 6), (1, 16, 9, 9)])
+@pytest.mark.parametrize("formats", list(itertools.product((False, True), repeat=2)), ids=str)
+def test_the_memory_format_of_results_is_pytorchs(shape, formats, torch):
+    def strides(lib):
+        x, w = lib.ones(*shape), lib.ones(8, shape[1], 3, 3)
+        x, w = (t.contiguous(memory_format=lib.channels_last) if f else t for t, f in zip((x, w), formats, strict=True))
+        return tuple(lib.nn.functional.conv2d(x, w).stride())
+
+    assert strides(ek) == strides(torch)
 
 
 def test_the_classes_of_a_gradient_cover_each_place_once():

@@ -28,6 +28,11 @@ def _contiguous(x: Any) -> Any:
     return copy.contiguous(x) if x.nbytes >= LARGE else np.ascontiguousarray(x)
 
 
+def is_last(x: Any) -> bool:
+    """Whether the channels of (N, C, *S) lie last in memory, and the array is not in its own order as well."""
+    return not x.flags.c_contiguous and x.transpose(order_of(x.ndim, x.ndim - 2)[0]).flags.c_contiguous
+
+
 def arranged(x: Any, spatial: int) -> tuple[Any, bool]:
     """(x, whether its channels are last), copied where it is in neither order."""
     if x.flags.c_contiguous or x.ndim == spatial:

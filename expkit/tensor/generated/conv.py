@@ -8,7 +8,8 @@
 | many groups that are not narrow, small ones, other dtypes and libraries | the plain implementation |
 
 Winograd's sums are exact to about four times the error of a direct convolution in float32; float64 is always direct.
-Results lie in memory with their channels innermost, whatever the order of the operands; so should the operands.
+Kernels work on images whose channels lie innermost. Results lie so too where an operand does (`channels_last`, as in
+PyTorch), else in the order of their shape, at the price of a copy.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from expkit import flags
+from expkit.kernels.cpu import images
 from expkit.kernels.cpu.conv import columns, geometry, lanes, winograd
 from expkit.kernels.cpu.conv.direct import Direct, padded_bias
 from expkit.kernels.cpu.conv.direct_weight import WeightGradient
@@ -229,6 +231,20 @@ def _weights(case: Case, x: Any, y: Any) -> Impl | None:
 # ---- implementations -------------------------------------------------------------------------------------------------
 
 
+def _as_the_operands(convolution: Impl) -> Impl:
+    """The convolution, its result with the channels last in memory where an image or a weight has them there."""
+
+    @wraps(convolution)
+    def impl(*operands: Any, **kw: Any) -> Any:
+        y = convolution(*operands, **kw)
+        if y.__class__ is not np.ndarray:
+            return y
+        last = y.ndim > 3 and any(images.is_last(a) for a in operands[:2])
+        return images.dense(y, y.ndim - 2, last)
+
+    return impl
+
+
 def _planned(plain: Impl, make: Callable[..., Impl | None], case: Callable[..., Case]) -> Impl:
     """plain, or the plan that `make` finds for the operands' shapes and strides."""
     plans: dict[Any, Impl | None] = {}
@@ -265,7 +281,7 @@ def convolution(plain: Impl) -> Impl:
         out = tuple((n + lo + hi - d * (k - 1) - 1) // s + 1 for n, k, s, (lo, hi), d in ends)
         return Case(x.dtype, x.shape[0], x.shape[2:], w.shape, out, stride, padding, dilation, groups)
 
-    return _planned(plain, _forward, case)
+    return _as_the_operands(_planned(plain, _forward, case))
 
 
 def input_gradient(plain: Impl) -> Impl:
@@ -274,7 +290,7 @@ def input_gradient(plain: Impl) -> Impl:
     def case(y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
         return Case(y.dtype, y.shape[0], size, w.shape, y.shape[2:], stride, padding, dilation, groups)
 
-    return _planned(plain, _backward, case)
+    return _as_the_operands(_planned(plain, _backward, case))
 
 
 def weight_gradient(plain: Impl) -> Impl:
