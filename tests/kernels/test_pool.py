@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -89,3 +91,45 @@ def test_the_pool_is_free_again_after_a_use_of_its_own(threads):
     assert p.take()
     p.release()
     assert ctypes.sizeof(ctypes.c_int64) == 8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forks_and_calls_while_another_thread_changes_the_number_of_threads(threads):
+    wrong, over = [], threading.Event()
+
+    def change():
+        n = 0
+        while not over.is_set():
+            n += 1
+            threads(2 + n % 2)
+            if not (run(20) == 1).all():
+                wrong.append(n)
+
+    changers = [threading.Thread(target=change) for _ in range(2)]
+    for t in changers:
+        t.start()
+    try:
+        for _ in range(20):
+            assert (run(30) == 1).all()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # ends a child that waits for a lock of a thread that it does not have
+                os._exit(0 if (run(30) == 1).all() else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        over.set()
+        for t in changers:
+            t.join()
+    assert not wrong
+
+
+def test_threads_of_a_former_number_end(threads):
+    for n in (3, 4, 3, 4, 3, 4):
+        threads(n)
+        run(20)
+        time.sleep(0.002)  # the workers fall asleep
+    threads(1)
+    for t in [t for t in threading.enumerate() if t.name.startswith("expkit-")]:
+        t.join(10)
+        assert not t.is_alive()

@@ -9,16 +9,16 @@ import hashlib
 import os
 import sys
 import tempfile
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from expkit import flags
+from expkit.kernels.cpu.locks import forkable
 
 EXPLICIT = "; vectors and loops are as written\n"  # a module that begins so is searched for no more: half the time
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
-_lock = threading.Lock()
+_lock = forkable()
 _loaded: dict[str, "Code"] = {}
 _alive: list[Any] = []  # addresses are handed out: code is never unloaded
 
@@ -31,7 +31,8 @@ class Code:
 
     def address(self, name: str) -> int:
         """The address of a function of the module."""
-        found = self._engine.get_function_address(name)
+        with _lock:  # llvmlite has a lock of its own, which a fork would leave as it is
+            found = self._engine.get_function_address(name)
         if not found:
             raise KeyError(f"the compiled module has no function {name!r}")
         return found
@@ -107,10 +108,15 @@ def _load(image: bytes) -> Code:
 
 
 def _key(text: str) -> str:
+    return hashlib.sha256("\0".join((text, *_host())).encode()).hexdigest()
+
+
+@cache
+def _host() -> tuple[str, ...]:
+    """What decides a text's machine code besides the text."""
     version = ".".join(map(str, binding().llvm_version_info))
     cpu = (binding().get_host_cpu_name(), binding().get_host_cpu_features().flatten())
-    parts = (text, version, sys.modules["llvmlite"].__version__, *cpu)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return version, sys.modules["llvmlite"].__version__, *cpu
 
 
 # ---- the cache on disk -----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu import llvm
+from expkit.kernels.cpu.locks import forkable
 
 SPIN = 4_000  # looks at the ticket before a worker sleeps: some tens of microseconds
 _CALLS = {"x86_64": (202, 24), "aarch64": (98, 124)}  # system calls: futex, sched_yield
@@ -201,23 +202,26 @@ class Pool:
         return self.threads > 1 and self._busy.acquire(blocking=False)
 
     def stop(self) -> None:
-        """Lets the workers end."""
+        """Lets the workers end, after what runs now; a job of no parts wakes those that sleep."""
         self.state[80] = 1
-        self.state[48] += np.uint64(1)
+        with self._busy:
+            self._parallel(self.address, None, None, 0)
 
 
 _pool: list[Pool] = []
 _wanted: list[int] = []  # what set_num_threads was told
-_start = threading.Lock()
+_start = forkable()
 
 
 def pool() -> Pool:
     """The pool, started at its first use."""
-    if not _pool:
-        with _start:
-            if not _pool:
-                _pool.append(Pool(_wanted[0] if _wanted else default_threads()))
-    return _pool[0]
+    found = _pool[:1]  # set_num_threads may take it away meanwhile
+    if found:
+        return found[0]
+    with _start:
+        if not _pool:
+            _pool.append(Pool(_wanted[0] if _wanted else default_threads()))
+        return _pool[0]
 
 
 def default_threads() -> int:

@@ -21,13 +21,14 @@ import numpy as np
 from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.trace import trace
 from expkit.kernels.cpu.fuse import kernel_of
+from expkit.kernels.cpu.locks import forkable
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # elements from which a kernel, with its look-up, is faster than two or three operations of NumPy
 LONG = 1 << 9  # the same for functions of many operations
 LIMIT = 64  # kernels that a function has at most
 UNKNOWN = object()
-_lock = threading.RLock()
+_lock = forkable(threading.RLock())
 
 
 class OnePass:

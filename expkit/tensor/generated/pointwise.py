@@ -6,7 +6,6 @@ exponents of `powers` are structure.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import wraps
 from operator import attrgetter
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu.elementwise import POWERS, Gap, kind_of
+from expkit.kernels.cpu.locks import forkable
 from expkit.kernels.cpu.pointwise import Kernel
 from expkit.kernels.cpu.program import Program, Ref, Step
 from expkit.tensor.generated.base import enabled
@@ -22,7 +22,7 @@ from expkit.tensor.generated.base import enabled
 HEAVY = 1 << 12  # elements from which a kernel is faster where NumPy computes slowly
 LIGHT = 1 << 16  # and where NumPy is as fast as the memory, on one core
 Plain = Callable[..., Any]
-_lock = threading.Lock()
+_lock = forkable()
 _array = np.ndarray
 _dtype_of = attrgetter("dtype")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -11,12 +10,13 @@ import numpy as np
 
 from expkit.kernels.cpu.arguments import Place
 from expkit.kernels.cpu.elementwise import KINDS, Gap, kind_of
+from expkit.kernels.cpu.locks import forkable
 from expkit.kernels.cpu.program import Program, Ref, Step
 from expkit.kernels.cpu.reduce import Reduction
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # elements from which a reduction is faster than NumPy's
-_lock = threading.Lock()
+_lock = forkable()
 Plain = Callable[..., Any]
 
 

@@ -6,7 +6,6 @@ same time from several threads get buffers of their own.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,13 +14,14 @@ import numpy as np
 
 from expkit.kernels.cpu.builder import Pointer
 from expkit.kernels.cpu.ir import Value
+from expkit.kernels.cpu.locks import forkable
 from expkit.kernels.cpu.pool import pool
 from expkit.kernels.cpu.routine import Bound, Routine, Task
 
 LIMIT = 64 << 20  # bytes kept between calls
 LINE = 64  # bytes: vectors that cross lines of the cache cost twice
 _free: list[Any] = []
-_lock = threading.Lock()
+_lock = forkable()
 
 
 @contextmanager
