@@ -27,7 +27,7 @@ class Columns(Rows):
             xs = [self._full(step.refs[0], i, offsets, {}) for offsets in places]
             self._store(0, combine(step.name, total, xs), pointer)
 
-        self._along("fill", fill)
+        self._columns("fill", fill)
         before = "fill.done"
         for name, count in (("many", UNROLL), ("one", 1)):
             start = "0" if name == "many" else "%many.m"
@@ -43,11 +43,11 @@ class Columns(Rows):
         b.write(f"  br i1 %{name}.go, label %{name}.body, label %{name}.out\n{name}.body:")
         indices = [b.put("i8", f"add i64 %{name}.m, {k}").name for k in range(count)]
         places = [self._middle_offsets(m) for m in indices]
-        self._along(f"{name}.add", lambda i: add(i, places))
+        self._columns(f"{name}.add", lambda i: add(i, places))
         b.write(f"  br label %{name}\n{name}.out:")
         return f"{name}.out"
 
-    def _along(self, name: str, body) -> None:
+    def _columns(self, name: str, body) -> None:
         """A loop along the columns."""
         b = self.block
         b.write(f"  br label %{name}.start\n{name}.start:\n  br label %{name}.loop\n{name}.loop:")
