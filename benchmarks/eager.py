@@ -98,6 +98,20 @@ def adam(tensors: int, size: int) -> Callable[[Workloads], Run]:
     return build
 
 
+def recurrent(kind: str) -> Callable[[Workloads], Run]:
+    def build(w: Workloads) -> Run:
+        layer, x = getattr(w.nn, kind)(64, 256), w.lib.randn(64, 32, 64)
+
+        def run() -> object:
+            layer.zero_grad()
+            layer(x)[0].sum().backward()
+            return layer
+
+        return run
+
+    return build
+
+
 def scatter(w: Workloads) -> Run:
     base, index, x = w.lib.zeros(1000, 256), w.lib.randint(1000, (8192,)), w.lib.randn(8192, 256)
     return lambda: base.index_add(0, index, x)
@@ -204,6 +218,7 @@ PRODUCTS: dict[str, AnyRow] = {
                                                               (128, 1024), M, (1024,))),
     "attention": Row("attention 8 8 128 64", forward(attention, *[(8, 8, 128, 64)] * 3)),
     "attention_long": Row("attention 2 8 1024 64", forward(attention, *[(2, 8, 1024, 64)] * 3)),
+    **{kind.lower(): Row(f"{kind} 64 to 256, 64 steps, batch 32, and back", recurrent(kind)) for kind in ("LSTM", "GRU")},
     "attention_back": Row("attention 8 8 128 64 and back", both(attention, *[(8, 8, 128, 64)] * 3)),
 }  # fmt: skip
 _SHAPES = ((32, 32, 64), (32, 16, 128), (32, 8, 256), (64, 32, 16), (64, 16, 32), (64, 8, 64))  # N, H, C

@@ -230,7 +230,8 @@ def _reshape_shape(x: Aval, *, shape: tuple[int, ...]) -> Aval:
 def _sum(x: Any, *, axes: tuple[int, ...]) -> Any:
     d = x.dtype
     if x.__class__ is np.ndarray and d.itemsize > 2:  # into an array: NumPy would make a scalar of a single number
-        return np.add.reduce(x, axes, d, np.empty((), d)) if len(axes) == x.ndim else np.add.reduce(x, axes, d)
+        into: Any = np.empty((), d) if len(axes) == x.ndim else None
+        return np.add.reduce(x, axes, d, into)
     return _wide_sum(x, axes=axes)
 
 
