@@ -218,7 +218,8 @@ PRODUCTS: dict[str, AnyRow] = {
                                                               (128, 1024), M, (1024,))),
     "attention": Row("attention 8 8 128 64", forward(attention, *[(8, 8, 128, 64)] * 3)),
     "attention_long": Row("attention 2 8 1024 64", forward(attention, *[(2, 8, 1024, 64)] * 3)),
-    **{kind.lower(): Row(f"{kind} 64 to 256, 64 steps, batch 32, and back", recurrent(kind)) for kind in ("LSTM", "GRU")},
+    "lstm": Row("LSTM 64 to 256, 64 steps, batch 32, and back", recurrent("LSTM")),
+    "gru": Row("GRU 64 to 256, 64 steps, batch 32, and back", recurrent("GRU")),
     "attention_back": Row("attention 8 8 128 64 and back", both(attention, *[(8, 8, 128, 64)] * 3)),
 }  # fmt: skip
 _SHAPES = ((32, 32, 64), (32, 16, 128), (32, 8, 256), (64, 32, 16), (64, 16, 32), (64, 8, 64))  # N, H, C
