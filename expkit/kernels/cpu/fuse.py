@@ -22,13 +22,14 @@ _SUMS = {  # sums that are primitives of their own: what is summed
 }
 
 
-def kernel_of(graph: Any) -> Callable[..., list[Any]] | None:
+def kernel_of(graph: Any, *, sized: bool = True) -> Callable[..., list[Any]] | None:
     """A kernel for a traced graph: raw arrays (its inputs) -> its outputs, raw, in new memory. None where it has a gap.
 
     Shapes may differ from the traced ones where the ranks, the axes of size one and the dtypes are the same.
+    sized: whether constants may have axes; such a kernel is for shapes that fit these.
     """
     try:
-        return _Reader(graph).kernel()
+        return _Reader(graph, sized=sized).kernel()
     except Gap:
         return None
 
@@ -38,12 +39,15 @@ def _full(arrays: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _number(raw: Any) -> Any:
-    """A constant as a number: what has no axes, and zeros of whatever shape. None for anything else."""
+    """A constant as a number: what has no axes, and floats of whatever shape that are all one. None for others."""
     if raw.__class__ is not np.ndarray or raw.dtype.kind not in "fiub":
         return None
     if not raw.ndim:
         return raw.item()
-    return 0.0 if raw.dtype.kind == "f" and not raw.any() and not np.signbit(raw).any() else None
+    if raw.dtype.kind != "f" or not raw.size:
+        return None
+    first = raw.flat[0]
+    return first.item() if (raw == first).all() and (np.signbit(raw) == np.signbit(first)).all() else None
 
 
 def _live(graph: Any) -> list[Any]:
@@ -60,7 +64,7 @@ def _live(graph: Any) -> list[Any]:
 class _Reader:
     """Rewrites a graph as a Program; Gap for what no kernel has."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, *, sized: bool) -> None:
         if graph.state or not all(hasattr(v, "index") for v in graph.outputs):
             raise Gap("a graph that writes state or returns numbers")
         self.graph = graph
@@ -68,6 +72,8 @@ class _Reader:
         consts = [(var, raw) for var, raw in graph.consts if id(var) not in numbers]
         self.vars = [*graph.inputs, *(var for var, _ in consts)]
         self.consts = [raw for _, raw in consts]
+        if self.consts and not sized:
+            raise Gap("a constant of a size")
         self.full = np.broadcast_shapes(*(v.shape for v in self.vars))
         self.refs: dict[int, Ref | float] = numbers | {id(v): Ref(i) for i, v in enumerate(self.vars)}
         self.steps: list[Step] = []

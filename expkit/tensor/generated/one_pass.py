@@ -75,7 +75,7 @@ class OnePass:
             out = self.plain(*full, **kw)
             return [wrap(r) for r in (out if isinstance(out, list | tuple) else [out]) if r is not None]
 
-        return kernel_of(trace(traced, *[wrap(args[i]) for i in places]))
+        return kernel_of(trace(traced, *[wrap(args[i]) for i in places]), sized=False)
 
 
 def one_pass(fn: Callable[..., Any]) -> OnePass:
