@@ -129,6 +129,19 @@ def test_in_place_activations_overwrite_their_input_and_keep_the_gradient(name):
     np.testing.assert_array_equal(y.grad.numpy(), x.grad.numpy())
 
 
+@pytest.mark.parametrize("name", ["l1_loss", "smooth_l1_loss", "huber_loss"])
+@pytest.mark.parametrize("count", [1, 3000])
+def test_losses_of_infinite_distances(name, count, torch):
+    values = np.tile([1.0, np.inf, -np.inf, np.nan, 0.3, -1.0], count)
+
+    def gradient(lib, functional):
+        x, y = lib.tensor(values, requires_grad=True), lib.tensor(0 * np.nan_to_num(values, posinf=0, neginf=0))
+        getattr(functional, name)(x, y, reduction="sum").backward()
+        return x.grad.numpy()
+
+    np.testing.assert_array_equal(gradient(ek, F), gradient(torch, torch.nn.functional))
+
+
 def test_binary_cross_entropy_at_certainty_is_finite():
     p = ek.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
     loss = F.binary_cross_entropy(p, ek.tensor([0.0, 1.0, 1.0, 0.0]), reduction="none")

@@ -21,13 +21,21 @@ def _absolute(input: Tensor, target: Tensor) -> Tensor:
 @elementwise_loss
 def _smooth(input: Tensor, target: Tensor, beta: float) -> Tensor:
     distance = T.abs(input - target)
-    return T.where(distance < beta, distance * distance * (0.5 / beta), distance - 0.5 * beta)
+    far = distance >= beta
+    return T.where(far, distance - 0.5 * beta, _square_unless(far, distance) * (0.5 / beta))
 
 
 @elementwise_loss
 def _huber(input: Tensor, target: Tensor, delta: float) -> Tensor:
     distance = T.abs(input - target)
-    return T.where(distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
+    far = distance > delta
+    return T.where(far, delta * (distance - 0.5 * delta), 0.5 * _square_unless(far, distance))
+
+
+def _square_unless(far: Tensor, distance: Tensor) -> Tensor:
+    """Squares, 0 where it is far: no gradient times an infinite distance would be NaN."""
+    distance = T.where(far, 0.0, distance)
+    return distance * distance
 
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
