@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,11 @@ def adaptive_maxima(plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(plain)
     def impl(x: Any, *, pieces: tuple[int, ...]) -> Any:
-        if x.__class__ is not np.ndarray or not _known(x, LEAST):
+        size = x.shape[x.ndim - len(pieces) :]
+        many = prod(pieces) > LEAST and x.size > 0  # the plain one goes from piece to piece
+        if x.__class__ is not np.ndarray or not _known(x, 1 if many else LEAST):
             return plain(x, pieces=pieces)
-        return pooling.forward("place", x, Window(x.shape[x.ndim - len(pieces) :], pieces))
+        return pooling.forward("place", x, Window(size, pieces))
 
     return impl
 
