@@ -7,27 +7,14 @@ from typing import Any, Literal
 from expkit.errors import CheckpointError
 from expkit.optim.optimizer import Optimizer
 from expkit.optim.schedulers.base import LRScheduler, need
+from expkit.optim.schedulers.decay import LambdaLR
 from expkit.registry import register
 
 Numbers = float | list[float]
 
 
-class MultiplicativeLR(LRScheduler):
+class MultiplicativeLR(LambdaLR):
     """lr *= lr_lambda(epoch): one function for all parameter groups, or a list with one for each."""
-
-    _not_saved = ("optimizer", "lr_lambdas")
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
-        last_epoch: int = -1,
-    ) -> None:
-        self._attach(optimizer)
-        count = len(optimizer.param_groups)
-        self.lr_lambdas = [lr_lambda] * count if callable(lr_lambda) else list(lr_lambda)
-        need(self, len(self.lr_lambdas) == count, f"{len(self.lr_lambdas)} functions for {count} parameter groups")
-        super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
         if self.last_epoch == 0:
