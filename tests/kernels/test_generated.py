@@ -8,8 +8,8 @@ import pytest
 
 import expkit as ek
 import expkit.tensor as T
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.plan import Plan
-from expkit.kernels.cpu.routine import Bound
 from expkit.tensor.generated.one_pass import OnePass
 from expkit.tensor.generated.pointwise import Kernels
 from expkit.tensor.generated.reduction import Reductions

@@ -13,10 +13,11 @@ import numpy as np
 
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.elementwise import DTYPES
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.plan import PARALLEL, collapse
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 LIMIT = 4096  # plans that a kernel keeps
 COLUMNS = 256  # of one task; their state stays in the nearest cache

@@ -20,11 +20,12 @@ from typing import Any
 
 from expkit.kernels.cpu import math, plan
 from expkit.kernels.cpu.builder import Cell, Pointer, least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.elementwise import kind_of
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.panels import INF, KEYS, Block, Form, Panel
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 WIDEST = 256  # largest size of a head: what the scratch memory holds
 PARALLEL = 1 << 18  # multiplications from which several threads are worth waking

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from expkit.kernels.cpu import llvm
-from expkit.kernels.cpu.pool import PARALLEL_FOR
+from expkit.kernels.cpu.pool import PARALLEL_FOR, pool
 
 OBJECT = object.__basicsize__  # the data pointer's place in an array
 _FASTCALL = 0x80
@@ -102,3 +102,24 @@ def compiled(text: str) -> Callable[[Any], Callable[..., Any]]:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # functions point to it, to the very end of the interpreter
     at = ctypes.addressof(method)
     return lambda table: make(at, table, None)
+
+
+class Bound:
+    """A kernel with its table: bound(*arrays) runs it."""
+
+    __slots__ = ("_call", "_table", "parallel")
+
+    def __init__(self, call: Callable[..., Any], table: Any, *, parallel: bool) -> None:
+        self._call, self._table, self.parallel = call, table, parallel
+
+    def __call__(self, *arrays: Any) -> None:
+        """Runs on arrays whose memory the table describes; the caller keeps them alive."""
+        if self.parallel:
+            threads = pool()
+            if threads.take():
+                try:
+                    self._call(threads.state, *arrays)
+                finally:
+                    threads.release()
+                return
+        self._call(self._table, *arrays)

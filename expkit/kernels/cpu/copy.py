@@ -22,8 +22,9 @@ import numpy as np
 
 from expkit.kernels.cpu import llvm, plan
 from expkit.kernels.cpu.builder import Function, Pointer, least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 KINDS = {1: "i1", 2: "i2", 4: "i4", 8: "i8"}  # elements are moved as integers of their size
 TASK = 1 << 17  # bytes of one task

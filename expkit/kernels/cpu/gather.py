@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu.builder import Cell, Pointer, least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.copy import KINDS, UNROLL, lanes
 from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 INDICES = ("i1", "u1", "i2", "i4", "i8")  # kinds, which are NumPy's codes
 ADDED = ("f4", "f8", *INDICES)

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu.call import caller, compiled
+from expkit.kernels.cpu.call import Bound, caller, compiled
 from expkit.kernels.cpu.columns import Columns
 from expkit.kernels.cpu.ir import SIZES
-from expkit.kernels.cpu.pool import pool
 from expkit.kernels.cpu.rows import DENSE, HEAD, SCALAR, STRIDED, Layout, Rows
 
 TILE = 1 << 14  # elements of one task
@@ -78,10 +77,10 @@ def write_columns(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
     return Columns(program, layout, moves).text()
 
 
-class Plan:
-    """One kernel with its table."""
+class Plan(Bound):
+    """A kernel with its table: plan(*arrays) runs it, inputs first, then outputs."""
 
-    __slots__ = ("_call", "_table", "parallel")
+    __slots__ = ()
 
     def __init__(
         self, write: Callable[..., str], program: Any, kinds: Sequence[str], space: Space, head: dict[str, int],
@@ -96,21 +95,9 @@ class Plan:
         for k, (outer, reduced, inner) in enumerate(space.strides):
             step = inner * full["tile"] if chunk is None else chunk[k]
             words += [step, inner, *outer, *reduced]
-        self._table = np.array(words, np.int64)
-        self._call = _kernel(write, program, layout, moves)(self._table)
-        self.parallel = parallel and full["tasks"] > 1
-
-    def __call__(self, *arrays: Any) -> None:
-        """Runs on arrays of the planned shapes and strides, inputs first, then outputs."""
-        if self.parallel:
-            threads = pool()
-            if threads.take():
-                try:
-                    self._call(threads.state, *arrays)
-                finally:
-                    threads.release()
-                return
-        self._call(self._table, *arrays)
+        table = np.array(words, np.int64)
+        call = _kernel(write, program, layout, moves)(table)
+        super().__init__(call, table, parallel=parallel and full["tasks"] > 1)
 
 
 def tiles(rows: int, n: int, *, whole: bool, tile: int = TILE, work: int = 1) -> dict[str, int]:

@@ -19,9 +19,8 @@ import numpy as np
 
 from expkit.kernels.cpu import llvm
 from expkit.kernels.cpu.builder import Function, Pointer
-from expkit.kernels.cpu.call import caller, compiled
+from expkit.kernels.cpu.call import Bound, caller, compiled
 from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.pool import pool
 
 
 class Task(Function):
@@ -100,24 +99,3 @@ class Routine:
             raise TypeError(f"{self.name}: needs the numbers {self.words}, got {tuple(words)}")
         table = np.array([0] * len(self.kinds) + [tasks] + [words[name] for name in self.words], np.int64)
         return Bound(self.call(table), table, parallel=parallel and tasks > 1)
-
-
-class Bound:
-    """A routine with its numbers: bound(*arrays) runs it."""
-
-    __slots__ = ("_call", "_table", "parallel")
-
-    def __init__(self, call: Callable[..., Any], table: Any, *, parallel: bool) -> None:
-        self._call, self._table, self.parallel = call, table, parallel
-
-    def __call__(self, *arrays: Any) -> None:
-        """Runs on arrays whose memory the numbers describe; the caller keeps them alive."""
-        if self.parallel:
-            threads = pool()
-            if threads.take():
-                try:
-                    self._call(threads.state, *arrays)
-                finally:
-                    threads.release()
-                return
-        self._call(self._table, *arrays)

@@ -16,8 +16,9 @@ import numpy as np
 
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import Cell, Number, Pointer, least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 KINDS = {np.dtype(code): code for code in ("f4", "f8", "i4", "i8")}
 SMALL = 64  # records that are sorted by counting

@@ -17,11 +17,12 @@ import numpy as np
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.accumulate import REDUCTIONS, identity
 from expkit.kernels.cpu.builder import Pointer, least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.elementwise import DTYPES, emit
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.plan import PARALLEL
 from expkit.kernels.cpu.program import Program, Ref, Step, facts
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 from expkit.kernels.cpu.rows import Layout, Rows
 from expkit.kernels.cpu.vectors import LANES, Place, along
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.copy import KINDS, SERIAL, TASK
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 
 @lru_cache(maxsize=16)

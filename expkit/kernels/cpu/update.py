@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expkit.kernels.cpu.builder import Number, Pointer
-from expkit.kernels.cpu.call import OBJECT
+from expkit.kernels.cpu.call import OBJECT, Bound
 from expkit.kernels.cpu.elementwise import DTYPES, emit
 from expkit.kernels.cpu.ir import SIZES, Value
 from expkit.kernels.cpu.plan import PARALLEL, TILE
 from expkit.kernels.cpu.program import Ref, Step
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 VECTOR = 64  # bytes of a vector
 Piece = Callable[[Task, list[Pointer], Value, Value], None]

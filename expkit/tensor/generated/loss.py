@@ -9,8 +9,8 @@ import numpy as np
 
 from expkit.kernels.cpu import cross_entropy as kernels
 from expkit.kernels.cpu import plan
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.plan import PARALLEL, TILE
-from expkit.kernels.cpu.routine import Bound
 from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST = 1 << 8  # elements from which a kernel is faster than NumPy

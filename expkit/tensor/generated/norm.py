@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expkit.kernels.cpu import image_norm, layer_norm, plan
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.plan import PARALLEL, TILE
-from expkit.kernels.cpu.routine import Bound
 from expkit.kernels.cpu.vectors import bits
 from expkit.tensor.generated.base import F32, F64, enabled
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.builder import Pointer, least
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 CHUNK = 512  # columns of a task
 WOVEN = 4  # channels up to which vectors are interleaved rather than blocks transposed

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu.builder import Pointer
+from expkit.kernels.cpu.call import Bound
 from expkit.kernels.cpu.ir import Value
 from expkit.kernels.cpu.locks import forkable
 from expkit.kernels.cpu.pool import pool
-from expkit.kernels.cpu.routine import Bound, Routine, Task
+from expkit.kernels.cpu.routine import Routine, Task
 
 LIMIT = 64 << 20  # bytes kept between calls
 LINE = 64  # bytes: vectors that cross lines of the cache cost twice
