@@ -16,7 +16,7 @@ import numpy as np
 from expkit.autograd.inplace import touch_all
 from expkit.autograd.trace import trace
 from expkit.errors import TraceError
-from expkit.kernels.cpu.elementwise import Gap
+from expkit.kernels.cpu.code.elementwise import Gap
 from expkit.optim.symbols import split, unknown
 from expkit.tensor import Tensor, no_grad, zeros
 from expkit.tensor.generated.base import F32, F64, enabled

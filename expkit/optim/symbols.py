@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from expkit.kernels.cpu.elementwise import Gap
+from expkit.kernels.cpu.code.elementwise import Gap
 
 Structure = tuple[Any, ...]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import pool
+from expkit.kernels.cpu.machine import pool
 
 SMALL = 1 << 24  # multiplications: about 0.2 ms on one core
 TINY = 1 << 13  # multiplications that OpenBLAS does on one thread by itself

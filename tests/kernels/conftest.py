@@ -14,7 +14,7 @@ def kernel_cache(tmp_path_factory):
 @pytest.fixture
 def threads():
     """set_num_threads, undone after the test."""
-    from expkit.kernels.cpu import pool
+    from expkit.kernels.cpu.machine import pool
 
     yield pool.set_num_threads
     pool.set_num_threads(pool.default_threads())

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
+from expkit.kernels.cpu.loops import plan
 
 EDGE, MARK = 256, 0xA5
 

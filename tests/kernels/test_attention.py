@@ -12,8 +12,8 @@ import expkit.nn.functional as F
 from expkit.tensor.generated import attention as generated
 
 pytest.importorskip("llvmlite")
-from expkit.kernels.cpu import attention as kernels
-from expkit.kernels.cpu import llvm
+from expkit.kernels.cpu.machine import llvm
+from expkit.kernels.cpu.nets import attention as kernels
 from tests.kernels.guards import install, layouts
 
 

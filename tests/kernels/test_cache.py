@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from expkit.kernels.cpu import llvm
+from expkit.kernels.cpu.machine import llvm
 
 pytest.importorskip("llvmlite")
 
@@ -65,7 +65,7 @@ def test_the_size_is_bounded(place, monkeypatch):
 
 def test_concurrent_writers(place):
     program = (
-        "import ctypes\nfrom expkit.kernels.cpu import llvm\n"
+        "import ctypes\nfrom expkit.kernels.cpu.machine import llvm\n"
         "for n in range(20):\n"
         "    code = llvm.compile_ir(f'define i64 @f() {{\\n  ret i64 {n}\\n}}\\n')\n"
         "    assert ctypes.CFUNCTYPE(ctypes.c_int64)(code.address('f'))() == n\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import images
+from expkit.kernels.cpu.arrays import images
 from expkit.kernels.cpu.conv import geometry, layout
 from expkit.tensor.generated import conv as kernels
 from expkit.tensor.ops import conv_arrays

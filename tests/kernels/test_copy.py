@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
-from expkit.kernels.cpu import copy
-from expkit.kernels.cpu.triangle import triangle
+from expkit.kernels.cpu.arrays import copy
+from expkit.kernels.cpu.arrays.triangle import triangle
 from tests.kernels.guards import Guards, install, layouts
 
 DTYPES = ["i1", "?", "f2", "i4", "f4", "f8", "c8", "c16"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import expkit as ek
 import expkit.nn.functional as F
-from expkit.kernels.cpu.random import MAKERS
+from expkit.kernels.cpu.nets.random import MAKERS
 from expkit.tensor.generated import random as kernels
 from expkit.tensor.ops import fused, random
 from tests.kernels.guards import install

@@ -7,10 +7,10 @@ import pytest
 
 import expkit  # noqa: F401  the primitives
 from expkit.autograd.primitive import PRIMITIVES
-from expkit.kernels.cpu import plan, pointwise
-from expkit.kernels.cpu.elementwise import DTYPES, EMITTERS, Gap
-from expkit.kernels.cpu.pointwise import Kernel, write_streams
-from expkit.kernels.cpu.program import Program, Ref, Step, unary
+from expkit.kernels.cpu.code.elementwise import DTYPES, EMITTERS, Gap
+from expkit.kernels.cpu.loops import plan, pointwise
+from expkit.kernels.cpu.loops.pointwise import Kernel, write_streams
+from expkit.kernels.cpu.loops.program import Program, Ref, Step, unary
 from tests.kernels.guards import Guards, install, layouts
 
 pytest.importorskip("llvmlite")

@@ -6,7 +6,7 @@ import pytest
 import expkit as ek
 import expkit.tensor as T
 from expkit.autograd.trace import trace
-from expkit.kernels.cpu.fuse import kernel_of
+from expkit.kernels.cpu.loops.fuse import kernel_of
 
 pytest.importorskip("llvmlite")
 

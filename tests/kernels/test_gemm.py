@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import llvm, plan
 from expkit.kernels.cpu.gemm import packed, product, skinny
 from expkit.kernels.cpu.gemm.microkernel import blocking, has_pairs
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE, tall, tiling
+from expkit.kernels.cpu.loops import plan
+from expkit.kernels.cpu.machine import llvm
 from expkit.tensor import blas
 from expkit.tensor.generated import matmul as hook
 from tests.kernels.guards import Guards

@@ -8,8 +8,8 @@ import pytest
 
 import expkit as ek
 import expkit.tensor as T
-from expkit.kernels.cpu.call import Bound
-from expkit.kernels.cpu.plan import Plan
+from expkit.kernels.cpu.loops.plan import Plan
+from expkit.kernels.cpu.machine.call import Bound
 from expkit.tensor.generated.one_pass import OnePass
 from expkit.tensor.generated.pointwise import Kernels
 from expkit.tensor.generated.reduction import Reductions
@@ -133,7 +133,7 @@ def test_kernels_can_be_switched_off_or_missing(flag, before, loaded, monkeypatc
 
 
 def test_set_num_threads_reaches_the_kernels(threads):
-    from expkit.kernels.cpu import pool
+    from expkit.kernels.cpu.machine import pool
 
     before = ek.get_num_threads()
     try:

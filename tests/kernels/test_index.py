@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("llvmlite")
 import expkit as ek
 from expkit.errors import RangeError
-from expkit.kernels.cpu import gather as kernels
+from expkit.kernels.cpu.arrays import gather as kernels
 from expkit.nn import functional as F
 from expkit.tensor.generated import index as hooks
 from expkit.tensor.ops import index as ops

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from expkit.kernels.cpu.plan import Plan
+from expkit.kernels.cpu.loops.plan import Plan
 
 pytest.importorskip("llvmlite")
 SHAPE = (300, 280)

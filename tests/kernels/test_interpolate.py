@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import images, interpolate, plan
-from expkit.kernels.cpu.interpolate import resample
-from expkit.kernels.cpu.taps import Taps
+from expkit.kernels.cpu.arrays import images, interpolate
+from expkit.kernels.cpu.arrays.interpolate import resample
+from expkit.kernels.cpu.arrays.taps import Taps
+from expkit.kernels.cpu.loops import plan
 from expkit.nn import functional as F
 from expkit.tensor.ops.interpolate import _taps, resample_p
 from tests.kernels.guards import Guards

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from expkit.kernels.cpu.fuse import Kernel
-from expkit.kernels.cpu.program import unary
+from expkit.kernels.cpu.loops.fuse import Kernel
+from expkit.kernels.cpu.loops.program import unary
 
 pytest.importorskip("llvmlite")
 WIDE = np.longdouble if np.finfo(np.longdouble).nmant > 52 else np.float64

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from expkit.kernels.cpu import memory
+from expkit.kernels.cpu.machine import memory
 
 pytest.importorskip("llvmlite")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
-from expkit.kernels.cpu import llvm
+from expkit.kernels.cpu.code.ir import SIZES
+from expkit.kernels.cpu.code.routine import Routine
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
-from expkit.kernels.cpu.ir import SIZES
-from expkit.kernels.cpu.routine import Routine
+from expkit.kernels.cpu.machine import llvm
 from tests.kernels.guards import Guards
 
 LEAD = 5  # rows of A have this many elements more than k

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from expkit.kernels.cpu import llvm, pool
+from expkit.kernels.cpu.machine import llvm, pool
 
 pytest.importorskip("llvmlite")
 COUNT = """

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import images, plan, pooling
+from expkit.kernels.cpu import pooling
+from expkit.kernels.cpu.arrays import images
+from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.pooling import Window
 from expkit.tensor.ops import pool_arrays as plain
 from expkit.tensor.ops.windows import out_sizes

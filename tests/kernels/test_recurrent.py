@@ -13,8 +13,9 @@ from expkit.tensor.generated import recurrent as by_kernel
 from expkit.tensor.ops import recurrent as plain
 
 pytest.importorskip("llvmlite")
-from expkit.kernels.cpu import copy, llvm
-from expkit.kernels.cpu import recurrent as kernels
+from expkit.kernels.cpu.arrays import copy
+from expkit.kernels.cpu.machine import llvm
+from expkit.kernels.cpu.nets import recurrent as kernels
 from tests.kernels.guards import install, layouts
 
 

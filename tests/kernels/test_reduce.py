@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from expkit.kernels.cpu.arguments import Place
-from expkit.kernels.cpu.program import Program, Ref, Step
-from expkit.kernels.cpu.reduce import Reduction
+from expkit.kernels.cpu.loops.arguments import Place
+from expkit.kernels.cpu.loops.program import Program, Ref, Step
+from expkit.kernels.cpu.loops.reduce import Reduction
 from tests.kernels.guards import install, layouts
 
 pytest.importorskip("llvmlite")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
-from expkit.kernels.cpu.builder import least
-from expkit.kernels.cpu.elementwise import emit
-from expkit.kernels.cpu.routine import Routine
+from expkit.kernels.cpu.code.builder import least
+from expkit.kernels.cpu.code.elementwise import emit
+from expkit.kernels.cpu.code.routine import Routine
 from tests.kernels.guards import Guards
 
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import scan as kernels
+from expkit.kernels.cpu.arrays import scan as kernels
 from expkit.tensor.generated import scan as hooks
 from expkit.tensor.ops import scan as ops
 from tests.kernels.guards import install, layouts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu import sort
+from expkit.kernels.cpu.arrays import sort
 from expkit.tensor.ops import order
 from tests.kernels.guards import Guards
 

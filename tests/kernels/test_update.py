@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
-from expkit.kernels.cpu.elementwise import kind_of
-from expkit.kernels.cpu.plan import TILE
-from expkit.kernels.cpu.program import Ref, Step
-from expkit.kernels.cpu.update import Update, cut, squares, sweep_of
+from expkit.kernels.cpu.code.elementwise import kind_of
+from expkit.kernels.cpu.loops.plan import TILE
+from expkit.kernels.cpu.loops.program import Ref, Step
+from expkit.kernels.cpu.nets.update import Update, cut, squares, sweep_of
 from tests.kernels.guards import Guards
 
 SIZES = [(1,), (5, 0, 16, 17), (0,), (40_000, 3, TILE, TILE + 1), (100,) * 50]

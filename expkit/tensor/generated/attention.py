@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import attention as kernels
+from expkit.kernels.cpu.nets import attention as kernels
 from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST = 1 << 8  # products of a query and a key, over all heads, from which a kernel is faster than NumPy

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from expkit import flags
-from expkit.kernels.cpu import llvm, memory
-from expkit.kernels.cpu.call import OBJECT
+from expkit.kernels.cpu.machine import llvm, memory
+from expkit.kernels.cpu.machine.call import OBJECT
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 

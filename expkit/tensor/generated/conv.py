@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from expkit import flags
-from expkit.kernels.cpu import images
+from expkit.kernels.cpu.arrays import images
 from expkit.kernels.cpu.conv import columns, geometry, lanes, winograd
 from expkit.kernels.cpu.conv.direct import Direct, padded_bias
 from expkit.kernels.cpu.conv.direct_weight import WeightGradient

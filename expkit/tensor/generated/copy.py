@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.copy import KINDS, contiguous, copy, like
-from expkit.kernels.cpu.triangle import triangle as cut
+from expkit.kernels.cpu.arrays.copy import KINDS, contiguous, copy, like
+from expkit.kernels.cpu.arrays.triangle import triangle as cut
 from expkit.tensor.generated.base import enabled
 from expkit.tensor.generated.inplace import fill
 

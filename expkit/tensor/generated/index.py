@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expkit.errors import RangeError
-from expkit.kernels.cpu import gather as kernels
-from expkit.kernels.cpu import plan
-from expkit.kernels.cpu.copy import contiguous, copy
-from expkit.kernels.cpu.nonzero import nonzero as places
+from expkit.kernels.cpu.arrays import gather as kernels
+from expkit.kernels.cpu.arrays.copy import contiguous, copy
+from expkit.kernels.cpu.arrays.nonzero import nonzero as places
+from expkit.kernels.cpu.loops import plan
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 12  # elements from which a kernel is faster than NumPy

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.program import Ref, Step
+from expkit.kernels.cpu.loops.program import Ref, Step
 from expkit.tensor.generated.pointwise import HEAVY, LIGHT, LIMITS, SIZES, Kernels
 
 X, Y, Z, W = map(Ref, range(4))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.interpolate import resample
-from expkit.kernels.cpu.taps import Taps
+from expkit.kernels.cpu.arrays.interpolate import resample
+from expkit.kernels.cpu.arrays.taps import Taps
 from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST = 1 << 9  # elements of input and result from which a kernel is faster than NumPy

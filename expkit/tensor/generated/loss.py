@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import cross_entropy as kernels
-from expkit.kernels.cpu import plan
-from expkit.kernels.cpu.call import Bound
-from expkit.kernels.cpu.plan import PARALLEL, TILE
+from expkit.kernels.cpu.loops import plan
+from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
+from expkit.kernels.cpu.machine.call import Bound
+from expkit.kernels.cpu.nets import cross_entropy as kernels
 from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST = 1 << 8  # elements from which a kernel is faster than NumPy

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu import image_norm, layer_norm, plan
-from expkit.kernels.cpu.call import Bound
-from expkit.kernels.cpu.plan import PARALLEL, TILE
-from expkit.kernels.cpu.vectors import bits
+from expkit.kernels.cpu.code.vectors import bits
+from expkit.kernels.cpu.loops import plan
+from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
+from expkit.kernels.cpu.machine.call import Bound
+from expkit.kernels.cpu.nets import image_norm, layer_norm
 from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST = 1 << 8  # elements from which a kernel is faster than NumPy

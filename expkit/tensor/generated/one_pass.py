@@ -20,8 +20,8 @@ import numpy as np
 
 from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.trace import trace
-from expkit.kernels.cpu.fuse import kernel_of
-from expkit.kernels.cpu.locks import forkable
+from expkit.kernels.cpu.loops.fuse import kernel_of
+from expkit.kernels.cpu.machine.locks import forkable
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # elements from which a kernel, with its look-up, is faster than two or three operations of NumPy

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.elementwise import POWERS, Gap, kind_of
-from expkit.kernels.cpu.locks import forkable
-from expkit.kernels.cpu.pointwise import Kernel
-from expkit.kernels.cpu.program import Program, Ref, Step
+from expkit.kernels.cpu.code.elementwise import POWERS, Gap, kind_of
+from expkit.kernels.cpu.loops.pointwise import Kernel
+from expkit.kernels.cpu.loops.program import Program, Ref, Step
+from expkit.kernels.cpu.machine.locks import forkable
 from expkit.tensor.generated.base import enabled
 
 HEAVY = 1 << 12  # elements from which a kernel is faster where NumPy computes slowly

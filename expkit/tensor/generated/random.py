@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from expkit.kernels.cpu import plan
-from expkit.kernels.cpu import random as kernels
-from expkit.kernels.cpu.elementwise import DTYPES
-from expkit.kernels.cpu.plan import PARALLEL, TILE
-from expkit.kernels.cpu.vectors import bits
+from expkit.kernels.cpu.code.elementwise import DTYPES
+from expkit.kernels.cpu.code.vectors import bits
+from expkit.kernels.cpu.loops import plan
+from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
+from expkit.kernels.cpu.nets import random as kernels
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 6  # numbers from which the kernel is faster than NumPy

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cells import CELLS
-from expkit.kernels.cpu import plan, recurrent
-from expkit.kernels.cpu.call import Bound
-from expkit.kernels.cpu.copy import contiguous
+from expkit.kernels.cpu.arrays.copy import contiguous
+from expkit.kernels.cpu.code.ir import SIZES
 from expkit.kernels.cpu.gemm.microkernel import blocking
-from expkit.kernels.cpu.ir import SIZES
+from expkit.kernels.cpu.loops import plan
+from expkit.kernels.cpu.machine.call import Bound
+from expkit.kernels.cpu.nets import recurrent
 from expkit.tensor.generated.base import F32, F64, enabled
 
 LEAST, PARALLEL = 1 << 14, 1 << 20  # multiplications from which a kernel, and another thread, are worth it

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.arguments import Place
-from expkit.kernels.cpu.elementwise import KINDS, Gap, kind_of
-from expkit.kernels.cpu.locks import forkable
-from expkit.kernels.cpu.program import Program, Ref, Step
-from expkit.kernels.cpu.reduce import Reduction
+from expkit.kernels.cpu.code.elementwise import KINDS, Gap, kind_of
+from expkit.kernels.cpu.loops.arguments import Place
+from expkit.kernels.cpu.loops.program import Program, Ref, Step
+from expkit.kernels.cpu.loops.reduce import Reduction
+from expkit.kernels.cpu.machine.locks import forkable
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 13  # elements from which a reduction is faster than NumPy's

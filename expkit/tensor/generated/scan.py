@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.copy import contiguous
-from expkit.kernels.cpu.scan import kind_of
-from expkit.kernels.cpu.scan import scan as run
+from expkit.kernels.cpu.arrays.copy import contiguous
+from expkit.kernels.cpu.arrays.scan import kind_of
+from expkit.kernels.cpu.arrays.scan import scan as run
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 12  # elements from which a kernel is faster than NumPy
 
 
 def scan(how: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The implementation of one of kernels/cpu/scan.py's: plain(*xs, axis=, back=), all of one shape."""
+    """The implementation of one of kernels/cpu/arrays/scan.py's: plain(*xs, axis=, back=), all of one shape."""
 
     @wraps(plain)
     def impl(*xs: Any, axis: int, back: bool = False) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from expkit.kernels.cpu import plan
-from expkit.kernels.cpu.copy import contiguous
-from expkit.kernels.cpu.gather import PUT, along_axis, kind_of
-from expkit.kernels.cpu.sort import KINDS, ordered
+from expkit.kernels.cpu.arrays.copy import contiguous
+from expkit.kernels.cpu.arrays.gather import PUT, along_axis, kind_of
+from expkit.kernels.cpu.arrays.sort import KINDS, ordered
+from expkit.kernels.cpu.loops import plan
 from expkit.tensor.generated.base import enabled
 
 LEAST = 1 << 6  # elements from which a kernel is faster than NumPy

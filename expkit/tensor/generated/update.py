@@ -15,9 +15,9 @@ from expkit.autograd.graph import Equation, Graph, Var
 from expkit.autograd.handle import Handle
 from expkit.autograd.inplace import touch_all
 from expkit.autograd.mode import MODE
-from expkit.kernels.cpu.elementwise import Gap, kind_of
-from expkit.kernels.cpu.program import Ref, Step
-from expkit.kernels.cpu.update import Sweep, Table, Update, squares, sweep_of
+from expkit.kernels.cpu.code.elementwise import Gap, kind_of
+from expkit.kernels.cpu.loops.program import Ref, Step
+from expkit.kernels.cpu.nets.update import Sweep, Table, Update, squares, sweep_of
 from expkit.tensor.generated.base import F32, F64, enabled
 
 SCALARS: dict[str, Callable[..., Any]] = {  # of 0-d values: in Python's floats, as `update_one` reckons with them

@@ -13,7 +13,7 @@ import numpy as np
 
 from expkit.autograd.handle import Aval
 from expkit.autograd.tape import apply1
-from expkit.kernels.cpu.taps import Taps
+from expkit.kernels.cpu.arrays.taps import Taps
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.interpolate import resampling

@@ -10,7 +10,7 @@ import numpy as np
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
-from expkit.kernels.cpu.program import Ref, Step
+from expkit.kernels.cpu.loops.program import Ref, Step
 from expkit.tensor import dtypes
 from expkit.tensor.generated.reduction import along, place
 from expkit.tensor.generated.reduction import reduction as by_kernel

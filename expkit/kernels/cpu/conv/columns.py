@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.builder import Pointer, least
-from expkit.kernels.cpu.call import Bound
+from expkit.kernels.cpu.code.builder import Pointer, least
+from expkit.kernels.cpu.code.ir import SIZES, Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv.gather import PART, PITCH
 from expkit.kernels.cpu.conv.geometry import Shape, round_up
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
-from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Routine, Task
+from expkit.kernels.cpu.machine.call import Bound
 
 FEW = 8  # channels
 PARALLEL = 1 << 19  # multiplications from which several threads are worth waking

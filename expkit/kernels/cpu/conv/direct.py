@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.ir import SIZES, Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv import gather
 from expkit.kernels.cpu.conv.gather import PITCH, Gather, block_of, height_of, runs_of
 from expkit.kernels.cpu.conv.geometry import Pass
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
-from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Routine, Task
 
 WORK = 1 << 22  # multiplications of a task
 TASKS = 16  # at least so many tasks where the panels allow it

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.builder import Pointer, least
+from expkit.kernels.cpu.code.builder import Pointer, least
+from expkit.kernels.cpu.code.ir import SIZES, Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv import gather
 from expkit.kernels.cpu.conv.direct import PARALLEL, WORK, widths_of
 from expkit.kernels.cpu.conv.gather import PITCH, Gather, block_of, runs_of
 from expkit.kernels.cpu.conv.geometry import Pass, round_up
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
-from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Routine, Task
 
 TASKS = 16  # at most so many where there is work for them
 WASTE = 1.04  # lower blocks are taken where they save so much of the rows

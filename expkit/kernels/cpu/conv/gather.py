@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.ir import SIZES, Value
+from expkit.kernels.cpu.code.routine import Task
 from expkit.kernels.cpu.conv.geometry import Pass, round_up
 from expkit.kernels.cpu.gemm.microkernel import blocking
-from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Task
 
 PART = 576  # elements of windows gathered at a time: all of 3x3 places of 64 channels
 PITCH = PART + 16  # from row to row in scratch: rows that are multiplied together fall into different cache sets

@@ -12,13 +12,13 @@ from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
-from expkit.kernels.cpu.builder import Cell, Pointer, least
-from expkit.kernels.cpu.call import Bound
+from expkit.kernels.cpu.code.builder import Cell, Pointer, least
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv.gather import PLACES, SOURCE, numbers
 from expkit.kernels.cpu.conv.geometry import Pass
 from expkit.kernels.cpu.gemm.microkernel import blocking
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Routine, Task
+from expkit.kernels.cpu.machine.call import Bound
 
 WORK = 1 << 19  # multiplications of a task
 PARALLEL = 1 << 17  # multiplications from which several threads are worth waking

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.builder import Pointer
+from expkit.kernels.cpu.code.builder import Pointer
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv import lanes
 from expkit.kernels.cpu.conv.geometry import Pass
 from expkit.kernels.cpu.conv.lanes import PARALLEL, TARGET, Narrow, Source
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Routine, Task
 
 CHAINS = 8  # sums under way at once that hide an addition's latency
 TASKS = 32

@@ -11,12 +11,12 @@ from functools import cache
 from math import prod
 from typing import Any
 
-from expkit.kernels.cpu import plan
-from expkit.kernels.cpu.builder import Pointer, least
-from expkit.kernels.cpu.call import Bound
+from expkit.kernels.cpu.code.builder import Pointer, least
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.gemm.microkernel import blocking
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Routine, Task
+from expkit.kernels.cpu.loops import plan
+from expkit.kernels.cpu.machine.call import Bound
 
 CHUNK = 512  # columns of a task
 WOVEN = 4  # channels up to which vectors are interleaved rather than blocks transposed

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
 from expkit.kernels.cpu.conv import winograd_blocks, winograd_gradient
 from expkit.kernels.cpu.conv.winograd_memory import Slotted, borrowed, new_slots
 from expkit.kernels.cpu.conv.winograd_tiles import Planes
 from expkit.kernels.cpu.conv.winograd_transforms import OUT, POINTS, TAPS
 from expkit.kernels.cpu.conv.winograd_weights import pack_routine
 from expkit.kernels.cpu.gemm.microkernel import blocking
+from expkit.kernels.cpu.loops import plan
 
 FEWEST = 16  # channels on either side from which the transforms pay
 LEAST = 128  # pixels of all results, from which Winograd's convolution is faster than a direct one

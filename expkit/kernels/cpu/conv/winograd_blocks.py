@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from expkit.kernels.cpu.builder import Pointer, least
+from expkit.kernels.cpu.code.builder import Pointer, least
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv.winograd_memory import claimed
 from expkit.kernels.cpu.conv.winograd_tiles import Image, Planes, Tile, tail_mask
 from expkit.kernels.cpu.conv.winograd_transforms import IN, OUT, POINTS, both_ways, image_in, image_out
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Routine, Task
 
 DEPTH = 64  # channels that are added up in registers: sums of such sums have smaller errors
 _WORDS = (

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from expkit.kernels.cpu.builder import Pointer, least
+from expkit.kernels.cpu.code.builder import Pointer, least
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv.winograd_blocks import height
 from expkit.kernels.cpu.conv.winograd_memory import claimed
 from expkit.kernels.cpu.conv.winograd_tiles import Image, Planes, Tile, tail_mask
@@ -25,8 +27,6 @@ from expkit.kernels.cpu.conv.winograd_transforms import (
 )
 from expkit.kernels.cpu.conv.winograd_weights import transpose
 from expkit.kernels.cpu.gemm.microkernel import microkernel
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Routine, Task
 
 RANGE = 64  # channels, and results, of a task
 _TAPS = TAPS * TAPS

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.builder import Pointer
-from expkit.kernels.cpu.call import Bound
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.locks import forkable
-from expkit.kernels.cpu.pool import pool
-from expkit.kernels.cpu.routine import Routine, Task
+from expkit.kernels.cpu.code.builder import Pointer
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
+from expkit.kernels.cpu.machine.call import Bound
+from expkit.kernels.cpu.machine.locks import forkable
+from expkit.kernels.cpu.machine.pool import pool
 
 LIMIT = 64 << 20  # bytes kept between calls
 LINE = 64  # bytes: vectors that cross lines of the cache cost twice

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from expkit.kernels.cpu.builder import Function, Number, Pointer, least
+from expkit.kernels.cpu.code.builder import Function, Number, Pointer, least
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Task
 from expkit.kernels.cpu.conv.winograd_transforms import OUT, POINTS, Row, Transform, both_ways
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Task
 
 AHEAD = 3  # tiles from a prefetch to its use
 PAD = 16  # floats between planes: at a multiple of 4 KiB apart they would fall on the same lines of the cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import isqrt
 
-from expkit.kernels.cpu.ir import Value
+from expkit.kernels.cpu.code.ir import Value
 
 OUT, TAPS = 4, 3  # results in a row of a tile, taps in a row of the filter
 IN = OUT + TAPS - 1  # inputs that a row of a tile needs, and points

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from expkit.kernels.cpu.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv.winograd_tiles import below
 from expkit.kernels.cpu.conv.winograd_transforms import POINTS, TAPS, both_ways, filter_in
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Routine, Task
 
 _TAPS = TAPS * TAPS
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from expkit.kernels.cpu import llvm
-from expkit.kernels.cpu.builder import Function, Pointer
-from expkit.kernels.cpu.ir import SIZES, Value, lanes_of, type_of
+from expkit.kernels.cpu.code.builder import Function, Pointer
+from expkit.kernels.cpu.code.ir import SIZES, Value, lanes_of, type_of
+from expkit.kernels.cpu.machine import llvm
 
 Finish = Callable[[Function, int, int, Value], Value]  # (function, row, vector, accumulator) -> what is written
 Multiply = Callable[[Value, Value, Value], Value]

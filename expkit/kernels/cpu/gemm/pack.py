@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expkit.kernels.cpu.builder import Function, Pointer, least
-from expkit.kernels.cpu.ir import SIZES, Value
+from expkit.kernels.cpu.code.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.ir import SIZES, Value
 
 STRAIGHT, TURNED, SCATTERED = range(3)
 STEPS = dict.fromkeys(

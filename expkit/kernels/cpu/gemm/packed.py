@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu import plan
-from expkit.kernels.cpu.builder import Function, Pointer, least
-from expkit.kernels.cpu.elementwise import emit
+from expkit.kernels.cpu.code.builder import Function, Pointer, least
+from expkit.kernels.cpu.code.elementwise import emit
+from expkit.kernels.cpu.code.ir import SIZES, Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel, multiply_pairs
 from expkit.kernels.cpu.gemm.pack import Packer
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE
-from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Routine, Task
+from expkit.kernels.cpu.loops import plan
 
 PAD = 64  # bytes between the rows of A, against lines that share a set of the cache
 STRIDES = ("a_row", "a_k", "b_k", "b_column", "c_row")

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu import copy, plan
-from expkit.kernels.cpu.call import Bound
+from expkit.kernels.cpu.arrays import copy
+from expkit.kernels.cpu.code.ir import SIZES
 from expkit.kernels.cpu.gemm import packed, skinny
 from expkit.kernels.cpu.gemm.pack import way_of
 from expkit.kernels.cpu.gemm.tiles import tiling
-from expkit.kernels.cpu.ir import SIZES
+from expkit.kernels.cpu.loops import plan
+from expkit.kernels.cpu.machine.call import Bound
 
 Shape = tuple[int, ...]
 KINDS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8"}

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from expkit.kernels.cpu.builder import Pointer, least
-from expkit.kernels.cpu.elementwise import emit
+from expkit.kernels.cpu.code.builder import Pointer, least
+from expkit.kernels.cpu.code.elementwise import emit
+from expkit.kernels.cpu.code.ir import Value
+from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.gemm.packed import BATCH, batched
 from expkit.kernels.cpu.gemm.tiles import DEPTH
-from expkit.kernels.cpu.ir import Value
-from expkit.kernels.cpu.routine import Routine, Task
 
 FEW = 32  # rows of the shorter side, at most
 DOTS = ((4, 4), (2, 6), (1, 8))  # blocks: rows of the shorter side, rows of the longer

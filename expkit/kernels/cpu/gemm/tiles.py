@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from expkit.kernels.cpu.code.ir import SIZES
 from expkit.kernels.cpu.gemm.microkernel import Blocking, blocking
-from expkit.kernels.cpu.ir import SIZES
 
 
 @cache

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.kernels.cpu import images
-from expkit.kernels.cpu.call import Bound
-from expkit.kernels.cpu.interpolate import resample
+from expkit.kernels.cpu.arrays import images
+from expkit.kernels.cpu.arrays.interpolate import resample
+from expkit.kernels.cpu.arrays.taps import Taps
+from expkit.kernels.cpu.code.routine import Routine, Task
+from expkit.kernels.cpu.machine.call import Bound
 from expkit.kernels.cpu.pooling import kernels
 from expkit.kernels.cpu.pooling.lanes import BYTES, Channels, Columns
-from expkit.kernels.cpu.routine import Routine, Task
-from expkit.kernels.cpu.taps import Taps
 
 TASK = 1 << 15  # elements of one task
 PARALLEL = 1 << 15  # elements from which several threads are worth waking

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from expkit.kernels.cpu.builder import Number, Pointer, least
-from expkit.kernels.cpu.ir import Value, lanes_of
+from expkit.kernels.cpu.code.builder import Number, Pointer, least
+from expkit.kernels.cpu.code.ir import Value, lanes_of
+from expkit.kernels.cpu.code.routine import Task
 from expkit.kernels.cpu.pooling.lanes import Lanes, Vectors
-from expkit.kernels.cpu.routine import Task
 
 # ---- what is done with the elements of a window ----------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from expkit.kernels.cpu.builder import Number, Pointer, least
-from expkit.kernels.cpu.ir import SIZES, Value
-from expkit.kernels.cpu.routine import Task
+from expkit.kernels.cpu.code.builder import Number, Pointer, least
+from expkit.kernels.cpu.code.ir import SIZES, Value
+from expkit.kernels.cpu.code.routine import Task
 
 BYTES = 64  # of a vector
 Vectors = list[Value]

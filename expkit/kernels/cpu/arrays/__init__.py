@@ -1,0 +1,1 @@
+"""Kernels that move, pick, order, accumulate and resample elements."""

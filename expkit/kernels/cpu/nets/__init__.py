@@ -1,0 +1,1 @@
+"""Kernels of networks' operations: attention, norms, losses, recurrence, random numbers, optimizers' updates."""
