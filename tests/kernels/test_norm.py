@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import expkit as ek
@@ -82,6 +82,7 @@ def test_layer_norm(rows, n, count, dtype, seed):
     nhwc=st.booleans(), count=st.integers(0, 2), dtype=st.sampled_from(["f4", "f8"]), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_batch_norm(shape, nhwc, count, dtype, seed):
+    assume(shape[0] * shape[2] * shape[3] >= 8)  # of two or three numbers the gradient is nothing but rounding
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
         guards = install(patch)
@@ -96,6 +97,7 @@ def test_batch_norm(shape, nhwc, count, dtype, seed):
     nhwc=st.booleans(), count=st.integers(0, 2), dtype=st.sampled_from(["f4", "f8"]), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_group_norm(shape, nhwc, count, dtype, seed):
+    assume(shape[2] * shape[3] >= 8)
     rng, (n, groups, width, places) = np.random.default_rng(seed), shape
     with pytest.MonkeyPatch.context() as patch:
         guards = install(patch)
