@@ -2,7 +2,7 @@
 
 import math
 from collections import namedtuple
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import numpy as np
@@ -133,11 +133,17 @@ def _finish(x: Any, like: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
     return apply1(reshape_p, x, shape=tuple(1 if i in axes else n for i, n in enumerate(like.shape))) if keepdim else x
 
 
+@cache
+def all_axes(ndim: int) -> tuple[int, ...]:
+    """Every axis of an array."""
+    return tuple(range(ndim))
+
+
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum over `dim` (all dimensions where None). Integers and bools are summed in int64."""
     x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
     raw = x.raw
-    axes = tuple(range(raw.ndim)) if dim is None else dims_of(dim, raw.ndim)
+    axes = all_axes(raw.ndim) if dim is None else dims_of(dim, raw.ndim)
     out = apply1(total_p if dtype is None and raw.dtype.kind in "biu" else sum_p, x, axes=axes)
     return _finish(out, x, axes, True) if keepdim else out
 
