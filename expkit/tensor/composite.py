@@ -42,6 +42,8 @@ class Fused:
             return self.plain(*args, **kw)
         count = sum(isinstance(a, Handle) for a in args)
         numbers = {**dict(zip(self._names[count:], args[count:], strict=False)), **kw}
+        if any(isinstance(v, Handle) for v in kw.values()):
+            return self.plain(*args, **kw)
         raws = tuple([a.raw for a in args[:count]])
         if self.value.kernel(raws, numbers) is None:
             return self.plain(*args, **kw)

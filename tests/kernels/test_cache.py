@@ -85,6 +85,29 @@ def test_a_cache_that_cannot_be_written_is_none(place, monkeypatch):
     assert call(llvm.compile_ir(module(44))) == 44
 
 
+def test_entries_of_somebody_else_are_read(place, monkeypatch):
+    text = module(46)
+    llvm.compile_ir(text)
+    llvm._loaded.clear()
+
+    def refuse(*_args):
+        raise PermissionError
+
+    monkeypatch.setattr(llvm.os, "utime", refuse)
+    monkeypatch.setattr(llvm, "_build", lambda _: pytest.fail("was compiled again"))
+    assert call(llvm.compile_ir(text)) == 46
+
+
+def test_without_a_home_there_is_no_cache(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("EXPKIT_KERNEL_CACHE", "")
+    monkeypatch.setattr(llvm.Path, "home", home)
+    assert llvm.folder() is None
+
+
 def test_an_unknown_function_is_named(place):
     with pytest.raises(KeyError, match="'g'"):
         llvm.compile_ir(module(45)).address("g")

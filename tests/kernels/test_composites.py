@@ -234,3 +234,13 @@ def test_softmax_along_any_axis_of_any_layout(shape, dtype, monkeypatch):
             near = 3e-5 if dtype == "f4" else 1e-12
             np.testing.assert_allclose(got, want, rtol=near / 10, atol=near)
     guards.check()
+
+
+def test_a_tensor_among_the_numbers_runs_the_function():
+    x = ek.tensor(arrays(1)[0])
+    for limit in (ek.tensor(0.25, dtype=ek.float64), ek.full(SHAPE, 0.25, dtype=ek.float64, requires_grad=True)):
+        kept = len(F.softshrink.value._kernels)
+        y = F.softshrink(x, lambd=limit)
+        assert len(F.softshrink.value._kernels) == kept  # keys are of numbers: a tensor's text is not its value
+        assert y.requires_grad == limit.requires_grad
+        np.testing.assert_array_equal(y.detach().numpy(), F.softshrink(x, lambd=0.25).numpy())

@@ -223,3 +223,11 @@ def test_gradients_of_large_look_ups():
     np.add.at(expected, index.numpy(), seed.numpy())
     expected[3] = 0
     np.testing.assert_allclose(grad.numpy(), expected, rtol=1e-12)
+
+
+def test_an_index_in_the_memory_that_is_written():
+    places = RNG.permutation(8192)
+    x, expected = ek.tensor(places), places.copy()
+    expected[places] = np.arange(8192)
+    x[x] = ek.arange(8192)
+    np.testing.assert_array_equal(x.numpy(), expected)

@@ -160,7 +160,7 @@ def put_into(how: str, target: Any, value: Any, indices: Sequence[Any], axes: tu
     for index, axis in zip(indices, axes, strict=True):
         if index.size:
             look(index, -target.shape[axis], target.shape[axis], axis)
-    value = value.copy() if np.may_share_memory(target, value) else value
+    value, *indices = (x.copy() if np.may_share_memory(target, x) else x for x in (value, *indices))
     fits = value.dtype == target.dtype and _fits(how, target, indices, value.size)
     if fits and _write(how, target, value, indices, axes):
         return

@@ -109,11 +109,6 @@ def _or_zeros(t: Any, primal: Any) -> Any:
 # result, as NumPy does when a slice separates them; the function above moves them where they belong.
 
 
-def _take_key(x: Any, axes: tuple[int, ...], indices: tuple[Any, ...]) -> tuple[Any, ...]:
-    place = dict(zip(axes, indices, strict=True))
-    return tuple(place.get(a, slice(None)) for a in range(x.ndim))
-
-
 def _front(x: Any, axes: tuple[int, ...]) -> Any:
     """x with the indexed axes moved to the front, so that the key is plain (i0, i1, ...)."""
     return x.transpose(axes + tuple(a for a in range(x.ndim) if a not in axes))

@@ -154,10 +154,10 @@ def _along_rows(outer: list[int], outer_steps: Any, inner: list[int], inner_step
 
 
 class RowKernel:
-    """A program that reduces along the last axis and writes one full output: softmax and its like.
+    """A program that reduces along the last axis and goes on with the result: softmax and its like.
 
-    kernel(*arrays) -> array of the first one's shape; None where the last axis is not contiguous. Operands are
-    broadcast against the first; row operands have size 1 in the last axis.
+    kernel(*arrays) -> its outputs, each of the first array's shape, or with 1 in the last axis where it is a value of
+    the row. Operands are broadcast against the first.
     """
 
     def __init__(self, program: Program) -> None:

@@ -5,6 +5,7 @@ features. An entry is one file, written under a temporary name and renamed; it c
 foreign one is rebuilt. Several processes may use one cache.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -127,8 +128,13 @@ def folder() -> Path | None:
     named = str(flags.read("KERNEL_CACHE"))
     if named == "off":
         return None
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(named) if named else Path(base) / "expkit" / "kernels"
+    if named:
+        return Path(named)
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        return None
+    return base / "expkit" / "kernels"
 
 
 def _read(key: str) -> bytes | None:
@@ -139,9 +145,10 @@ def _read(key: str) -> bytes | None:
     path = place / f"{key}.o"
     try:
         data = path.read_bytes()
-        os.utime(path)
     except OSError:
         return None
+    with contextlib.suppress(OSError):  # somebody else's cache
+        os.utime(path)
     digest, image = data[:32], data[32:]
     return image if hashlib.sha256(image).digest() == digest else None
 

@@ -5,7 +5,8 @@ The parts are claimed one by one, so that a core that is busy elsewhere delays o
 a part computes depends on i alone, so results do not depend on the number of threads.
 
 The pool is one array of 64-bit words. Its first word is the job, as (generation, next part): a part is claimed by a
-compare-and-swap of the whole word, which fails where the job has changed. Workers spin for a while, then sleep in
+compare-and-swap of the whole word, which fails where the job has changed: the old job is closed before what belongs to
+the new one can be seen (release and acquire, which cost nothing on x86). Workers spin for a while, then sleep in
 futex; the caller wakes them only where some sleep. After a fork the child starts threads of its own.
 """
 
@@ -27,6 +28,7 @@ _FUTEX, _YIELD = _CALLS.get(platform.machine(), (0, 0)) if sys.platform == "linu
 _WORDS = 128  # used, on cache lines of their own: ticket 0, done 16, task.. 32, wake 48, sleepers 64, stop 80
 PARALLEL_FOR = 96  # and the address of parallel_for
 
+_SYSCALL = "declare i64 @syscall(i64, ...)"
 _IR = """
 declare i64 @syscall(i64, ...)
 declare void @llvm.x86.sse2.pause()
@@ -42,9 +44,9 @@ entry:
 look:
   %t = load atomic i64, ptr %pool seq_cst, align 8
   %i = and i64 %t, 4294967295
-  %count = load atomic i64, ptr %count.p monotonic, align 8
-  %task.i = load atomic i64, ptr %task.p monotonic, align 8
-  %arg.i = load atomic i64, ptr %arg.p monotonic, align 8
+  %count = load atomic i64, ptr %count.p acquire, align 8
+  %task.i = load atomic i64, ptr %task.p acquire, align 8
+  %arg.i = load atomic i64, ptr %arg.p acquire, align 8
   %any = icmp ult i64 %i, %count
   br i1 %any, label %claim, label %out
 claim:
@@ -113,9 +115,9 @@ entry:
   store atomic i64 %closed, ptr %pool seq_cst, align 8
   %task.i = ptrtoint ptr %task to i64
   %arg.i = ptrtoint ptr %arg to i64
-  store atomic i64 %task.i, ptr %task.p monotonic, align 8
-  store atomic i64 %arg.i, ptr %arg.p monotonic, align 8
-  store atomic i64 %count, ptr %count.p monotonic, align 8
+  store atomic i64 %task.i, ptr %task.p release, align 8
+  store atomic i64 %arg.i, ptr %arg.p release, align 8
+  store atomic i64 %count, ptr %count.p release, align 8
   store atomic i64 0, ptr %done.p seq_cst, align 8
   store atomic i64 %high, ptr %pool seq_cst, align 8
   %w = atomicrmw add ptr %wake.p, i32 1 seq_cst
@@ -170,6 +172,8 @@ class Pool:
         text = _IR.format(pause=pause, futex=_FUTEX, sched=_YIELD, spin=SPIN)
         if not pause:
             text = text.replace("declare void @llvm.x86.sse2.pause()\n", "")
+        if not _FUTEX:  # there are no other threads, and perhaps no `syscall` to link to
+            text = text.replace(_SYSCALL, "define internal i64 @syscall(i64 %n, ...) {\n  ret i64 0\n}")
         self.code = llvm.compile_ir(text)
         self.threads = threads
         self._memory = np.zeros(_WORDS + 8, np.uint64)
