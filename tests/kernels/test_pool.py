@@ -3,6 +3,8 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -133,3 +135,12 @@ def test_threads_of_a_former_number_end(threads):
     for t in [t for t in threading.enumerate() if t.name.startswith("expkit-")]:
         t.join(10)
         assert not t.is_alive()
+
+
+def test_workers_have_room_where_threads_have_small_stacks():
+    program = (
+        "import threading\nthreading.stack_size(1 << 18)\nimport expkit as ek\nek.set_num_threads(3)\n"
+        "x = ek.ones(512, 512)\nassert float((x @ x).sum()) == 512**3\nx.sort(dim=1)\n"
+        "assert threading.stack_size() == 1 << 18\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

@@ -23,6 +23,7 @@ from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.machine.locks import forkable
 
 SPIN = 4_000  # looks at the ticket before a worker sleeps: some tens of microseconds
+STACK = 8 << 20  # bytes of a worker's stack: kernels keep tiles there, and what is usual may be less (musl: 128 KiB)
 _CALLS = {"x86_64": (202, 24), "aarch64": (98, 124)}  # system calls: futex, sched_yield
 _FUTEX, _YIELD = _CALLS.get(platform.machine(), (0, 0)) if sys.platform == "linux" else (0, 0)
 _WORDS = 128  # used, on cache lines of their own: ticket 0, done 16, task.. 32, wake 48, sleepers 64, stop 80
@@ -188,8 +189,13 @@ class Pool:
         self._worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.code.address("worker"))
         self._busy = threading.Lock()
         self.release = self._busy.release
-        for n in range(threads - 1):
-            threading.Thread(target=self._worker, args=(self.address, SPIN), name=f"expkit-{n}", daemon=True).start()
+        usual = threading.stack_size(STACK)
+        try:
+            for n in range(threads - 1):
+                name, args = f"expkit-{n}", (self.address, SPIN)
+                threading.Thread(target=self._worker, args=args, name=name, daemon=True).start()
+        finally:
+            threading.stack_size(usual)
 
     def run(self, task: int, argument: int, count: int) -> None:
         """task(argument, i) for all i below count. A second thread that comes meanwhile does its work alone."""
