@@ -20,6 +20,7 @@ from expkit.tensor.ops.decompose import (
     slogdet_p,
     solve_p,
     svd_p,
+    svdvals_p,
     triangle_p,
 )  # fmt: skip
 from expkit.tensor.ops.matmul import swap
@@ -44,21 +45,29 @@ def solve(A: Any, B: Any, *, left: bool = True) -> Any:
     if not left:
         if vector:
             raise ValueError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False")
-        return swap(solve(swap(A), swap(B)))
-    b = unsqueeze(B, -1) if vector else B
-    if b.shape[-2] != A.shape[-1]:
-        raise ShapeError(f"linalg.solve: Incompatible shapes of A {tuple(A.shape)} and B {tuple(B.shape)}")
-    out = apply(solve_p, A, b)
-    return squeeze(out, -1) if vector else out
+        return swap(_solve("solve", swap(A), swap(_matrix("solve", B))))
+    if vector:
+        return squeeze(_solve("solve", A, unsqueeze(B, -1)), -1)
+    return _solve("solve", A, B)
+
+
+def _solve(what: str, A: Any, B: Any) -> Any:
+    """X of A X = B, both matrices or batches of them."""
+    if B.shape[-2] != A.shape[-1]:
+        raise ShapeError(f"linalg.{what}: Incompatible shapes of A {tuple(A.shape)} and B {tuple(B.shape)}")
+    return apply(solve_p, A, B)
 
 
 def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
     """X of A X = B (left) or X A = B, where only the upper (or lower) triangle of A is read."""
     _square("solve_triangular", A)
+    _matrix("solve_triangular", B)
     a = triangle_p(A, lower=not upper, strict=unitriangular)
     if unitriangular:
         a = a + eye_like(a.detach())
-    return solve(a, B, left=left) if left else swap(solve(swap(a), swap(B)))
+    if left:
+        return _solve("solve_triangular", a, B)
+    return swap(_solve("solve_triangular", swap(a), swap(B)))
 
 
 def det(A: Any) -> Any:
@@ -72,9 +81,12 @@ def slogdet(A: Any) -> SlogdetResult:
 
 
 def cholesky(A: Any, *, upper: bool = False) -> Any:
-    """The lower triangular L of A = L Lᵀ, or its transpose. LinAlgError where A is not positive definite."""
-    out = apply(cholesky_p, _square("cholesky", A))
-    return swap(out) if upper else out
+    """The lower triangular L of A = L Lᵀ, or its transpose; that triangle of A is read.
+
+    LinAlgError where A is not positive definite.
+    """
+    x = _square("cholesky", A)
+    return swap(apply(cholesky_p, swap(x))) if upper else apply(cholesky_p, x)
 
 
 def eigh(A: Any, UPLO: str = "L") -> EighResult:
@@ -117,7 +129,8 @@ def svd(A: Any, full_matrices: bool = True, *, driver: str | None = None) -> SVD
 
 def svdvals(A: Any, *, driver: str | None = None) -> Any:
     """The singular values, descending."""
-    return svd(A, full_matrices=False).S
+    x = _matrix("svdvals", A)
+    return apply(svdvals_p, x.clone() if x.requires_grad else x)  # its own: A may be overwritten before backward
 
 
 def _square(what: str, x: Any) -> Any:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
 from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import Leaf, Node, Pick, aval
@@ -23,6 +25,12 @@ class FunctionCtx:
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keeps tensors (or None) for backward; a later in-place write to one of them is then an error."""
+        for x in tensors:
+            if x is not None and not isinstance(x, Handle):
+                raise TypeError(
+                    f"save_for_backward can only save tensors, but an argument is of type {type(x).__name__}: keep it "
+                    f"as an attribute of ctx"
+                )
         self._saved = tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
@@ -126,23 +134,39 @@ class _Call:
         finally:
             self.ctx._saved = ()
         results = list(result) if isinstance(result, tuple | list) else [result]
+        while len(results) > self.count and results[-1] is None:  # for arguments that were left at their defaults
+            results.pop()
         if len(results) != self.count:
             raise AutogradError(
                 f"function {self.name}Backward returned an incorrect number of gradients "
                 f"(expected {self.count}, got {len(results)})"
             )
-        return [self._checked(i, r, boxed) for i, r in enumerate(results)]
+        return [self._checked(i, r, x, boxed) for i, (r, x) in enumerate(zip(results, args, strict=False))]
 
-    def _checked(self, i: int, r: Any, boxed: bool) -> Any:
+    def _checked(self, i: int, r: Any, x: Any, boxed: bool) -> Any:
         if r is None:
             return None
         if not isinstance(r, Handle):
             raise TypeError(f"{self.name}.backward: gradient {i} is a {type(r).__name__}, not a Tensor or None")
+        got, shape = tuple(r.shape), tuple(getattr(x, "shape", r.shape))
+        if got != shape and broadcast_or_none(shape, got) != got:
+            raise AutogradError(
+                f"function {self.name}Backward returned an invalid gradient at index {i} - got {list(got)} but "
+                f"expected shape compatible with {list(shape)}"
+            )
         r.requires_grad  # noqa: B018  (brings a view up to date)
         return r if boxed else r.raw
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         raise InplaceError(f"backward of {self.name} needs a result that was modified by an in-place operation")
+
+
+def broadcast_or_none(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The common shape of several, None where there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        return None
 
 
 def _boxed(x: Any) -> Any:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from expkit.errors import ConfigError
 from expkit.optim.optimizer import Optimizer, number
 from expkit.registry import register
 from expkit.tensor import Tensor, full, full_like, maximum, ones, where, zeros, zeros_like
@@ -239,6 +240,8 @@ class Rprop(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
+        if not 0.0 < etas[0] < 1.0 < etas[1]:
+            raise ConfigError(f"Rprop: etas={etas!r} cannot be: two factors, the first in (0, 1), the second above 1.")
         super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize})
 
     def init_one(self, p: Tensor, *, lr: float) -> State:

@@ -26,6 +26,12 @@ RANGES = {
     "alpha": _NOT_NEGATIVE,
     "dampening": _FINITE,
     "betas": _DECAY,
+    "lr_decay": _NOT_NEGATIVE,
+    "initial_accumulator_value": _NOT_NEGATIVE,
+    "momentum_decay": _NOT_NEGATIVE,
+    "rho": Range(lambda v: 0 <= v <= 1, "a number in [0, 1]"),
+    "beta2_decay": Range(lambda v: v <= 0, "a number, zero or below"),
+    "d": Range(lambda v: v >= 1, "a number of at least 1"),
 }
 
 _SEVERAL = ("betas", "eps")  # may be several numbers; Adafactor's eps may have None among them

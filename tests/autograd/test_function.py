@@ -234,6 +234,27 @@ def test_misuse_is_explained():
 
     with pytest.raises(AutogradError, match=r"incorrect number of gradients \(expected 2, got 1\)"):
         Short.apply(x, x)[0].sum().backward()
+
+    class Unsaved(Function):
+        @staticmethod
+        def forward(ctx, x, power=1):
+            ctx.save_for_backward(power)
+            return x * 1
+
+    with pytest.raises(TypeError, match="can only save tensors"):
+        Unsaved.apply(x)
+
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx, x, power=1):
+            return x**power
+
+        @staticmethod
+        def backward(ctx, g):
+            return ek.ones(5), None  # None: of the argument that was left at its default
+
+    with pytest.raises(AutogradError, match=r"invalid gradient at index 0 - got \[5\]"):
+        Wrong.apply(x).sum().backward()
     with pytest.raises(NotImplementedError, match="static method forward"):
         Function.apply(x)
 

@@ -296,7 +296,7 @@ REDUCE = [
                            S(g.distinct(4) + 0.05, np.inf), S(g.distinct(5) + 0.05, -np.inf, 0), S(g.off_zero(3), 0.5), S(g.off_zero(2, 3), "fro"),
                            S(g())],
         norm_oracle, dtypes=FLOATS),
-    Row("norm", lambda g: [S(np.array([0.0, 2.0, -1.0]), p) for p in (0, 0.5, 1, 1.5, 2, 3)] + [S(np.zeros(3), p) for p in (1, 1.5, 2, 3, np.inf)],
+    Row("norm", lambda g: [S(np.array([0.0, 2.0, -1.0]), p) for p in (-1, -0.5, 0, 0.5, 1, 1.5, 2, 3)] + [S(np.zeros(3), p) for p in (1, 1.5, 2, 3, np.inf)],
         norm_oracle, dtypes="float64 float32", grad=False),
     Row("softmax", lambda g: [S(g(4), 0), S(g(2, 3), 1), S(g(2, 3, 2), dim=-2), S(g(3) * 1000, 0), S(g(2, 0), 0)], softmax_oracle,
         dtypes=FLOATS),

@@ -62,11 +62,13 @@ ROWS = [
     row("solve", lambda g: [
         S(regular(g, 3, 3), g(3, 2)), S(regular(g, 3, 3), g(3)), S(regular(g, 2, 3, 3), g(2, 3)), S(regular(g, 3, 3), g(2, 3, 1)),
         S(regular(g, 2, 1, 3, 3), g(4, 3, 2)), S(regular(g, 3, 3), g(2, 3), left=False), Bad(g(2, 3), g(2)), Bad(g(3, 3), g(2, 2)),
+        Bad(g(2, 3, 3), g(3, 2), left=False),
     ]),
     row("solve_triangular", lambda g: [
         S(regular(g, 3, 3), g(3, 2), upper=True), S(regular(g, 3, 3), g(3, 2), upper=False),
         S(regular(g, 2, 3, 3), g(2, 2, 3), upper=True, left=False), S(regular(g, 3, 3), g(3, 2), upper=True, unitriangular=True),
-        Bad(g(2, 3), g(2, 1), upper=True),
+        S(regular(g, 3, 3, 3), g(3, 3), upper=True), S(regular(g, 3, 3, 3), g(3, 3), upper=False, left=False),
+        Bad(g(2, 3), g(2, 1), upper=True), Bad(g(3, 3), g(3), upper=True), Bad(g(2, 3, 3), g(3, 2), upper=True, left=False),
     ]),
     of("cholesky", lambda fn, x, **kw: fn(positive(x), **kw), lambda g: [S(regular(g, 3, 3)), S(regular(g, 2, 2, 2), upper=True), Bad(g(2))]),
     of("eigh", lambda fn, x, *a: weighted(fn((x + x.mT) / 2, *a)), lambda g: [S(spread(g, 3, 3)), S(spread(g, 2, 3, 3), "U"), Bad(g(3)), Bad(g(2, 2), "X")]),

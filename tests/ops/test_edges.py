@@ -130,3 +130,17 @@ def test_two_arguments(name, dtype, torch):
 @pytest.mark.parametrize("name", ALONG)
 def test_along_a_dimension(name, torch):
     compare(ALONG[name], torch, [ROWS], "float64")
+
+
+def test_equal_singular_values_have_gradients_alone():
+    for diagonal in ([0.0, 0.0], [2.0, 2.0], [1.0, 0.0]):
+        x = ek.tensor(np.diag(diagonal), requires_grad=True)
+        ek.linalg.svdvals(x).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), np.eye(2))
+
+
+def test_cholesky_reads_the_triangle_it_returns():
+    full = np.array([[4.0, 2.0], [2.0, 3.0]])
+    for upper, part in ((True, np.triu(full)), (False, np.tril(full))):
+        factor = ek.linalg.cholesky(ek.tensor(part), upper=upper).numpy()
+        np.testing.assert_allclose(factor.T @ factor if upper else factor @ factor.T, full)

@@ -324,3 +324,20 @@ svd_p = Primitive(
     "svd", lambda x: tuple(xp_of(x).linalg.svd(x, full_matrices=False)), _svd_shape, joint=_svd_joint, jvp=_svd_push,
     batch=lambda *args: _own(*args, svd_p), nout=3,
 )  # fmt: skip
+
+svdvals_p = Primitive(  # singular values alone: their gradient needs no distance between them
+    "svdvals",
+    lambda x: xp_of(x).linalg.svd(x, full_matrices=False)[1],
+    lambda x: _svd_shape(x)[1],
+    lambda g, _out, x: _from_values(svd_p(x), g),
+    jvp=lambda tangents, _out, primals, _kw: _along(tangents, lambda t: _to_values(svd_p(primals[0]), t)),
+    batch=lambda *args: _own(*args, svdvals_p),
+)
+
+
+def _from_values(parts: Any, g: Any) -> Any:
+    return _mm(parts[0] * _row(g), parts[2])
+
+
+def _to_values(parts: Any, t: Any) -> Any:
+    return _diagonal(_mm(swap(parts[0]), t, swap(parts[2])))

@@ -337,7 +337,10 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dty
         axes = dims_of(dim, x.ndim)
         total = sum(square(x), dim) if x.is_complex() else apply1(square_sum_p, x, axes=axes)
         return _finish(_safe_sqrt(total), x, axes, keepdim)
-    return _safe_pow(sum(_safe_pow(x.abs(), p), dim, keepdim), 1 / p)
+    total = sum(_safe_pow(x.abs(), p), dim, keepdim)
+    if p < 0:  # one element of 0 is enough
+        total = choose(amin(x.detach().abs(), dim, keepdim) == 0, 0.0, total)
+    return _safe_pow(total, 1 / p)
 
 
 def _safe_sqrt(x: Any) -> Any:
