@@ -38,7 +38,7 @@ class Fused:
         update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
-        if MODE.special or not args or args[0].raw.size < LONG:
+        if MODE.special or not args or not isinstance(args[0], Handle) or args[0].raw.size < LONG:
             return self.plain(*args, **kw)
         count = sum(isinstance(a, Handle) for a in args)
         numbers = {**dict(zip(self._names[count:], args[count:], strict=False)), **kw}

@@ -20,6 +20,7 @@ import numpy as np
 
 from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.trace import trace
+from expkit.kernels.cpu.code.elementwise import Gap
 from expkit.kernels.cpu.loops.fuse import kernel_of
 from expkit.kernels.cpu.machine.locks import forkable
 from expkit.tensor.generated.base import enabled
@@ -73,9 +74,16 @@ class OnePass:
             for i, x in zip(places, arrays, strict=True):
                 full[i] = x.raw
             out = self.plain(*full, **kw)
-            return [wrap(r) for r in (out if isinstance(out, list | tuple) else [out]) if r is not None]
+            found = out if isinstance(out, list | tuple) else [out]
+            if any(r is None for r in found):
+                raise Gap("a result that is None")
+            return [wrap(r) for r in found]
 
-        return kernel_of(trace(traced, *[wrap(args[i]) for i in places]), sized=False)
+        try:
+            graph = trace(traced, *[wrap(args[i]) for i in places])
+        except Gap:
+            return None
+        return kernel_of(graph, sized=False)
 
 
 def one_pass(fn: Callable[..., Any]) -> OnePass:

@@ -18,6 +18,7 @@ from expkit import flags
 from expkit.kernels.cpu.machine.locks import forkable
 
 EXPLICIT = "; vectors and loops are as written\n"  # a module that begins so is searched for no more: half the time
+BUILD = "1"  # to be raised whenever `_machine` or `_build` compile otherwise: the disk has code of before
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
 _lock = forkable()
 _loaded: dict[str, "Code"] = {}
@@ -109,7 +110,7 @@ def _load(image: bytes) -> Code:
 
 
 def _key(text: str) -> str:
-    return hashlib.sha256("\0".join((text, *_host())).encode()).hexdigest()
+    return hashlib.sha256("\0".join((text, BUILD, *_host())).encode()).hexdigest()
 
 
 @cache
