@@ -1,7 +1,6 @@
 """Convolutions by kernels: every algorithm and pass against the plain implementation in float64."""
 
 import itertools
-import threading
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from expkit.tensor.ops import conv_arrays
 from expkit.tensor.ops.conv import conv_input_p, conv_p, conv_weight_p
 from expkit.tensor.ops.windows import out_sizes
 from tests.kernels.guards import install
+from tests.kernels.together import at_once
 
 TOLERANCE = {"f4": 2e-5, "f8": 1e-12}
 ORDERS = ("NCHW", "NHWC", "every second", "reversed", "repeated")
@@ -164,21 +164,11 @@ def test_results_do_not_depend_on_the_number_of_threads(name, threads, small):
 
 
 def test_several_python_threads_at_once(small):
-    errors = []
-
     def run(seed):
-        try:
-            for name in ("depthwise 7x7", "wide groups", "many channels, many taps"):
-                check(np.random.default_rng(seed), "f4", *CASES[name][1:])
-        except AssertionError as error:
-            errors.append(error)
+        for name in ("depthwise 7x7", "wide groups", "many channels, many taps"):
+            check(np.random.default_rng(seed), "f4", *CASES[name][1:])
 
-    workers = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not errors
+    at_once(run, range(4))
 
 
 # ---- layouts ---------------------------------------------------------------------------------------------------------

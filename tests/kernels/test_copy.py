@@ -1,7 +1,6 @@
 """Copies between arrays of any strides, beside NumPy's."""
 
 import itertools
-import threading
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ pytest.importorskip("llvmlite")
 from expkit.kernels.cpu.arrays import copy
 from expkit.kernels.cpu.arrays.triangle import triangle
 from tests.kernels.guards import Guards, install, layouts
+from tests.kernels.together import at_once
 
 DTYPES = ["i1", "?", "f2", "i4", "f4", "f8", "c8", "c16"]
 
@@ -98,19 +98,12 @@ def test_large_copies_over_threads(count, threads):
 
 def test_copies_from_several_python_threads():
     x = some((500, 800), "f4")
-    wrong = []
 
-    def work():
+    def work(_):
         for _ in range(20):
-            if not np.array_equal(copy.contiguous(x.T), x.T):
-                wrong.append(1)
+            np.testing.assert_array_equal(copy.contiguous(x.T), x.T)
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    assert not wrong
+    at_once(work, range(4))
 
 
 def test_guards_notice_the_edges():

@@ -1,6 +1,5 @@
 """Every elementwise emitter against the primitive's own implementation, and programs over shapes, strides, threads."""
 
-import threading
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from expkit.kernels.cpu.loops import plan, pointwise
 from expkit.kernels.cpu.loops.pointwise import Kernel, write_streams
 from expkit.kernels.cpu.loops.program import Program, Ref, Step, unary
 from tests.kernels.guards import Guards, install, layouts
+from tests.kernels.together import at_once
 
 pytest.importorskip("llvmlite")
 KEYWORDS = {
@@ -164,19 +164,12 @@ def test_several_python_threads_at_once(threads):
     threads(2)
     kernel = Kernel(unary("exp", "f8"))
     arrays = [np.random.default_rng(n).standard_normal(90_000) for n in range(4)]
-    wrong = []
 
     def work(x):
         for _ in range(20):
-            if np.abs(kernel(x) / np.exp(x) - 1).max() > 1e-14:
-                wrong.append(x)
+            assert np.abs(kernel(x) / np.exp(x) - 1).max() <= 1e-14
 
-    workers = [threading.Thread(target=work, args=(x,)) for x in arrays]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    assert not wrong
+    at_once(work, arrays)
 
 
 def test_several_outputs_and_constants():

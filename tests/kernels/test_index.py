@@ -1,6 +1,5 @@
 """Reading and writing by index, beside NumPy: values, order of sums, bounds, strides, threads."""
 
-import threading
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from expkit.nn import functional as F
 from expkit.tensor.generated import index as hooks
 from expkit.tensor.ops import index as ops
 from tests.kernels.guards import install
+from tests.kernels.together import at_once
 
 RNG = np.random.default_rng(0)
 DTYPES = ["f2", "i1", "f8", "?"]
@@ -199,19 +199,13 @@ def test_sums_do_not_depend_on_the_threads(columns, threads):
 
 
 def test_from_several_python_threads():
-    x, i, wrong = some((500, 64)), RNG.integers(0, 500, 3000), []
+    x, i = some((500, 64)), RNG.integers(0, 500, 3000)
 
-    def work():
+    def work(_):
         for _ in range(20):
-            if not np.array_equal(TAKE(x, i, axes=(0,)), x[i]):
-                wrong.append(1)
+            np.testing.assert_array_equal(TAKE(x, i, axes=(0,)), x[i])
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    assert not wrong
+    at_once(work, range(4))
 
 
 def test_gradients_of_large_look_ups():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from expkit.kernels.cpu.machine import llvm, pool
+from tests.kernels.together import at_once
 
 pytest.importorskip("llvmlite")
 COUNT = """
@@ -40,19 +41,12 @@ def test_every_part_runs_once(n, threads):
 
 def test_from_several_python_threads(threads):
     threads(3)
-    wrong = []
 
-    def work():
+    def work(_):
         for _ in range(200):
-            if not (run(20) == 1).all():
-                wrong.append(1)
+            assert (run(20) == 1).all()
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    assert not wrong
+    at_once(work, range(4))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -1,6 +1,5 @@
 """Running sums, products and recurrences, beside NumPy's in float64."""
 
-import threading
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from expkit.kernels.cpu.arrays import scan as kernels
 from expkit.tensor.generated import scan as hooks
 from expkit.tensor.ops import scan as ops
 from tests.kernels.guards import install, layouts
+from tests.kernels.together import at_once
 
 RNG = np.random.default_rng(0)
 SHAPES = [(5000,), (100_003,), (70, 100), (3, 40_001), (9, 33, 17), (2, 30, 600), (1000, 1, 7), (5000, 1), (60, 1, 80)]
@@ -92,20 +92,14 @@ def test_results_do_not_depend_on_the_threads(shape, threads):
 
 
 def test_from_several_python_threads():
-    x, wrong = RNG.standard_normal((50, 2000)), []
+    x = RNG.standard_normal((50, 2000))
     expected = kernels.scan("sum", x, axis=1)
 
-    def work():
+    def work(_):
         for _ in range(20):
-            if not np.array_equal(kernels.scan("sum", x, axis=1), expected):
-                wrong.append(1)
+            np.testing.assert_array_equal(kernels.scan("sum", x, axis=1), expected)
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    assert not wrong
+    at_once(work, range(4))
 
 
 def test_gradients_of_large_scans():

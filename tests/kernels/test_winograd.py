@@ -1,6 +1,5 @@
 """Winograd's convolution: all three passes against a direct one in float64, and its errors beside float32's own."""
 
-import threading
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ pytest.importorskip("llvmlite")
 from expkit.kernels.cpu.conv import winograd, winograd_blocks
 from expkit.kernels.cpu.gemm.microkernel import Blocking
 from tests.kernels.guards import Guards, install
+from tests.kernels.together import at_once
 
 ORDERS = st.sampled_from(["dense", "cropped", "reversed"])
 PADS = st.tuples(*[st.integers(0, 3)] * 4)
@@ -163,21 +163,12 @@ def test_threads_do_not_change_a_bit(c, threads):
 def test_several_python_threads_at_once():
     """Buffers are not shared between calls."""
     cases = [operands(np.random.default_rng(n), 4, 16 + 8 * n, 32, (10, 12), (1, 1, 1, 1)) for n in range(4)]
-    failures = []
 
     def work(case):
-        try:
-            for _ in range(5):
-                check_all(*case)
-        except AssertionError as error:
-            failures.append(error)
+        for _ in range(5):
+            check_all(*case)
 
-    workers = [threading.Thread(target=work, args=(case,)) for case in cases]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
+    at_once(work, cases)
 
 
 def rms(x):

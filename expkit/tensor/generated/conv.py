@@ -122,10 +122,6 @@ def _shaped(y: Any, out: Sizes) -> Any:
     return y.reshape(y.shape[0], *out, y.shape[4]).transpose(0, len(out) + 1, *range(1, len(out) + 1))
 
 
-def _dense(w: Any) -> Any:
-    return w if w.flags.c_contiguous else np.ascontiguousarray(w)
-
-
 # ---- plans -----------------------------------------------------------------------------------------------------------
 
 
@@ -157,7 +153,7 @@ class _Passes:
             self.parts.append((panels, run))
 
     def __call__(self, x: Any, w: Any, b: Any = None) -> Any:
-        source, w, y = self.source(x), _dense(w), aligned(self.shape, self.case.dtype)
+        source, w, y = self.source(x), np.ascontiguousarray(w), aligned(self.shape, self.case.dtype)
         if self.groups == 1:
             self._group(source, w, b, y)
         else:

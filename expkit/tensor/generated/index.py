@@ -15,7 +15,7 @@ import numpy as np
 
 from expkit.errors import RangeError
 from expkit.kernels.cpu.arrays import gather as kernels
-from expkit.kernels.cpu.arrays.copy import contiguous, copy
+from expkit.kernels.cpu.arrays.copy import contiguous, copy, dense
 from expkit.kernels.cpu.arrays.nonzero import nonzero as places
 from expkit.kernels.cpu.loops import plan
 from expkit.tensor.generated.base import enabled
@@ -66,10 +66,6 @@ def _look_all(x: Any, indices: Sequence[Any], axes: Sequence[int]) -> None:
     for index, axis in zip(indices, axes, strict=True):
         if many(index):
             look(index, -x.shape[axis], x.shape[axis], axis)
-
-
-def _dense(x: Any) -> Any:
-    return x if x.flags.c_contiguous else contiguous(x)
 
 
 # ---- index arrays on some axes ---------------------------------------------------------------------------------------
@@ -135,7 +131,7 @@ def take(plain: Plain) -> Plain:
 
 
 def _all_dense(indices: Sequence[Any]) -> list[Any]:
-    return [_dense(i) for i in indices]
+    return [dense(i) for i in indices]
 
 
 def put(how: str, plain: Plain) -> Plain:
@@ -178,7 +174,7 @@ def _write(how: str, new: Any, value: Any, indices: Sequence[Any], axes: tuple[i
         return False
     shape = (*indices[0].shape, *(n for a, n in enumerate(new.shape) if a not in axes))
     value = (value if value.shape == shape else np.broadcast_to(value, shape)).transpose(form.order(ndim))
-    return kernels.by_rows(how, new, _dense(value), _all_dense(indices), axes, form.outer, form.columns)
+    return kernels.by_rows(how, new, dense(value), _all_dense(indices), axes, form.outer, form.columns)
 
 
 def placed(plain: Plain) -> Plain:
@@ -202,7 +198,7 @@ def nonzero(plain: Plain) -> Plain:
     @wraps(plain)
     def impl(x: Any) -> Any:
         if x.__class__ is np.ndarray and x.size >= LEAST and x.ndim and enabled():
-            return places(_dense(x if x.dtype == bool else x != 0))
+            return places(dense(x if x.dtype == bool else x != 0))
         return plain(x)
 
     return impl
@@ -227,7 +223,7 @@ def gather(plain: Plain) -> Plain:
         near = x.flags.c_contiguous or x.size <= 2 * index.size
         if near and _fits(kernels.TAKE, x, (index,), index.size) and _alike(x, index, axis):
             out = plan.empty(index.shape, x.dtype)
-            if kernels.along_axis(kernels.TAKE, _dense(x), out, _dense(index), axis):
+            if kernels.along_axis(kernels.TAKE, dense(x), out, dense(index), axis):
                 return out
         if many(index):  # and no array of another library
             look(index, 0, x.shape[axis], axis, "gather(): ")
@@ -246,7 +242,7 @@ def scatter(how: str, plain: Plain) -> Plain:
         fits = _fits(how, base, (index,), index.size) and _alike(base, index, axis)
         if fits and value.__class__ is np.ndarray and value.dtype == base.dtype:
             new = contiguous(base)
-            if kernels.along_axis(how, new, _dense(np.broadcast_to(value, index.shape)), _dense(index), axis):
+            if kernels.along_axis(how, new, dense(np.broadcast_to(value, index.shape)), dense(index), axis):
                 return new
         if many(index):
             look(index, 0, base.shape[axis], axis, f"{NAMES[how]}(): ")

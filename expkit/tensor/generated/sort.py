@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from expkit.kernels.cpu.arrays.copy import contiguous
+from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.arrays.gather import PUT, along_axis, kind_of
 from expkit.kernels.cpu.arrays.sort import KINDS, ordered
 from expkit.kernels.cpu.loops import plan
@@ -51,13 +51,9 @@ def _rows(x: Any, start: int, stop: int, descending: bool) -> tuple[Any, Any]:
 
 def _along(x: Any, axis: int, start: int, stop: int, descending: bool) -> tuple[Any, Any]:
     """The axis is moved behind the others, and back."""
-    rows = _dense(np.moveaxis(x.astype(_WIDER.get(x.dtype, x.dtype), copy=False), axis, -1))
-    values, places = (_dense(np.moveaxis(a, -1, axis)) for a in _rows(rows, start, stop, descending))
+    rows = dense(np.moveaxis(x.astype(_WIDER.get(x.dtype, x.dtype), copy=False), axis, -1))
+    values, places = (dense(np.moveaxis(a, -1, axis)) for a in _rows(rows, start, stop, descending))
     return values.astype(x.dtype, copy=False), places
-
-
-def _dense(x: Any) -> Any:
-    return x if x.flags.c_contiguous else contiguous(x)
 
 
 def returned(g: Any, places: Any, size: int, axis: int) -> Any:
@@ -68,4 +64,4 @@ def returned(g: Any, places: Any, size: int, axis: int) -> Any:
         return None
     make = plan.empty if g.shape[axis] == size else np.zeros
     new = make((*g.shape[:axis], size, *g.shape[axis + 1 :]), g.dtype)
-    return new if along_axis(PUT, new, _dense(g), _dense(places), axis) else None
+    return new if along_axis(PUT, new, dense(g), dense(places), axis) else None

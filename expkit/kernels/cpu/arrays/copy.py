@@ -287,3 +287,8 @@ def contiguous(x: Any) -> Any:
     out = plan.empty(x.shape, x.dtype)
     copy(out, x)
     return out
+
+
+def dense(x: Any) -> Any:
+    """x itself where its memory is in the order of its axes, else a copy that is."""
+    return x if x.flags.c_contiguous else contiguous(x)

@@ -19,7 +19,6 @@ from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.loops.plan import PARALLEL, collapse
 from expkit.kernels.cpu.machine.call import Bound
 
-LIMIT = 4096  # plans that a kernel keeps
 COLUMNS = 256  # of one task; their state stays in the nearest cache
 _BETTER = {"argmax": ("ugt", "gt"), "argmin": ("ult", "lt")}
 
@@ -68,9 +67,7 @@ class Place:
         key = (axis, x.shape, x.strides)
         found = self._plans.get(key)
         if found is None:
-            if len(self._plans) >= LIMIT:
-                self._plans.clear()
-            found = self._plans[key] = self._plan(x, axis)
+            found = plan.remembered(self._plans, key, self._plan(x, axis))
         run, shape = found
         if run is None:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from expkit.kernels.cpu.machine.call import Bound, caller, compiled
 
 TILE = 1 << 14  # elements of one task
 SHORT = 128  # elements of a row below which four wide vectors are too many
+LIMIT = 4096  # plans that a kernel keeps
 PARALLEL = 1 << 15  # elements from which several threads are worth waking
 Shape = tuple[int, ...]
+Made = TypeVar("Made")
 empty: Callable[..., Any] = np.empty  # makes all results; tests put one with guarded edges here
 
 
@@ -98,6 +100,14 @@ class Plan(Bound):
         table = np.array(words, np.int64)
         call = _kernel(write, program, layout, moves)(table)
         super().__init__(call, table, parallel=parallel and full["tasks"] > 1)
+
+
+def remembered(plans: dict[Any, Made], key: Any, made: Made) -> Made:
+    """Adds a plan to those that a kernel keeps, which are forgotten all at once where there are too many."""
+    if len(plans) >= LIMIT:
+        plans.clear()
+    plans[key] = made
+    return made
 
 
 def tiles(rows: int, n: int, *, whole: bool, tile: int = TILE, work: int = 1) -> dict[str, int]:

@@ -17,7 +17,6 @@ from expkit.kernels.cpu.loops.program import Program
 from expkit.kernels.cpu.loops.rows import DENSE, STRIDED, Layout, Rows
 from expkit.kernels.cpu.loops.streams import Streams
 
-LIMIT = 4096  # plans that a kernel keeps
 LIGHT = 1 << 16  # elements from which several threads help where reading costs more than computing
 STREAM = 1 << 25  # bytes of a result that no cache is going to hold
 
@@ -57,9 +56,7 @@ class Kernel:
             key = tuple([part for a in arrays for part in (a.shape, a.strides)])
         found = self._plans.get(key)
         if found is None:
-            if len(self._plans) >= LIMIT:
-                self._plans.clear()
-            found = self._plans[key] = self._plan(arrays)
+            found = plan.remembered(self._plans, key, self._plan(arrays))
         run, make = found
         if self._several:
             outs = make()

@@ -20,7 +20,6 @@ from expkit.kernels.cpu.loops.plan import PARALLEL, Plan, Space, broadcast, coll
 from expkit.kernels.cpu.loops.program import Program, Ref, Step, facts
 from expkit.kernels.cpu.loops.rows import Layout, Rows
 
-LIMIT = 4096
 PART = 256  # places of the reduced axes that one accumulator takes in, where columns are reduced
 CHUNK = 1 << 15  # elements of a long row that one task adds up
 COLUMNS = 2048  # columns of one task
@@ -47,9 +46,7 @@ class Reduction:
             key += tuple([part for a in arrays[1:] for part in (a.shape, a.strides)])
         plans = self._plans.get(key)
         if plans is None:
-            if len(self._plans) >= LIMIT:
-                self._plans.clear()
-            plans = self._plans[key] = self._plan(arrays, axes)
+            plans = plan.remembered(self._plans, key, self._plan(arrays, axes))
         for run, shape in plans:
             out = plan.empty(shape, self.dtype)
             run(*arrays, out)
@@ -172,9 +169,7 @@ class RowKernel:
         key = tuple([(a.shape, a.strides) for a in arrays])
         found = self._plans.get(key)
         if found is None:
-            if len(self._plans) >= LIMIT:
-                self._plans.clear()
-            found = self._plans[key] = self._plan(arrays)
+            found = plan.remembered(self._plans, key, self._plan(arrays))
         run, makes = found
         outs = [plan.empty(shape, dtype) for shape, dtype in makes]
         run(*arrays, *outs)
