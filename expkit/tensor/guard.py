@@ -9,21 +9,36 @@ from functools import wraps
 from typing import Any
 
 from expkit.autograd.handle import Handle, Value
+from expkit.tensor.out import TAKING, deliver
 
 
 def refusing(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """fn, with a TypeError where something that is no tensor was taken for one."""
+    """fn, with a TypeError where something that is no tensor was taken for one; and with out= where it is to have that."""
 
     @wraps(fn)
     def call(*args: Any, **kw: Any) -> Any:
         try:
             return fn(*args, **kw)
         except AttributeError as error:
-            if isinstance(error.obj, Handle | Value) or not _given(error.obj, (*args, *kw.values())):
-                raise
-            raise TypeError(f"{fn.__name__}(): expected a Tensor, got {type(error.obj).__name__}") from None
+            _explain(fn, error, (*args, *kw.values()))
+            raise
 
-    return call
+    @wraps(fn)
+    def call_into(*args: Any, out: Any = None, **kw: Any) -> Any:
+        try:
+            result = fn(*args, **kw)
+        except AttributeError as error:
+            _explain(fn, error, (*args, *kw.values()))
+            raise
+        return result if out is None else deliver(result, out, fn.__name__)
+
+    return call_into if fn.__name__ in TAKING else call
+
+
+def _explain(fn: Callable[..., Any], error: AttributeError, arguments: tuple[Any, ...]) -> None:
+    """TypeError, if what lacks the attribute is an argument that should have been a tensor."""
+    if not isinstance(error.obj, Handle | Value) and _given(error.obj, arguments):
+        raise TypeError(f"{fn.__name__}(): expected a Tensor, got {type(error.obj).__name__}") from None
 
 
 def _given(what: Any, arguments: Any) -> bool:
