@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from expkit import tree
-from expkit.autograd.graph import OUT, Equation, Graph, State, Var
+from expkit.autograd.equations import OUT, Equation, Graph, State, Var
 from expkit.autograd.handle import ARRAYS, Aval, Handle, Value, aval_of, wrap
 from expkit.autograd.mode import interpreting, tick
 from expkit.autograd.primitive import Primitive

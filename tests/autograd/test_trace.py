@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from expkit.autograd.graph import Equation, Var
+from expkit.autograd.equations import Equation, Var
 from expkit.autograd.handle import aval_of
 from expkit.autograd.trace import trace
 from expkit.errors import TraceError

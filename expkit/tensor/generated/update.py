@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.autograd.graph import Equation, Graph, Var
+from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import Handle
 from expkit.autograd.inplace import touch_all
 from expkit.autograd.mode import MODE
