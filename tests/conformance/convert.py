@@ -1,0 +1,138 @@
+"""Values of PyTorch as values of expkit, and back for comparisons."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+
+import expkit as ek
+
+
+class Unconvertible(Exception):
+    """The value has no counterpart here (sparse layouts, quantised or 8-bit floats, generators)."""
+
+
+DTYPES = {
+    getattr(torch, name): getattr(ek, name)
+    for name in "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 complex64 complex128 bool".split()
+}
+FORMATS = {getattr(torch, n): getattr(ek, n) for n in "channels_last channels_last_3d contiguous_format".split()}
+FORMATS[torch.preserve_format] = ek.preserve_format
+TOLERANCE = {  # (rtol, atol) by the coarsest dtype at hand
+    "float64": (1e-7, 1e-8), "complex128": (1e-7, 1e-8), "float32": (1e-4, 1e-5), "complex64": (1e-4, 1e-5),
+    "bfloat16": (2e-2, 1e-2), "float16": (4e-3, 2e-3),
+}  # fmt: skip
+
+
+def tensor_to_ek(x: torch.Tensor) -> ek.Tensor:
+    """The same values with the same strides, in memory of its own."""
+    if x.layout != torch.strided or x.dtype not in DTYPES or x.is_quantized:
+        raise Unconvertible(f"{x.layout} {x.dtype}")
+    plain = x.detach().resolve_conj().resolve_neg()
+    dense = torch.empty_strided(plain.shape, plain.stride(), dtype=plain.dtype)
+    dense = dense.copy_(plain) if 0 not in plain.stride() else plain.clone()
+    raw = dense.view(torch.int16).numpy().view(ml_dtypes.bfloat16) if x.dtype == torch.bfloat16 else dense.numpy()
+    return ek.from_numpy(raw).requires_grad_(x.requires_grad)
+
+
+def to_ek(x: Any) -> Any:
+    """Tensors, dtypes, devices, formats, and containers of them."""
+    if isinstance(x, torch.Tensor):
+        return tensor_to_ek(x)
+    if isinstance(x, torch.Size):
+        return tuple(x)
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        raise Unconvertible(type(x).__name__)
+    if isinstance(x, list | tuple):
+        return type(x)(to_ek(v) for v in x)
+    if isinstance(x, dict):
+        return {k: to_ek(v) for k, v in x.items()}
+    if isinstance(x, slice):
+        return slice(*map(to_ek, (x.start, x.stop, x.step)))
+    if isinstance(x, torch.dtype):
+        if x not in DTYPES:
+            raise Unconvertible(str(x))
+        return DTYPES[x]
+    if isinstance(x, torch.device):
+        return ek.device(str(x))
+    if isinstance(x, torch.memory_format):
+        return FORMATS[x]
+    if isinstance(x, torch.layout | torch.Generator):
+        raise Unconvertible(str(x))
+    return x
+
+
+def options_to_ek(options: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments; `layout=torch.strided` is the only layout and goes without saying."""
+    return to_ek({k: v for k, v in options.items() if not (k == "layout" and v == torch.strided)})
+
+
+def tensor_to_torch(x: ek.Tensor) -> torch.Tensor:
+    raw = np.ascontiguousarray(x.detach().numpy()).reshape(tuple(x.shape))
+    if raw.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(raw.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(raw.copy())
+
+
+def leaves(x: Any, kind: type) -> list[Any]:
+    """The tensors of one library in nested containers, in order."""
+
+    def walk(v: Any) -> Iterator[Any]:
+        if isinstance(v, kind):
+            yield v
+        elif isinstance(v, list | tuple):
+            for w in v:
+                yield from walk(w)
+        elif isinstance(v, dict):
+            for w in v.values():
+                yield from walk(w)
+
+    return list(walk(x))
+
+
+def replaced(x: Any, kind: type, rest: Iterator[Any]) -> Any:
+    """x with its tensors replaced one by one."""
+    if isinstance(x, kind):
+        return next(rest)
+    if isinstance(x, list | tuple) and not hasattr(x, "_fields"):
+        return type(x)(replaced(v, kind, rest) for v in x)
+    if isinstance(x, dict):
+        return {k: replaced(v, kind, rest) for k, v in x.items()}
+    return x
+
+
+def smooth(x: Any) -> bool:
+    return bool(x.dtype.is_floating_point or x.dtype.is_complex)
+
+
+def compare(got: Any, expected: Any, *, values: bool = True, dtypes: bool = True, scale: float = 1.0) -> None:
+    """AssertionError unless the results have the same structure, shapes, dtypes and values (NaN in the same places)."""
+    if isinstance(expected, torch.Tensor):
+        assert isinstance(got, ek.Tensor), f"a {type(got).__name__} where PyTorch gives a tensor"
+        assert tuple(got.shape) == tuple(expected.shape), f"shape {tuple(got.shape)}, PyTorch {tuple(expected.shape)}"
+        assert not dtypes or DTYPES.get(expected.dtype) == got.dtype, f"{got.dtype}, PyTorch {expected.dtype}"
+        if values:
+            name = str(expected.dtype).removeprefix("torch.")
+            rtol, atol = TOLERANCE.get(name, (0, 0))
+            torch.testing.assert_close(
+                tensor_to_torch(got), expected.detach().resolve_conj().resolve_neg(), rtol=rtol * scale,
+                atol=atol * scale, equal_nan=True, check_dtype=dtypes, check_stride=False, check_layout=False,
+            )  # fmt: skip
+    elif isinstance(expected, list | tuple):
+        assert isinstance(got, list | tuple), f"a {type(got).__name__} where PyTorch gives a {type(expected).__name__}"
+        assert len(got) == len(expected), f"{len(got)} results, PyTorch {len(expected)}"
+        for g, e in zip(got, expected, strict=True):
+            compare(g, e, values=values, dtypes=dtypes, scale=scale)
+    elif isinstance(expected, int | float | complex | bool) and values:
+        assert type(got) is type(expected), f"a {type(got).__name__} where PyTorch gives a {type(expected).__name__}"
+        np.testing.assert_allclose(got, expected, rtol=1e-6, equal_nan=True)
+
+
+def attempt(fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """(fn(), None), or (None, what it raised)."""
+    try:
+        return fn(), None
+    except Exception as error:  # noqa: BLE001  (the reference may raise anything: then there is nothing to compare)
+        return None, error

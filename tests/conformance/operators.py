@@ -1,0 +1,348 @@
+"""Checks of one operator of PyTorch's database (an OpInfo) in one dtype."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.testing._internal.common_methods_invocations import op_db
+
+import expkit as ek
+from tests.conformance.convert import (
+    Unconvertible,
+    attempt,
+    compare,
+    leaves,
+    options_to_ek,
+    replaced,
+    smooth,
+    tensor_to_ek,
+    tensor_to_torch,
+    to_ek,
+)
+from tests.ops.case import REFUSALS
+
+RANDOM = set(
+    "bernoulli multinomial normal randn randn_like rand_like randint randint_like nn.functional.dropout "
+    "empty empty_like new_empty uniform nn.functional.rrelu nn.functional.alpha_dropout".split()
+)
+METHODS = set("T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split())
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+GAUGE: dict[str, Callable[[Any], Any]] = {  # what is unique of a factorisation
+    "linalg.eigh": lambda r: (r[0], abs(r[1])),
+    "linalg.svd": lambda r: (r[0][..., : r[1].shape[-1]] @ r[2][..., : r[1].shape[-1], :], r[1]),
+}
+
+
+@cache
+def operators() -> dict[str, list[Any]]:
+    """The database by name: an operator may have several variants."""
+    found: dict[str, list[Any]] = {}
+    for op in op_db:
+        found.setdefault(op.name, []).append(op)
+        for alias in op.aliases:
+            found.setdefault(alias.name, [])
+    return found
+
+
+ORDER: dict[tuple[str, str], Callable[[Callable[..., Any]], Callable[..., Any]]] = {  # where the samples' order differs
+    ("where", ""): lambda fn: lambda x, condition, *rest, **kw: fn(condition, x, *rest, **kw),
+    ("einsum", ""): lambda fn: lambda tensors, equation: fn(equation, tensors),
+    ("normal", "number_mean"): lambda fn: lambda std, mean, *rest, **kw: fn(mean, std, *rest, **kw),
+    ("nn.functional.embedding", ""): lambda fn: lambda weight, index, **kw: fn(index, weight, **kw),
+    ("nn.functional.embedding_bag", ""): lambda fn: lambda weight, index, **kw: fn(index, weight, **kw),
+}
+
+
+def function_of(name: str, variant: str = "") -> Callable[..., Any]:
+    """expkit's function (or method) of PyTorch's name."""
+    if name == "normal" and variant == "in_place":
+        return ek.Tensor.normal_
+    if name == "T":
+        return lambda x: x.T
+    if name.startswith("__") or name in METHODS:
+        return lambda x, *args, **kw: getattr(x, name)(*args, **kw)
+    found: Any = ek
+    for part in name.split("."):
+        found = getattr(found, part)
+    return ORDER.get((name, variant), _same)(found)
+
+
+class Sample:
+    """One call in both libraries: torch's arguments, and the same as expkit's."""
+
+    def __init__(self, op: Any, sample: Any) -> None:
+        self.op, self.raw = op, sample
+        self.args = (sample.input, *sample.args)
+        self.kw = dict(sample.kwargs)
+        self.fn = function_of(op.name, op.variant_test_name)
+        self.gauge = GAUGE.get(op.name, _same)
+        self.random = op.name in RANDOM or float(self.kw.get("dropout_p", 0.0)) > 0
+
+    def __repr__(self) -> str:
+        def short(x: Any) -> str:
+            if isinstance(x, torch.Tensor):
+                return f"{str(x.dtype).removeprefix('torch.')}{list(x.shape)}"
+            if isinstance(x, list | tuple):
+                return f"[{', '.join(map(short, x))}]"
+            return repr(x)
+
+        parts = [short(a) for a in self.args] + [f"{k}={short(v)}" for k, v in self.kw.items()]
+        return f"({', '.join(parts)})"
+
+    def theirs(self, args: Any = None, kw: Any = None) -> Any:
+        args, kw = (self.args, self.kw) if args is None else (args, kw)
+        return self.gauge(self.op.op(*args, **kw))
+
+    def ours(self) -> tuple[Any, Any]:
+        return to_ek(self.args), options_to_ek(self.kw)
+
+    def over(self, kind: type, places: list[int]) -> tuple[Callable[..., Any], list[Any]]:
+        """(f, xs): the call as a function of some of its tensors, returning the smooth results as a list."""
+        args, kw = (self.args, self.kw) if kind is torch.Tensor else self.ours()
+        call = self.op.op if kind is torch.Tensor else self.fn
+        every = leaves([args, kw], kind)
+
+        def f(*xs: Any) -> list[Any]:
+            values = list(every)
+            for i, x in zip(places, xs, strict=True):
+                values[i] = x
+            new_args, new_kw = replaced([args, kw], kind, iter(values))
+            return [y for y in leaves(self.gauge(call(*new_args, **new_kw)), kind) if smooth(y)]
+
+        return f, [every[i] for i in places]
+
+    def smooth_places(self) -> list[int]:
+        return [i for i, x in enumerate(leaves([self.args, self.kw], torch.Tensor)) if smooth(x) and x.requires_grad]
+
+
+def samples(
+    op: Any, dtype: torch.dtype, *, grad: bool = False, reference: bool = False, limit: int = 0
+) -> list[Sample]:
+    """At most `limit` samples (0: all), evenly spread."""
+    make = op.reference_inputs if reference else op.sample_inputs
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = list(make("cpu", dtype, requires_grad=grad))
+    step = max(1, -(-len(found) // limit)) if limit else 1
+    return [Sample(op, s) for s in islice(found, 0, None, step)]
+
+
+def cotangents(ys: list[Any]) -> list[torch.Tensor]:
+    rng = torch.Generator().manual_seed(3)
+    return [torch.randn(y.shape, generator=rng, dtype=y.dtype) for y in ys]
+
+
+# ---- checks: each raises AssertionError, or returns False where PyTorch has nothing to compare with ------------------
+
+
+def check_value(s: Sample) -> bool:
+    expected, refused = attempt(s.theirs)
+    args, kw = s.ours()
+    if refused is not None:
+        return False
+    compare(s.gauge(s.fn(*args, **kw)), expected, values=not s.random)
+    return True
+
+
+def check_method(s: Sample) -> bool:
+    """The Tensor method of the name, where PyTorch has it."""
+    if s.op.method_variant is None or not isinstance(s.args[0], torch.Tensor) or s.op.name in METHODS:
+        return False
+    expected, refused = attempt(lambda: s.gauge(s.op.method_variant(*s.args, **s.kw)))
+    args, kw = s.ours()
+    if refused is not None:
+        return False
+    compare(s.gauge(getattr(args[0], s.op.method_variant.__name__)(*args[1:], **kw)), expected, values=not s.random)
+    return True
+
+
+def check_inplace(s: Sample) -> bool:
+    variant = s.op.inplace_variant
+    if variant is None or not isinstance(s.args[0], torch.Tensor):
+        return False
+    args, kw = s.ours()
+    mine = args[0].clone()
+    expected, refused = attempt(lambda: variant(s.args[0].clone(), *s.args[1:], **s.kw))
+    if refused is not None:
+        return False
+    got = getattr(mine, variant.__name__)(*args[1:], **kw)
+    assert got is mine, "an in-place method returned something else"
+    compare(got, expected, values=not s.random)
+    return True
+
+
+def check_grad(s: Sample) -> bool:
+    return _gradients(s, order=1)
+
+
+def check_grad2(s: Sample) -> bool:
+    return s.op.supports_gradgrad and _gradients(s, order=2)
+
+
+def _gradients(s: Sample, order: int) -> bool:
+    places = s.smooth_places()
+    if s.random or not places or not s.op.supports_autograd:
+        return False
+    f, xs = s.over(torch.Tensor, places)
+    expected, refused = attempt(lambda: _slopes(torch, f, xs, order))
+    if refused is not None or expected is None:
+        return False
+    g, mine = s.over(ek.Tensor, places)
+    got = _slopes(ek, g, mine, order)
+    assert got is not None, "no result that depends on the inputs"
+    for a, b, x in zip(got, expected, xs, strict=True):
+        if b is None and a is not None:
+            b = torch.zeros_like(x)
+        elif a is None and b is not None:
+            a = tensor_to_ek(torch.zeros_like(x))
+        compare(a, b, scale=10.0 if order == 2 else 1.0)
+    return True
+
+
+def _slopes(library: Any, f: Callable[..., Any], xs: list[Any], order: int) -> list[Any] | None:
+    """Gradients of the results with fixed weights; of the second order: of those, weighted once more."""
+    ys = [y for y in f(*xs) if y.requires_grad]
+    for _ in range(order - 1):
+        first = _weighted(library, ys, xs, create_graph=True)
+        ys = [] if first is None else [g for g in first if g is not None and g.requires_grad]
+    return _weighted(library, ys, xs)
+
+
+def _weighted(library: Any, ys: list[Any], xs: list[Any], **options: Any) -> list[Any] | None:
+    if not ys:
+        return None
+    theirs = [torch.empty(tuple(y.shape), dtype=_torch_dtype(y)) for y in ys]
+    weights = [w if library is torch else tensor_to_ek(w) for w in cotangents(theirs)]
+    return list(library.autograd.grad(ys, xs, weights, allow_unused=True, **options))
+
+
+def _torch_dtype(y: Any) -> torch.dtype:
+    return y.dtype if isinstance(y, torch.Tensor) else getattr(torch, str(y.dtype).rpartition(".")[2])
+
+
+def check_jvp(s: Sample) -> bool:
+    places = s.smooth_places()
+    if s.random or not places or not s.op.supports_forward_ad:
+        return False
+    f, xs = s.over(torch.Tensor, places)
+    xs = [x.detach() for x in xs]
+    directions = cotangents(xs)
+    expected, refused = attempt(lambda: torch.func.jvp(lambda *v: tuple(f(*v)), tuple(xs), tuple(directions)))
+    if refused is not None:
+        return False
+    g, mine = s.over(ek.Tensor, places)
+    mine = [x.detach() for x in mine]
+    got = ek.func.jvp(lambda *v: tuple(g(*v)), tuple(mine), tuple(map(tensor_to_ek, directions)))
+    compare(got[0], expected[0])
+    compare(got[1], expected[1])
+    return True
+
+
+def check_vmap(s: Sample) -> bool:
+    """vmap over all tensors, over each alone, against a loop; only where PyTorch's vmap can do it."""
+    every = leaves([s.args, s.kw], torch.Tensor)
+    if s.random or not every or s.op.name in ("item", "__getitem__"):
+        return False
+    args, kw = s.ours()
+    mine = leaves([args, kw], ek.Tensor)
+    compared = False
+    for mapped in {(True,) * len(mine), *(tuple(i == k for i in range(len(mine))) for k in range(len(mine)))}:
+        theirs = _run_vmap(torch, s.op.op, s, [s.args, s.kw], torch.Tensor, [x.detach() for x in every], mapped)
+        if attempt(theirs)[1] is not None:
+            continue
+        got = _run_vmap(ek, s.fn, s, [args, kw], ek.Tensor, [x.detach() for x in mine], mapped)()
+        loop = _loop(s, [args, kw], [x.detach() for x in mine], mapped)
+        for y, parts in zip(got, zip(*loop, strict=True), strict=True):
+            for k, part in enumerate(parts):
+                compare(y[k], tensor_to_torch(part))
+        compared = True
+    return compared
+
+
+def _batch(x: Any, library: Any) -> Any:
+    return library.stack([x, x * 0.9 if smooth(x) else x])
+
+
+def _run_vmap(
+    library: Any, call: Any, s: Sample, tree: Any, kind: type, xs: list[Any], mapped: tuple[bool, ...]
+) -> Callable[[], Any]:
+    def f(*values: Any) -> tuple[Any, ...]:
+        args, kw = replaced(tree, kind, iter(values))
+        return tuple(leaves(s.gauge(call(*args, **kw)), kind))
+
+    values = [_batch(x, library) if m else x for x, m in zip(xs, mapped, strict=True)]
+    return lambda: library.vmap(f, in_dims=tuple(0 if m else None for m in mapped))(*values)
+
+
+def _loop(s: Sample, tree: Any, xs: list[Any], mapped: tuple[bool, ...]) -> Iterator[list[Any]]:
+    for k in range(2):
+        values = [_batch(x, ek)[k] if m else x for x, m in zip(xs, mapped, strict=True)]
+        args, kw = replaced(tree, ek.Tensor, iter(values))
+        yield leaves(s.gauge(s.fn(*args, **kw)), ek.Tensor)
+
+
+CHECKS: dict[str, Callable[[Sample], bool]] = {
+    "value": check_value, "method": check_method, "inplace": check_inplace, "grad": check_grad,
+    "grad2": check_grad2, "jvp": check_jvp, "vmap": check_vmap,
+}  # fmt: skip
+NEEDS_GRAD = {"grad", "grad2", "jvp"}
+
+
+def check_refusal(op: Any, error_input: Any) -> None:
+    """A wrong call is refused with one of the errors that users can expect."""
+    s = Sample(op, error_input.sample_input)
+    args, kw = s.ours()
+    try:
+        got = s.fn(*args, **kw)
+    except REFUSALS as error:
+        assert str(error), "an error without a message"
+        return
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__} from inside: {error}") from error
+    raise AssertionError(f"accepted, gave {got!r}; PyTorch: {error_input.error_regex}")
+
+
+def run(
+    name: str, check: str, dtype: torch.dtype, limit: int = 0, reference: bool = False
+) -> Iterator[tuple[str, str]]:
+    """("pass" | "fail" | "skip", what) for every sample of every variant of an operator."""
+    for op in operators()[name]:
+        if check == "error":
+            yield from _run_errors(op)
+            continue
+        if dtype not in op.dtypes:
+            continue
+        found, refused = attempt(lambda: samples(op, dtype, grad=check in NEEDS_GRAD, reference=reference, limit=limit))  # noqa: B023
+        if refused is not None:
+            yield "skip", f"no samples: {refused}"
+            continue
+        for s in found:
+            yield _outcome(lambda: CHECKS[check](s), f"{name}.{op.variant_test_name}{s!r}"[:300])  # noqa: B023
+
+
+def _run_errors(op: Any) -> Iterator[tuple[str, str]]:
+    if op.error_inputs_func is None:
+        return
+    for wrong in op.error_inputs("cpu"):
+        what = f"{op.name}.{op.variant_test_name}{Sample(op, wrong.sample_input)!r}"[:300]
+        yield _outcome(lambda: check_refusal(op, wrong) is None, what)  # noqa: B023
+
+
+def _outcome(check: Callable[[], bool], what: str) -> tuple[str, str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ("pass" if check() else "skip"), what
+        except Unconvertible as reason:
+            return "skip", f"{what}: {reason}"
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is a failure to report)
+            return "fail", f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
