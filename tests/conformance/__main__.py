@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from tests.conformance import operators
-
-DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128".split()
+from tests.conformance.convert import NAMES
 
 
 def arguments() -> argparse.Namespace:
@@ -52,7 +51,7 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[str, str, Iterator[tupl
             yield name, "steps", optimizers.run(name)
         return
     checks = [*operators.CHECKS, "error"] if options.checks == "all" else options.checks.split(",")
-    dtypes = DTYPES if options.dtypes == "all" else options.dtypes.split(",")
+    dtypes = NAMES if options.dtypes == "all" else options.dtypes.split(",")
     for name in wanted(options, list(operators.operators())):
         for check in checks:
             for dtype in dtypes if check != "error" else dtypes[:1]:

@@ -14,12 +14,12 @@ class Unconvertible(Exception):
     """The value has no counterpart here (sparse layouts, quantised or 8-bit floats, generators)."""
 
 
-DTYPES = {
+NAMES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128".split()  # noqa: SIM905
+DTYPES = {getattr(torch, name): getattr(ek, name) for name in NAMES}
+FORMATS = {
     getattr(torch, name): getattr(ek, name)
-    for name in "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 complex64 complex128 bool".split()
+    for name in ("channels_last", "channels_last_3d", "contiguous_format", "preserve_format")
 }
-FORMATS = {getattr(torch, n): getattr(ek, n) for n in "channels_last channels_last_3d contiguous_format".split()}
-FORMATS[torch.preserve_format] = ek.preserve_format
 TOLERANCE = {  # (rtol, atol) by the coarsest dtype at hand
     "float64": (1e-7, 1e-8), "complex128": (1e-7, 1e-8), "float32": (1e-4, 1e-5), "complex64": (1e-4, 1e-5),
     "bfloat16": (2e-2, 1e-2), "float16": (4e-3, 2e-3),
@@ -134,5 +134,5 @@ def attempt(fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
     """(fn(), None), or (None, what it raised)."""
     try:
         return fn(), None
-    except Exception as error:  # noqa: BLE001  (the reference may raise anything: then there is nothing to compare)
+    except Exception as error:  # the reference may raise anything: then there is nothing to compare
         return None, error
