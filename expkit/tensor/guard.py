@@ -13,7 +13,7 @@ from expkit.tensor.out import TAKING, deliver
 
 
 def refusing(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """fn, with a TypeError where something that is no tensor was taken for one; and with out= where it is to have that."""
+    """fn, with a TypeError where something that is no tensor was taken for one; with out=, where it is to have that."""
 
     @wraps(fn)
     def call(*args: Any, **kw: Any) -> Any:
