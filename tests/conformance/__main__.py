@@ -41,8 +41,8 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[str, str, Iterator[tupl
         from tests.conformance import modules
 
         for name in wanted(options, list(modules.modules())):
-            for check in modules.CHECKS if options.checks == "all" else options.checks.split(","):
-                yield name, check, modules.run(name, check)
+            for check in [*modules.CHECKS, "error"] if options.checks == "all" else options.checks.split(","):
+                yield name, check, modules.run(name, check, options.limit)
         return
     if options.optimizers:
         from tests.conformance import optimizers

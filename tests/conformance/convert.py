@@ -1,5 +1,6 @@
 """Values of PyTorch as values of expkit, and back for comparisons."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,31 +38,48 @@ def tensor_to_ek(x: torch.Tensor) -> ek.Tensor:
     return ek.from_numpy(raw).requires_grad_(x.requires_grad)
 
 
+def _encoder_layer(x: Any) -> Any:
+    """The one module that other modules' samples are made with."""
+    layer = ek.nn.TransformerEncoderLayer(
+        x.self_attn.embed_dim, x.self_attn.num_heads, x.linear1.out_features, x.dropout.p, to_ek(x.activation),
+        x.norm1.eps, x.self_attn.batch_first, x.norm_first, x.linear1.bias is not None,
+    )  # fmt: skip
+    return layer.to(ek.float64)
+
+
 def to_ek(x: Any) -> Any:
-    """Tensors, dtypes, devices, formats, and containers of them."""
-    if isinstance(x, torch.Tensor):
-        return tensor_to_ek(x)
-    if isinstance(x, torch.Size):
-        return tuple(x)
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        raise Unconvertible(type(x).__name__)
-    if isinstance(x, list | tuple):
-        return type(x)(to_ek(v) for v in x)
-    if isinstance(x, dict):
-        return {k: to_ek(v) for k, v in x.items()}
-    if isinstance(x, slice):
-        return slice(*map(to_ek, (x.start, x.stop, x.step)))
-    if isinstance(x, torch.dtype):
-        if x not in DTYPES:
-            raise Unconvertible(str(x))
-        return DTYPES[x]
-    if isinstance(x, torch.device):
-        return ek.device(str(x))
-    if isinstance(x, torch.memory_format):
-        return FORMATS[x]
-    if isinstance(x, torch.layout | torch.Generator):
-        raise Unconvertible(str(x))
+    """Tensors, dtypes, devices, formats, functions, and containers of them."""
+    for kind, convert in CONVERTERS:
+        if isinstance(x, kind):
+            return convert(x)
+    if dataclasses.is_dataclass(x):
+        return getattr(ek.nn, type(x).__name__)(**{f.name: to_ek(getattr(x, f.name)) for f in dataclasses.fields(x)})
+    if callable(x) and getattr(torch.nn.functional, getattr(x, "__name__", "?"), None) is x:
+        return getattr(ek.nn.functional, x.__name__)
     return x
+
+
+def _refuse(x: Any) -> Any:
+    raise Unconvertible(str(x))
+
+
+def _dtype(x: torch.dtype) -> Any:
+    return DTYPES[x] if x in DTYPES else _refuse(x)
+
+
+CONVERTERS: list[tuple[Any, Callable[[Any], Any]]] = [  # the first that fits
+    (torch.Tensor, tensor_to_ek),
+    (torch.Size, tuple),
+    (torch.nn.utils.rnn.PackedSequence, lambda x: ek.nn.utils.rnn.PackedSequence(*map(to_ek, x))),
+    (list | tuple, lambda x: type(x)(to_ek(v) for v in x)),
+    (dict, lambda x: {k: to_ek(v) for k, v in x.items()}),
+    (slice, lambda x: slice(*map(to_ek, (x.start, x.stop, x.step)))),
+    (torch.dtype, _dtype),
+    (torch.device, lambda x: ek.device(str(x))),
+    (torch.memory_format, FORMATS.__getitem__),
+    (torch.layout | torch.Generator, _refuse),
+    (torch.nn.TransformerEncoderLayer, _encoder_layer),
+]
 
 
 def options_to_ek(options: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +114,9 @@ def replaced(x: Any, kind: type, rest: Iterator[Any]) -> Any:
     """x with its tensors replaced one by one."""
     if isinstance(x, kind):
         return next(rest)
-    if isinstance(x, list | tuple) and not hasattr(x, "_fields"):
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*(replaced(v, kind, rest) for v in x))
+    if isinstance(x, list | tuple):
         return type(x)(replaced(v, kind, rest) for v in x)
     if isinstance(x, dict):
         return {k: replaced(v, kind, rest) for k, v in x.items()}

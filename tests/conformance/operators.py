@@ -24,13 +24,11 @@ from tests.conformance.convert import (
 )
 from tests.ops.case import REFUSALS
 
-RANDOM = set(  # noqa: SIM905
-    "bernoulli multinomial normal randn randn_like rand_like randint randint_like nn.functional.dropout "
-    "empty empty_like new_empty uniform nn.functional.rrelu nn.functional.alpha_dropout".split()
-)
-METHODS = set(  # noqa: SIM905
-    "T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split()
-)
+RANDOM = {
+    "bernoulli", "multinomial", "normal", "randn", "randn_like", "rand_like", "randint", "randint_like", "empty",
+    "empty_like", "new_empty", "uniform", "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
+}  # fmt: skip
+METHODS = set("T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split())  # noqa: SIM905
 
 
 def _same(x: Any) -> Any:
@@ -195,11 +193,11 @@ def _gradients(s: Sample, order: int) -> bool:
     if s.random or not places or not s.op.supports_autograd:
         return False
     f, xs = s.over(torch.Tensor, places)
-    expected, refused = attempt(lambda: _slopes(torch, f, xs, order))
+    expected, refused = attempt(lambda: weighted_slopes(torch, f, xs, order))
     if refused is not None or expected is None:
         return False
     g, mine = s.over(ek.Tensor, places)
-    got = _slopes(ek, g, mine, order)
+    got = weighted_slopes(ek, g, mine, order)
     assert got is not None, "no result that depends on the inputs"
     for a, b in zip(got, expected, strict=True):  # no gradient and zeros are the same
         if b is None and a is not None:
@@ -210,7 +208,7 @@ def _gradients(s: Sample, order: int) -> bool:
     return True
 
 
-def _slopes(library: Any, f: Callable[..., Any], xs: list[Any], order: int) -> list[Any] | None:
+def weighted_slopes(library: Any, f: Callable[..., Any], xs: list[Any], order: int) -> list[Any] | None:
     """Gradients of the results with fixed weights; of the second order: of those, in the inputs and the weights."""
     ys = [y for y in f(*xs) if y.requires_grad]
     if not ys or order == 1:
@@ -332,7 +330,7 @@ def run(
             yield "skip", f"no samples: {refused}"
             continue
         for s in found:
-            yield _outcome(lambda: CHECKS[check](s), f"{name}.{op.variant_test_name}{s!r}"[:300])  # noqa: B023
+            yield outcome(lambda: CHECKS[check](s), f"{name}.{op.variant_test_name}{s!r}"[:300])  # noqa: B023
 
 
 def _run_errors(op: Any) -> Iterator[tuple[str, str]]:
@@ -340,10 +338,10 @@ def _run_errors(op: Any) -> Iterator[tuple[str, str]]:
         return
     for wrong in op.error_inputs("cpu"):
         what = f"{op.name}.{op.variant_test_name}{Sample(op, wrong.sample_input)!r}"[:300]
-        yield _outcome(lambda: check_refusal(op, wrong) is None, what)  # noqa: B023
+        yield outcome(lambda: check_refusal(op, wrong) is None, what)  # noqa: B023
 
 
-def _outcome(check: Callable[[], bool], what: str) -> tuple[str, str]:
+def outcome(check: Callable[[], bool], what: str) -> tuple[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
