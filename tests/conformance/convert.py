@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 import expkit as ek
+from expkit.errors import ExpkitError
+from tests.ops.case import REFUSALS
 
 
 class Unconvertible(Exception):
@@ -156,3 +158,10 @@ def attempt(fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return fn(), None
     except Exception as error:  # the reference may raise anything: then there is nothing to compare
         return None, error
+
+
+def must_be_refused(got: Any, error: Exception | None) -> None:
+    """AssertionError unless a wrong call ended in one of the errors that users can expect, with a text."""
+    assert error is not None, f"accepted, gave {got!r}"
+    assert isinstance(error, (*REFUSALS, ExpkitError)), f"{type(error).__name__} from inside: {error}"
+    assert str(error), f"a {type(error).__name__} without a message"

@@ -9,9 +9,8 @@ import torch
 from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
 
 import expkit as ek
-from tests.conformance.convert import attempt, compare, leaves, replaced, smooth, tensor_to_ek, to_ek
+from tests.conformance.convert import attempt, compare, leaves, must_be_refused, replaced, smooth, tensor_to_ek, to_ek
 from tests.conformance.operators import outcome, weighted_slopes
-from tests.ops.case import REFUSALS
 
 DTYPE = torch.float64
 RANDOM_WHEN_TRAINING = {"nn.FractionalMaxPool2d", "nn.FractionalMaxPool3d"}
@@ -180,15 +179,9 @@ def _refused(info: Any, wrong: Any) -> bool:
     args, kw = to_ek((make.args, make.kwargs))
     kind = getattr(ek.nn, info.name.removeprefix("nn."))
     if wrong.error_on == ModuleErrorEnum.CONSTRUCTION_ERROR:
-        _must_refuse(lambda: kind(*args, **kw))
+        must_be_refused(*attempt(lambda: kind(*args, **kw)))
     else:
         module = kind(*args, **kw).to(ek.float64)
         given, options = to_ek((call.args, call.kwargs))
-        _must_refuse(lambda: module(*given, **options))
+        must_be_refused(*attempt(lambda: module(*given, **options)))
     return True
-
-
-def _must_refuse(fn: Callable[[], Any]) -> None:
-    got, error = attempt(fn)
-    assert error is not None, f"accepted, gave {got!r}"
-    assert isinstance(error, REFUSALS), f"{type(error).__name__} from inside: {error}"
