@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 
 from expkit.autograd.handle import Aval, Handle, Value, wrap
-from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply1
-from expkit.errors import AutogradError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.generated.pointwise import cast as by_kernel
 from expkit.tensor.ops.kinds import linear
@@ -15,14 +13,14 @@ from expkit.tensor.ops.kinds import linear
 
 @by_kernel
 def _astype(x: Any, *, dtype: Any) -> Any:
-    return x.astype(dtype)
+    return (x.real if x.dtype.kind == "c" and np.dtype(dtype).kind not in "cb" else x).astype(dtype)
 
 
 def _cast_shape(x: Aval, *, dtype: Any) -> Aval:
     return Aval(x.shape, dtype, x.device)
 
 
-convert_p = linear(  # between floating-point dtypes
+convert_p = linear(  # between floating-point and complex dtypes; a complex number's real part goes to the former
     "convert",
     _astype,
     _cast_shape,
@@ -46,8 +44,6 @@ def as_dtype(x: Any, d: dtypes.dtype) -> Any:
     if have is d:
         return x
     smooth = (have.is_floating_point or have.is_complex) and (d.is_floating_point or d.is_complex)
-    if d.is_complex and x.node is not None and MODE.grad:
-        raise AutogradError(f"{have} to {d}: complex numbers cannot be differentiated yet; detach() first")
     return apply1(convert_p if smooth else cast_p, x, dtype=d.dtype)
 
 

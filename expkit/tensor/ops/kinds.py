@@ -37,7 +37,9 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 def joint_aval(avals: Sequence[Any], dtype: Any = None) -> Aval:
     """The broadcast of the abstract values; Python numbers among them count for nothing."""
     real = [a for a in avals if isinstance(a, Aval)]
-    return Aval(broadcast_shapes(*(a.shape for a in real)), dtype or real[0].dtype, real[0].device)
+    if dtype is None:  # rules may multiply real by complex values
+        dtype = next((a.dtype for a in real if np.dtype(a.dtype).kind == "c"), real[0].dtype)
+    return Aval(broadcast_shapes(*(a.shape for a in real)), dtype, real[0].device)
 
 
 def spread(x: Any, shape: tuple[int, ...]) -> Any:
@@ -90,6 +92,8 @@ def _pushed(rules: Sequence[Any], spread_out: bool) -> Callable[..., Any]:
                 t = spread(t, tuple(out.shape))
             part = rule(t, out, *primals, **kw)
             if part is not None:
+                if part.raw.dtype.kind == "c" and out.raw.dtype.kind != "c":  # a real function of complex numbers
+                    part = part.real
                 total = part if total is None else total + part
         return total
 
@@ -97,7 +101,13 @@ def _pushed(rules: Sequence[Any], spread_out: bool) -> Callable[..., Any]:
 
 
 def elementwise(
-    name: str, impl: Callable[..., Any], vjp: Any = None, *, dtype: Any = None, shape: Callable[..., Any] | None = None
+    name: str,
+    impl: Callable[..., Any],
+    vjp: Any = None,
+    *,
+    dtype: Any = None,
+    shape: Callable[..., Any] | None = None,
+    jvp: Callable[..., Any] | None = None,
 ) -> Primitive:
     """Any number of broadcast operands, one output of their dtype (or of `dtype`)."""
     given = () if vjp is None else (vjp,) if callable(vjp) else tuple(vjp)
@@ -109,7 +119,8 @@ def elementwise(
     def batch(_size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
         return prim(*align(values, mapped), **kw)
 
-    jvp = None if rules is None else _pushed(rules, len(rules) > 1)
+    if jvp is None and rules is not None:
+        jvp = _pushed(rules, len(rules) > 1)
     prim = Primitive(name, by_kernel(name, impl), shape or default_shape, rules, jvp=jvp, batch=batch)
     return prim
 

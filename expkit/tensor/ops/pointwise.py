@@ -4,6 +4,7 @@ A primitive (`*_p`) takes operands of one dtype, raw or Tensors, and is what gra
 them, which promote by PyTorch's rules, are in elementwise.py.
 """
 
+import cmath
 import math
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from expkit.autograd.handle import Aval, Handle
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import special
+from expkit.tensor.ops.complex import conj_p, real_dtype
+from expkit.tensor.ops.convert import convert_p
 from expkit.tensor.ops.kinds import BOOL, binary, elementwise, joint_aval, unary, zeros_raw
 
 # ---- one argument ----------------------------------------------------------------------------------------------------
@@ -28,10 +31,38 @@ def flat(g: Any, *_args: Any) -> Any:
 
 
 neg_p = unary("neg", np.negative, lambda g, _out, _x: -g)
+
+
+def _is_complex(x: Any) -> bool:
+    return np.dtype(x.dtype).kind == "c"
+
+
+def _sign_vjp(g: Any, out: Any, x: Any) -> Any:
+    """0; of a complex number x / |x|, where what moves x outward does not move it."""
+    return _turned_only(g, conj_p(out), x) if _is_complex(x) else zeros_raw(g)
+
+
+def _sign_push(tangents: list[Any], out: Any, primals: list[Any], _kw: dict[str, Any]) -> Any:
+    t, x = tangents[0], primals[0]
+    return None if t is None else _turned_only(t, out, x) if _is_complex(x) else zeros_raw(t)
+
+
+def _turned_only(t: Any, direction: Any, x: Any) -> Any:
+    """The part of t across the direction (of length 1), divided by |x|; 0 where x is 0."""
+    outward = t * conj_p(direction)
+    across = direction * (outward - conj_p(outward)) * 0.5
+    size = abs_p(x)
+    origin = eq_p(size, 0)
+    return where_p(origin, zeros_raw(across), across / where_p(origin, zeros_raw(size) + 1, size))
+
+
 abs_p = unary(
-    "abs", np.absolute, lambda g, _out, x: g * sign_p(x), shape=lambda x: Aval(x.shape, _real(x.dtype), x.device)
+    "abs",
+    np.absolute,
+    lambda g, _out, x: g * (conj_p(sign_p(x)) if _is_complex(x) else sign_p(x)),
+    shape=lambda x: Aval(x.shape, real_dtype(x.dtype), x.device),
 )
-sign_p = unary("sign", special.sign, flat)
+sign_p = unary("sign", special.sign, _sign_vjp, jvp=_sign_push)
 exp_p = unary("exp", np.exp, lambda g, out, _x: g * out)
 expm1_p = unary("expm1", np.expm1, lambda g, out, _x: g * (out + 1))
 log_p = unary("log", np.log, lambda g, _out, x: g / x)
@@ -73,10 +104,6 @@ bitwise_not_p = unary("bitwise_not", np.invert)
 
 def _one(x: Any) -> Any:
     return x.dtype.type(1)
-
-
-def _real(d: Any) -> Any:
-    return np.dtype({"c8": "f4", "c16": "f8"}.get(d.str[1:], d))
 
 
 # ---- several arguments -----------------------------------------------------------------------------------------------
@@ -144,7 +171,7 @@ where_p = elementwise(
 
 def _pow_x(x: Any, y: Any) -> Any:
     """d(x**y)/dx; 0 where y is 0, also at x = 0."""
-    if isinstance(y, int | float):
+    if isinstance(y, int | float | complex):
         return zeros_raw(x) if y == 0 else pow_p(x, y - 1) * y
     constant = eq_p(y, 0)
     slope = pow_p(x, where_p(constant, zeros_raw(y) + 1, y) - 1) * y
@@ -153,12 +180,24 @@ def _pow_x(x: Any, y: Any) -> Any:
 
 def _pow_y(out: Any, x: Any, y: Any) -> Any:
     """d(x**y)/dy; 0 where x is 0 and y is not negative."""
-    if isinstance(x, int | float):
-        slope = out * (math.log(x) if x > 0 else -math.inf if x == 0 else math.nan)
-        return slope if x else where_p(ge_p(y, 0), zeros_raw(slope), slope)
-    still = logical_and_p(eq_p(x, 0), ge_p(y, 0))
+    if isinstance(x, int | float | complex):
+        slope = out * _log_number(x, _is_complex(out))
+        return slope if x else where_p(_not_below_zero(y), zeros_raw(slope), slope)
+    still = logical_and_p(eq_p(x, 0), _not_below_zero(y))
     slope = out * log_p(where_p(still, zeros_raw(out) + 1, x))
     return where_p(still, zeros_raw(slope), slope)
+
+
+def _not_below_zero(y: Any) -> Any:
+    """Whether the real part of each exponent is 0 or more."""
+    return ge_p(convert_p(y, dtype=real_dtype(y.dtype)) if _is_complex(y) else y, 0)
+
+
+def _log_number(x: Any, plane: bool) -> Any:
+    """The logarithm of a Python number, complex where `plane`."""
+    if not x:
+        return -math.inf
+    return cmath.log(x) if plane else math.log(x) if x > 0 else math.nan
 
 
 def _inverse_square(x: Any, y: Any) -> Any:

@@ -47,7 +47,8 @@ _Q3 = (
 _INV_SQRT_PI = 0.564189583547756286948
 
 
-def _poly(x: Any, coefficients: tuple[float, ...]) -> Any:
+def polynomial(x: Any, coefficients: tuple[float, ...]) -> Any:
+    """By Horner's rule; the coefficients begin with the constant."""
     out = coefficients[-1]
     for c in coefficients[-2::-1]:
         out = out * x + c
@@ -59,15 +60,30 @@ def _erf_parts(x: Any) -> tuple[Any, Any, Any]:
     xp = xp_of(x)
     a = xp.abs(x)
     small = a <= 0.5
-    s = xp.where(small, x, 0.0)
-    near = s * _poly(s * s, _P1) / _poly(s * s, _Q1)
+    tail = xp.exp(-a * a) * _scaled_tail(a)
+    return _erf_near(xp.where(small, x, 0.0)), xp.where(a > 27.0, 0.0, tail), small
+
+
+def _erf_near(s: Any) -> Any:
+    return s * polynomial(s * s, _P1) / polynomial(s * s, _Q1)
+
+
+def _scaled_tail(a: Any) -> Any:
+    """exp(a²) erfc(a) for a >= 0.5 (what it is at 0.5 for smaller a)."""
+    xp = xp_of(a)
     m = xp.clip(a, 0.5, 4.0)
-    middle = _poly(m, _P2) / _poly(m, _Q2)
     f = xp.maximum(a, 4.0)
     r = 1.0 / (f * f)
-    far = (_INV_SQRT_PI + r * _poly(r, _P3) / _poly(r, _Q3)) / f
-    tail = xp.exp(-a * a) * xp.where(a <= 4.0, middle, far)
-    return near, xp.where(a > 27.0, 0.0, tail), small
+    far = (_INV_SQRT_PI + r * polynomial(r, _P3) / polynomial(r, _Q3)) / f
+    return xp.where(a <= 4.0, polynomial(m, _P2) / polynomial(m, _Q2), far)
+
+
+def erfcx_positive(a: Any) -> Any:
+    """exp(a²) erfc(a) for a >= 0, in float64."""
+    xp = xp_of(a)
+    small = a <= 0.5
+    s = xp.where(small, a, 0.0)
+    return xp.where(small, xp.exp(s * s) * (1.0 - _erf_near(s)), _scaled_tail(a))
 
 
 BLOCK = 1 << 16  # elements: the temporaries of a long formula stay in the cache
@@ -157,7 +173,10 @@ sigmoid = widened(_sigmoid)
 
 
 def sign(x: Any) -> Any:
-    """-1, 0 or 1; 0 for NaN."""
+    """-1, 0 or 1; 0 for NaN. Of a complex number x / |x|."""
+    if x.dtype.kind == "c":
+        size = abs(x)
+        return np.where(size == 0, x.dtype.type(0), x / np.where(size == 0, size.dtype.type(1), size))
     return x.copy() if x.dtype == bool else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
 
 
