@@ -30,6 +30,7 @@ from expkit.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from expkit.nn.attention import MultiheadAttention
 from expkit.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from expkit.nn.conv import Conv1d, Conv2d
 from expkit.nn.dropout import Dropout, Dropout1d, Dropout2d
@@ -99,4 +100,11 @@ from expkit.nn.pooling import (
 )
 from expkit.nn.rnn import GRU, LSTM, RNN, RNNBase
 from expkit.nn.rnn_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from expkit.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from expkit.nn.upsampling import Upsample

@@ -200,3 +200,6 @@ ELSEWHERE = (*images.FUNCTIONS, *margin.FUNCTIONS, *padding.FUNCTIONS)
 MORE = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in ELSEWHERE]
 
 ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *MORE]
+
+# Functions that fit no row, and where they are tested.
+UNLIKE_ROWS = {"multi_head_attention_forward": "test_attention.py"}

@@ -40,6 +40,7 @@ def distance(a: Any, b: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = 
 
 def loss(fn: Callable[..., Any]) -> Callable[..., Any]:
     """fn's elements, reduced."""
+
     def oracle(*args: Any, reduction: str = "mean", **kw: Any) -> Any:
         return ref.reduce(fn(*args, **kw), reduction)
 

@@ -52,6 +52,7 @@ from expkit.nn.functional.margin import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from expkit.nn.functional.multihead import multi_head_attention_forward
 from expkit.nn.functional.norm import batch_norm
 from expkit.nn.functional.padding import pad
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
