@@ -1,9 +1,10 @@
 """Adam and AdamW."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from expkit.optim.optimizer import Optimizer, number
+from expkit.optim.switches import BASIC, Switches
 from expkit.registry import register
 from expkit.tensor import Tensor, maximum, zeros, zeros_like
 
@@ -14,11 +15,12 @@ class Adam(Optimizer):
 
     g += weight_decay * p;  m = β₁ m + (1 - β₁) g;  v = β₂ v + (1 - β₂) g²
     p -= lr * m / (1 - β₁ᵗ) / (√(v / (1 - β₂ᵗ)) + eps);  amsgrad: the largest v so far instead of v.
+    decoupled_weight_decay: as AdamW's.
     Kingma and Ba, arXiv:1412.6980; amsgrad: Reddi et al. 2018.
     """
 
     fusible = True
-    decoupled = False  # AdamW's weight decay acts on the weights, not by way of the gradient
+    switches = (*BASIC, "fused")
 
     def __init__(
         self,
@@ -30,9 +32,14 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
-        super().__init__(params, {**defaults, "maximize": maximize})
+        defaults = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+            "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay,
+        }  # fmt: skip
+        super().__init__(params, defaults, switches)
 
     def init_one(self, p: Tensor, *, amsgrad: bool) -> dict[str, Any]:
         moments = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
@@ -49,10 +56,11 @@ class Adam(Optimizer):
         eps: float,
         weight_decay: float,
         amsgrad: bool,
+        decoupled_weight_decay: bool,
     ) -> None:
         beta1, beta2 = betas
         t = number(state["step"].add_(1))
-        if weight_decay and self.decoupled:
+        if weight_decay and decoupled_weight_decay:
             p.mul_(1 - lr * weight_decay)
         elif weight_decay:
             g = g.add(p, alpha=weight_decay)
@@ -60,7 +68,7 @@ class Adam(Optimizer):
         v = state["exp_avg_sq"].mul_(beta2).addcmul_(g, g, value=1 - beta2)
         if amsgrad:
             v = state["max_exp_avg_sq"].copy_(maximum(state["max_exp_avg_sq"], v))
-        scale = v.sqrt().mul_((1 - beta2**t) ** -0.5).add_(eps)
+        scale = v.sqrt() * (1 - beta2**t) ** -0.5 + eps
         p.addcdiv_(m, scale, value=-lr / (1 - beta1**t))
 
 
@@ -70,8 +78,6 @@ class AdamW(Adam):
 
     Loshchilov and Hutter, arXiv:1711.05101.
     """
-
-    decoupled = True
 
     def __init__(
         self,
@@ -83,5 +89,9 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad,
+            maximize=maximize, decoupled_weight_decay=True, **switches,
+        )  # fmt: skip

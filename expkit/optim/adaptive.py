@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from expkit.errors import ConfigError
 from expkit.optim.optimizer import Optimizer, number
+from expkit.optim.switches import BASIC, Switches
 from expkit.registry import register
 from expkit.tensor import Tensor, full, full_like, maximum, ones, where, zeros, zeros_like
 
@@ -33,6 +34,7 @@ class Adagrad(Optimizer):
     """s += g²;  p -= lr / (1 + (t - 1) lr_decay) * g / (√s + eps).   Duchi, Hazan and Singer, JMLR 12 (2011)."""
 
     fusible = True
+    switches = ("foreach", "differentiable", "fused")
 
     def __init__(
         self,
@@ -44,12 +46,13 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {
             "lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
             "initial_accumulator_value": initial_accumulator_value,
         }  # fmt: skip
-        super().__init__(params, {**defaults, "maximize": maximize})
+        super().__init__(params, {**defaults, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor, *, initial_accumulator_value: float) -> State:
         return {"step": zeros(()), "sum": full_like(p, initial_accumulator_value)}
@@ -60,7 +63,7 @@ class Adagrad(Optimizer):
         t = number(state["step"].add_(1))
         g = decayed(p, g, lr, weight_decay, False)
         s = state["sum"].addcmul_(g, g)
-        p.addcdiv_(g, s.sqrt().add_(eps), value=-lr / (1 + (t - 1) * lr_decay))
+        p.addcdiv_(g, s.sqrt() + eps, value=-lr / (1 + (t - 1) * lr_decay))
 
 
 @register("optim", "adadelta")
@@ -71,6 +74,7 @@ class Adadelta(Optimizer):
     """
 
     fusible = True
+    switches = BASIC
 
     def __init__(
         self,
@@ -81,9 +85,10 @@ class Adadelta(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, switches)
 
     def init_one(self, p: Tensor) -> State:
         return {"step": zeros(()), "square_avg": zeros_like(p), "acc_delta": zeros_like(p)}
@@ -95,7 +100,7 @@ class Adadelta(Optimizer):
         g = decayed(p, g, lr, weight_decay, False)
         s = state["square_avg"].mul_(rho).addcmul_(g, g, value=1 - rho)
         a = state["acc_delta"]
-        d = a.add(eps).sqrt_().div_(s.add(eps).sqrt_()).mul_(g)
+        d = (a + eps).sqrt() / (s + eps).sqrt() * g
         a.mul_(rho).addcmul_(d, d, value=1 - rho)
         p.sub_(d * lr)
 
@@ -105,6 +110,7 @@ class Adamax(Optimizer):
     """m = β₁ m + (1 - β₁) g;  u = max(β₂ u, |g| + eps);  p -= lr / (1 - β₁ᵗ) * m / u.   Kingma and Ba, section 7.1."""
 
     fusible = True
+    switches = BASIC
 
     def __init__(
         self,
@@ -115,9 +121,10 @@ class Adamax(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, switches)
 
     def init_one(self, p: Tensor) -> State:
         return {"step": zeros(()), "exp_avg": zeros_like(p), "exp_inf": zeros_like(p)}
@@ -137,6 +144,8 @@ class Adamax(Optimizer):
 class NAdam(Optimizer):
     """Adam with Nesterov's momentum, whose weight grows with the steps.   Dozat, 2016."""
 
+    switches = BASIC
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -148,12 +157,13 @@ class NAdam(Optimizer):
         decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
         }  # fmt: skip
-        super().__init__(params, {**defaults, "maximize": maximize})
+        super().__init__(params, {**defaults, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor) -> State:
         return {
@@ -171,7 +181,7 @@ class NAdam(Optimizer):
         product = number(state["mu_product"].mul_(mu))
         m = state["exp_avg"].lerp_(g, 1 - beta1)
         v = state["exp_avg_sq"].mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        scale = v.div(1 - beta2**t).sqrt_().add_(eps)
+        scale = (v / (1 - beta2**t)).sqrt() + eps
         p.addcdiv_(g, scale, value=-lr * (1 - mu) / (1 - product))
         p.addcdiv_(m, scale, value=-lr * after / (1 - product * after))
 
@@ -183,6 +193,8 @@ class RAdam(Optimizer):
     Liu et al., arXiv:1908.03265.
     """
 
+    switches = BASIC
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -193,12 +205,13 @@ class RAdam(Optimizer):
         decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
         }  # fmt: skip
-        super().__init__(params, {**defaults, "maximize": maximize})
+        super().__init__(params, {**defaults, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor) -> State:
         return {"step": zeros(()), "exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
@@ -231,6 +244,8 @@ class Rprop(Optimizer):
     Riedmiller and Braun, 1993. For full batches.
     """
 
+    switches = BASIC
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -239,10 +254,11 @@ class Rprop(Optimizer):
         step_sizes: tuple[float, float] = (1e-6, 50.0),
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ConfigError(f"Rprop: etas={etas!r} cannot be: two factors, the first in (0, 1), the second above 1.")
-        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor, *, lr: float) -> State:
         return {"step": zeros(()), "prev": zeros_like(p), "step_size": full_like(p, lr)}
@@ -264,6 +280,8 @@ class ASGD(Optimizer):
     p *= 1 - λ η;  p -= η g;  η = lr / (1 + λ lr t)^alpha.   Polyak and Juditsky, 1992.
     """
 
+    switches = BASIC
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -274,9 +292,10 @@ class ASGD(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "maximize": maximize})
+        super().__init__(params, {**defaults, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor, *, lr: float) -> State:
         return {"step": zeros(()), "eta": full((), float(lr)), "mu": ones(()), "ax": zeros_like(p)}

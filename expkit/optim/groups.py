@@ -1,5 +1,6 @@
 """What may be given to an optimizer: the forms of `params`, and the legal range of each option."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -54,6 +55,12 @@ def check_options(who: str, options: dict[str, Any], known: Iterable[str] = ()) 
 def _check_range(who: str, name: str, value: Any, legal: Range) -> None:
     several = isinstance(value, list | tuple) and name in _SEVERAL
     values = [v for v in value if v is not None or name != "eps"] if several else [value]
+    tensors = [v for v in values if isinstance(v, Tensor)]
+    for tensor in tensors:
+        if tensor.numel() != 1:
+            raise ConfigError(f"{who}: a Tensor as {name} must have one element, got {tuple(tensor.shape)}.")
+    if tensors and len(tensors) < len(values):
+        raise ConfigError(f"{who}: {name} must be either all numbers or all Tensors, got {value!r}.")
     try:
         fits = all(legal.holds(float(v)) for v in values) and (name != "betas" or len(values) == 2)
     except (TypeError, ValueError):
@@ -77,8 +84,11 @@ def as_groups(who: str, params: Any) -> list[dict[str, Any]]:
     return entries if isinstance(entries[0], dict) else [{"params": entries}]
 
 
-def checked_params(who: str, params: Any) -> dict[str, Any]:
-    """{"params": [tensors]}, with "param_names" where (name, tensor) pairs were given."""
+def checked_params(who: str, params: Any, differentiable: bool = False) -> dict[str, Any]:
+    """{"params": [tensors]}, with "param_names" where (name, tensor) pairs were given.
+
+    A differentiable optimizer takes computed tensors too.
+    """
     if isinstance(params, set | frozenset):
         raise ConfigError(f"{who}: params are a set, whose order changes from run to run. Give a list.")
     entries = [params] if isinstance(params, Tensor) else list(params)
@@ -89,18 +99,14 @@ def checked_params(who: str, params: Any) -> dict[str, Any]:
     for number, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
             raise ConfigError(f"{who}: parameter {number} is a {type(tensor).__name__}; tensors can be optimized.")
-        if not tensor.is_leaf:
+        if not (differentiable or tensor.is_leaf):
             raise ConfigError(f"{who}: parameter {number} was computed from others (it is not a leaf): detach() it.")
-    _refuse_repeated(who, tensors)
+    if len({id(tensor) for tensor in tensors}) != len(tensors):
+        warnings.warn(f"{who}: a parameter group has the same parameter twice; it is updated twice.", stacklevel=4)
     group: dict[str, Any] = {"params": tensors}
     if any(named):
         group["param_names"] = [entry[0] for entry in entries]
     return group
-
-
-def _refuse_repeated(who: str, tensors: list[Tensor]) -> None:
-    if len({id(tensor) for tensor in tensors}) != len(tensors):
-        raise ConfigError(f"{who}: a parameter group has the same parameter twice; it would be updated twice.")
 
 
 def refuse_shared(who: str, params: list[Tensor], others: Iterable[list[Tensor]]) -> None:

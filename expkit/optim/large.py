@@ -1,11 +1,12 @@
 """Optimizers for large models: Lion, LAMB, Adafactor, Muon."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from expkit.errors import ConfigError
 from expkit.optim.adaptive import Betas, State, bounded, decayed
 from expkit.optim.optimizer import Optimizer, number
+from expkit.optim.switches import Switches
 from expkit.registry import register
 from expkit.tensor import Tensor, finfo, matmul, where, zeros, zeros_like
 
@@ -28,9 +29,7 @@ class Lion(Optimizer):
     def init_one(self, p: Tensor) -> State:
         return {"exp_avg": zeros_like(p)}
 
-    def update_one(
-        self, p: Tensor, g: Tensor, state: State, *, lr: float, betas: Betas, weight_decay: float
-    ) -> None:
+    def update_one(self, p: Tensor, g: Tensor, state: State, *, lr: float, betas: Betas, weight_decay: float) -> None:
         decayed(p, g, lr, weight_decay, True)
         m = state["exp_avg"]
         p.add_((m * betas[0] + g * (1 - betas[0])).sign_(), alpha=-lr)
@@ -80,6 +79,8 @@ class Adafactor(Optimizer):
     eps: (least second moment; None: the dtype's, least scale of the parameters); d: the largest RMS of an update.
     """
 
+    switches = ("foreach",)
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -90,9 +91,10 @@ class Adafactor(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "maximize": maximize})
+        super().__init__(params, {**defaults, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor) -> State:
         if p.ndim < 2:

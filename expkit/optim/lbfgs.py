@@ -50,14 +50,8 @@ class LBFGS(Optimizer):
         """Up to max_iter steps. `closure` clears the gradients, computes the loss, calls backward, returns the loss."""
         if closure is None:
             raise ConfigError("LBFGS.step needs a closure that computes the loss anew.")
-        for before in tuple(self._pre_hooks.values()):
-            before(self, (closure,), {})
         with no_grad():
-            loss = _Run(self, closure).steps()
-        for after in tuple(self._post_hooks.values()):
-            after(self, (closure,), {})
-        return loss
-
+            return _Run(self, closure).steps()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over (copies of) the options and the history, which is kept with the first parameter."""
@@ -92,6 +86,7 @@ class _Run:
 
     def steps(self) -> Any:
         group, state = self.group, self.state
+        lr = float(group["lr"])
         first = self.loss()
         loss, g, evaluations = float(first), self.gradient(), 1
         if _largest(g) <= group["tolerance_grad"]:
@@ -100,7 +95,7 @@ class _Run:
             state["n_iter"] += 1
             d = self.direction(g)
             before, state["prev_flat_grad"], state["prev_loss"] = loss, g.clone(), loss
-            t = min(1.0, 1.0 / float(g.abs().sum())) * group["lr"] if state["n_iter"] == 1 else group["lr"]
+            t = min(1.0, 1.0 / float(g.abs().sum())) * lr if state["n_iter"] == 1 else lr
             slope = float(g.dot(d))
             state["d"], state["t"] = d, t
             if slope > -group["tolerance_change"]:

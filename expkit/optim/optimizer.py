@@ -5,6 +5,7 @@ code; everything else is here.
 """
 
 import inspect
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -12,16 +13,17 @@ from expkit.autograd.mode import MODE
 from expkit.errors import ConfigError
 from expkit.optim.fused import Fused
 from expkit.optim.groups import as_groups, check_options, checked_params, refuse_shared
+from expkit.optim.hooks import Hooks, hooked
 from expkit.optim.state import pack, unpack
-from expkit.tensor import Tensor, enable_grad, no_grad
-from expkit.tensor.core import RemovableHandle
+from expkit.optim.switches import Switches, chosen
+from expkit.tensor import Tensor, enable_grad, no_grad, set_grad_enabled
 from expkit.tensor.generated.update import zero_all
 
 Group = dict[str, Any]
 State = dict[str, Any]
 
 
-class Optimizer:
+class Optimizer(Hooks):
     """Moves parameters along their gradients.
 
     `params`: tensors, (name, tensor) pairs, or dicts of one parameter group each ({"params": ..., "lr": ...}).
@@ -38,9 +40,12 @@ class Optimizer:
     A subclass that says `fusible = True` beside its update_one has one kernel made of it for all parameters of a group.
     For that it must be elementwise and depend on its arguments and the class alone; of options that are numbers it may
     ask whether they are zero (`if weight_decay:`), and reckon with them.
+
+    A subclass may write `step` itself instead, with `self.param_groups` and `self.state[p]`.
     """
 
     fusible: ClassVar[bool] = False
+    switches: ClassVar[tuple[str, ...]] = ()  # which of `Switches` the constructor takes
     _wanted: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -48,16 +53,18 @@ class Optimizer:
         cls._wanted = (_keyword_only(cls.init_one), _keyword_only(cls.update_one))
         if "update_one" in cls.__dict__:
             cls.fusible = bool(cls.__dict__.get("fusible", False))
+        if "step" in cls.__dict__:
+            cls.step = hooked(cls.__dict__["step"])  # type: ignore[method-assign]
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        self.defaults = defaults
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any], switches: Switches | None = None) -> None:
+        super().__init__()
+        who = type(self).__name__
+        check_options(who, defaults)
+        self.defaults = {**defaults, **chosen(who, self.switches, switches or {}, defaults)}
         self.param_groups: list[Group] = []
-        self.state: dict[Tensor, State] = {}
+        self.state: defaultdict[Tensor, State] = defaultdict(dict)
         self._fused: list[Fused] = []  # one for each group
-        self._pre_hooks: dict[int, Callable[..., Any]] = {}
-        self._post_hooks: dict[int, Callable[..., Any]] = {}
-        check_options(type(self).__name__, defaults)
-        for group in as_groups(type(self).__name__, params):
+        for group in as_groups(who, params):
             self.add_param_group(group)
 
     # ------------------------------------------------------------------ what a subclass writes
@@ -72,41 +79,42 @@ class Optimizer:
 
     # ------------------------------------------------------------------ one step
 
+    @hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Updates every parameter that has a gradient. `closure` computes the loss anew first, and is returned."""
-        for before in tuple(self._pre_hooks.values()):
-            before(self, (closure,), {})
+        """Updates every parameter that has a gradient. `closure` computes the loss anew first; its loss is returned."""
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
+        differentiable = bool(self.defaults.get("differentiable"))
+        with set_grad_enabled(differentiable):
             for number, group in enumerate(self.param_groups):
-                self._update_group(number, group)
-        for after in tuple(self._post_hooks.values()):
-            after(self, (closure,), {})
+                self._update_group(number, group, differentiable)
         return loss
 
-    def _update_group(self, number: int, group: Group) -> None:
-        options = {name: group[name] for name in self._wanted[1]}
+    def _update_group(self, number: int, group: Group, differentiable: bool) -> None:
+        options = {name: plain(group[name]) for name in self._wanted[1]}
         maximize, states, update = group.get("maximize", False), self.state, self.update_one
         pairs = []
         for p in group["params"]:
             if p.grad is None:
                 continue
             state = states.get(p)
-            if state is None:
+            if not state:
                 state = states[p] = self._fresh(p, group)
             pairs.append((p, state))
-        if self.fusible and not MODE.special:
+        if self.fusible and not MODE.special and not differentiable:
             while len(self._fused) <= number:
                 self._fused.append(Fused())
             pairs = self._fused[number].update(update, pairs, options, maximize)
         for p, state in pairs:
+            if differentiable:  # what was recorded in earlier steps keeps its values
+                state.update({name: value.clone() for name, value in state.items() if isinstance(value, Tensor)})
             update(p, -p.grad if maximize else p.grad, state, **options)
 
     def _fresh(self, p: Tensor, group: Group) -> State:
-        return self.init_one(p, **{name: group[name] for name in self._wanted[0]})
+        with no_grad():
+            return self.init_one(p, **{name: plain(group[name]) for name in self._wanted[0]})
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or fills them with zeros."""
@@ -120,29 +128,22 @@ class Optimizer:
             for grad in kept:
                 grad.zero_()
 
-    # ------------------------------------------------------------------ groups and hooks
+    # ------------------------------------------------------------------ groups
 
     def add_param_group(self, param_group: Group) -> None:
         """Adds a group {"params": ..., option: value, ...}; options that it leaves out are the defaults."""
         who = type(self).__name__
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise ConfigError(f"{who}: a parameter group is a dict with 'params', got {param_group!r:.80}.")
-        group = {**param_group, **checked_params(who, param_group["params"])}
-        if "param_names" in group and len(self.param_groups) > 0 and "param_names" not in self.param_groups[0]:
+        differentiable = bool(self.defaults.get("differentiable"))
+        group = {**param_group, **checked_params(who, param_group["params"], differentiable)}
+        if self.param_groups and ("param_names" in group) != ("param_names" in self.param_groups[0]):
             raise ConfigError(f"{who}: either all parameter groups have named parameters, or none.")
         for name, value in self.defaults.items():
             group.setdefault(name, value)
         check_options(who, {name: value for name, value in group.items() if name != "params"}, known=self.defaults)
         refuse_shared(who, group["params"], (other["params"] for other in self.param_groups))
         self.param_groups.append(group)
-
-    def register_step_pre_hook(self, hook: Callable[..., None]) -> RemovableHandle:
-        """`hook(optimizer, args, kwargs)` runs before each step. Returns a handle with `remove()`."""
-        return _added(self._pre_hooks, hook)
-
-    def register_step_post_hook(self, hook: Callable[..., None]) -> RemovableHandle:
-        """`hook(optimizer, args, kwargs)` runs after each step. Returns a handle with `remove()`."""
-        return _added(self._post_hooks, hook)
 
     # ------------------------------------------------------------------ saving and loading
 
@@ -151,12 +152,18 @@ class Optimizer:
 
         The tensors are the optimizer's own: copy them to keep them as they are.
         """
-        return pack(self.state, self.param_groups)
+        for before in self._each("state_dict_pre"):
+            before(self)
+        return self._filtered("state_dict_post", pack(self.state, self.param_groups))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over (copies of) the state and the options. CheckpointError when they are of other parameters."""
         who = type(self).__name__
-        self.state, self.param_groups = unpack(who, state_dict, self.param_groups, self.defaults, self._fresh)
+        state_dict = self._filtered("load_state_dict_pre", state_dict)
+        states, self.param_groups = unpack(who, state_dict, self.param_groups, self.defaults, self._fresh)
+        self.state = defaultdict(dict, states)
+        for after in self._each("load_state_dict_post"):
+            after(self)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -171,10 +178,11 @@ def number(x: Tensor) -> Any:
     return x if MODE.special else x.item()
 
 
-def _added(hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> RemovableHandle:
-    handle = RemovableHandle(hooks)
-    hooks[handle.id] = hook
-    return handle
+def plain(option: Any) -> Any:
+    """An option with its tensors as numbers, except those whose gradient is wanted."""
+    if isinstance(option, tuple):
+        return tuple(plain(x) for x in option)
+    return option.item() if isinstance(option, Tensor) and not (option.requires_grad and MODE.grad) else option
 
 
 def _keyword_only(method: Callable[..., Any]) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """RMSprop."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from expkit.optim.optimizer import Optimizer
+from expkit.optim.switches import BASIC, Switches
 from expkit.registry import register
 from expkit.tensor import Tensor, zeros, zeros_like
 
@@ -18,6 +19,7 @@ class RMSprop(Optimizer):
     """
 
     fusible = True
+    switches = BASIC
 
     def __init__(
         self,
@@ -30,9 +32,10 @@ class RMSprop(Optimizer):
         centered: bool = False,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, {**defaults, "centered": centered, "maximize": maximize})
+        super().__init__(params, {**defaults, "centered": centered, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor, *, momentum: float, centered: bool) -> dict[str, Any]:
         kept = {"square_avg": True, "momentum_buffer": momentum > 0, "grad_avg": centered}
@@ -57,9 +60,9 @@ class RMSprop(Optimizer):
         v = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
         if centered:
             mean = state["grad_avg"].lerp_(g, 1 - alpha)
-            scale = v.addcmul(mean, mean, value=-1).sqrt_().add_(eps)
+            scale = v.addcmul(mean, mean, value=-1).sqrt() + eps
         else:
-            scale = v.sqrt().add_(eps)
+            scale = v.sqrt() + eps
         if momentum:
             p.add_(state["momentum_buffer"].mul_(momentum).addcdiv_(g, scale), alpha=-lr)
         else:

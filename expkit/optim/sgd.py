@@ -1,10 +1,11 @@
 """Stochastic gradient descent."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from expkit.errors import ConfigError
 from expkit.optim.optimizer import Optimizer
+from expkit.optim.switches import Switches
 from expkit.registry import register
 from expkit.tensor import Tensor, zeros_like
 
@@ -19,6 +20,7 @@ class SGD(Optimizer):
     """
 
     fusible = True
+    switches = ("foreach", "differentiable", "fused")
 
     def __init__(
         self,
@@ -30,11 +32,12 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         if nesterov and (momentum == 0 or dampening != 0):
             raise ConfigError("SGD: nesterov needs a momentum above zero and no dampening.")
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, {**defaults, "nesterov": nesterov, "maximize": maximize}, switches)
 
     def init_one(self, p: Tensor, *, momentum: float, dampening: float) -> dict[str, Any]:
         # From zeros the first update leaves m = g, as it should be; with dampening only a copy of g does.

@@ -53,7 +53,10 @@ def signature_of(factory: Callable[..., Any]) -> Signature:
             required = parameter.default is REQUIRED
             default = None if required else parameter.default
             arguments.append(Argument(parameter.name, describe_type(annotation), default, required, annotation))
-    return Signature(tuple(arguments), any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters))
+    rest = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+    # Keywords of a TypedDict (**how: Unpack[...]) are for callers in Python; configs have the named arguments.
+    closed = any(typing.get_origin(hints.get(name)) is typing.Unpack for name in rest)
+    return Signature(tuple(arguments), bool(rest) and not closed)
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:

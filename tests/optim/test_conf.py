@@ -1,12 +1,11 @@
 """The YAML entries of optimizers, schedules and datasets: one for each name, with every argument and a comment."""
 
-import inspect
 from pathlib import Path
 
 import pytest
 import yaml
 
-from expkit.registry import LATER, check, lookup, names
+from expkit.registry import LATER, check, describe, lookup, names
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = {"optim": 1, "scheduler": 1, "data": 0}  # group: arguments that are passed by position
@@ -28,7 +27,7 @@ def test_there_is_one_for_each_name(group):
 @pytest.mark.parametrize(("group", "name"), ALL)
 def test_it_lists_every_argument_and_explains_it(group, name):
     text, config = entry(group, name)
-    arguments = list(inspect.signature(lookup(group, name)).parameters)[GROUPS[group] :]
+    arguments = [argument.name for argument in describe(group, name).arguments][GROUPS[group] :]
     own = set(config) - {"name"} - (TRAINERS if group == "scheduler" else set())
     assert own == set(arguments) - CLOSED
     lines = text.splitlines()

@@ -12,9 +12,7 @@ from expkit.registry import build, lookup
 from expkit.tensor.generated import update as generated
 from tests.optim.test_optimizers import IDS, ROWS
 
-FUSIBLE = [
-    pytest.param(*row, id=name) for row, name in zip(ROWS, IDS, strict=True) if lookup("optim", row[0]).fusible
-]
+FUSIBLE = [pytest.param(*row, id=name) for row, name in zip(ROWS, IDS, strict=True) if lookup("optim", row[0]).fusible]
 
 pytest.importorskip("llvmlite")
 # Small enough that update_one runs on NumPy itself, which rounds each operation as the kernel does.

@@ -69,14 +69,20 @@ ROWS = {
     ],
     "one_cycle": [
         ({"max_lr": 0.5, "total_steps": 20}, "OneCycleLR", None),
-        ({"max_lr": [0.5, 0.2], "epochs": 5, "steps_per_epoch": 5, "anneal_strategy": "linear", "three_phase": True},
-         "OneCycleLR", None),
+        (
+            {"max_lr": [0.5, 0.2], "epochs": 5, "steps_per_epoch": 5, "anneal_strategy": "linear", "three_phase": True},
+            "OneCycleLR",
+            None,
+        ),
         ({"max_lr": 0.5, "total_steps": 20, "cycle_momentum": False, "pct_start": 0.5}, "OneCycleLR", None),
     ],
     "cyclic": [
         ({"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3}, "CyclicLR", None),
-        ({"base_lr": [0.01, 0.02], "max_lr": 0.1, "step_size_up": 2, "step_size_down": 3, "mode": "triangular2"},
-         "CyclicLR", None),
+        (
+            {"base_lr": [0.01, 0.02], "max_lr": 0.1, "step_size_up": 2, "step_size_down": 3, "mode": "triangular2"},
+            "CyclicLR",
+            None,
+        ),
         ({"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 2, "mode": "exp_range", "gamma": 0.9}, "CyclicLR", None),
     ],
     "plateau": [
