@@ -61,6 +61,7 @@ from expkit.tensor.ops.create import (
     zeros_like,
 )  # fmt: skip
 from expkit.tensor.ops.cross_entropy import nll_from_logits
+from expkit.tensor.ops.distance import dist, norm
 from expkit.tensor.ops.elementwise import (
     abs,
     acos,
@@ -130,6 +131,7 @@ from expkit.tensor.ops.elementwise import (
     tanh,
     trunc,
 )  # fmt: skip
+from expkit.tensor.ops.extremum import aminmax, max, min
 from expkit.tensor.ops.fused import gelu, mse_loss, silu
 from expkit.tensor.ops.index import (
     gather,
@@ -141,7 +143,7 @@ from expkit.tensor.ops.index import (
     take_along_dim,
     where,
 )  # fmt: skip
-from expkit.tensor.ops.join import cat, chunk, hstack, repeat_interleave, roll, split, stack, tile, unbind, vstack
+from expkit.tensor.ops.join import block_diag, cat, column_stack, dstack, hstack, stack, vstack
 from expkit.tensor.ops.matmul import addmm, baddbmm, bmm, dot, einsum, linear, matmul, mm, mv, outer, tensordot, trace
 from expkit.tensor.ops.memory_format import (
     channels_last,
@@ -170,6 +172,19 @@ from expkit.tensor.ops.movement import (
 )  # fmt: skip
 from expkit.tensor.ops.norm import batch_norm, group_norm, layer_norm
 from expkit.tensor.ops.order import argsort, kthvalue, median, msort, sort, topk
+from expkit.tensor.ops.pieces import (
+    chunk,
+    dsplit,
+    hsplit,
+    split,
+    split_with_sizes,
+    tensor_split,
+    unbind,
+    unsafe_chunk,
+    unsafe_split,
+    unsafe_split_with_sizes,
+    vsplit,
+)  # fmt: skip
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -201,27 +216,22 @@ from expkit.tensor.ops.random import (
     randperm,
     set_rng_state,
 )  # fmt: skip
-from expkit.tensor.ops.reduce import (
-    all,
-    amax,
-    amin,
-    any,
-    argmax,
-    argmin,
-    count_nonzero,
-    logsumexp,
-    max,
-    mean,
-    min,
-    norm,
-    prod,
-    std,
-    sum,
-    var,
-    var_mean,
-)  # fmt: skip
+from expkit.tensor.ops.reduce import all, amax, amin, any, argmax, argmin, count_nonzero, mean, prod, sum
+from expkit.tensor.ops.repeat import fliplr, flipud, repeat_interleave, roll, rot90, tile
 from expkit.tensor.ops.scan import cumprod, cumsum
-from expkit.tensor.ops.softmax import log_softmax, softmax
+from expkit.tensor.ops.shape import (
+    adjoint,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    broadcast_shapes,
+    broadcast_tensors,
+    narrow_copy,
+    ravel,
+)
+from expkit.tensor.ops.softmax import log_softmax, logsumexp, softmax
+from expkit.tensor.ops.statistics import nanmean, nansum, std, std_mean, var, var_mean
+from expkit.tensor.ops.strided import as_strided, as_strided_scatter
 from expkit.tensor.ops.subscript import index_put, index_select, masked_select
 from expkit.tensor.ops.triangle import diag, diag_embed, tril, triu
 from expkit.tensor.parts import Size

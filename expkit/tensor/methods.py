@@ -1,26 +1,36 @@
 """Which functions are methods of Tensor, which have an in-place form, and the operators. Tables only."""
 
+import builtins
 from typing import Any
 
 import numpy as np
 
 from expkit.autograd.handle import Value
 from expkit.autograd.tape import apply2
+from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import elementwise as ew
 from expkit.tensor.ops import (
+    complex,
+    distance,
+    extremum,
     index,
     join,
     matmul,
     memory_format,
     movement,
     order,
+    pieces,
     random,
     reduce,
+    repeat,
     scan,
+    shape,
     softmax,
+    statistics,
+    strided,
     subscript,
     triangle,
 )
@@ -33,17 +43,25 @@ METHODS = {
         tanh trunc add sub mul div floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp
         clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or
         bitwise_xor eq ne lt le gt ge isclose""",
-    reduce: """sum mean prod var std amax amin argmax argmin all any logsumexp norm count_nonzero max min""",
+    reduce: "sum mean prod amax amin argmax argmin all any count_nonzero",
+    extremum: "max min aminmax",
+    statistics: "var std nansum nanmean",
+    distance: "norm dist",
     scan: "cumprod cumsum",
     order: "argsort kthvalue median msort sort topk",
-    movement: """reshape view flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
+    movement: """reshape flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
         broadcast_to narrow select flip diagonal""",
-    join: "repeat repeat_interleave tile chunk split unbind roll",
+    pieces: """chunk split split_with_sizes tensor_split unbind hsplit vsplit dsplit unsafe_chunk unsafe_split
+        unsafe_split_with_sizes""",
+    repeat: "repeat repeat_interleave tile roll fliplr flipud rot90",
+    shape: "view_as reshape_as ravel adjoint narrow_copy",
+    strided: "view unfold as_strided as_strided_scatter storage_offset",
     memory_format: "contiguous clone",
     index: "gather scatter scatter_add index_add masked_fill take_along_dim nonzero",
     triangle: "diag diag_embed tril triu",
     subscript: "index_select index_put masked_select",
-    softmax: "softmax log_softmax",
+    softmax: "softmax log_softmax logsumexp",
+    complex: "conj conj_physical resolve_conj resolve_neg",
     matmul: "matmul mm bmm mv dot outer addmm baddbmm trace",
     random: "bernoulli multinomial",
 }
@@ -84,7 +102,7 @@ AUGMENTED: dict[str, Any] = {
     "ipow": ew.pow, "iand": ew.bitwise_and, "ior": ew.bitwise_or, "ixor": ew.bitwise_xor,
 }  # fmt: skip
 
-_NUMBERS = (int, float, complex)
+_NUMBERS = (int, float, builtins.complex)
 
 
 def _fast(prim: Any, slow: Any) -> Any:
@@ -136,6 +154,23 @@ def _rsub(self: Any, other: Any) -> Any:
     return ew.sub(other, self) if isinstance(other, _NUMBERS) else _foreign(ew.sub, self, other, swap=True)
 
 
+def _part(fn: Any) -> Any:
+    """real and imag: properties that can be written."""
+    return property(fn, lambda self, value: ip.copy_(fn(self), value))
+
+
+def _adjoint(x: Any) -> Any:
+    """The conjugate of the last two dimensions exchanged."""
+    return complex.conj(x.mT)
+
+
+def _hermitian(x: Any) -> Any:
+    """The conjugate transpose of a matrix. ShapeError for another number of dimensions."""
+    if x.ndim not in (0, 2):
+        raise ShapeError(f"tensor.H is only supported on matrices (2-D tensors), got {x.ndim} dimensions. Use .mH")
+    return complex.conj(x.T)
+
+
 def attach() -> None:
     """Puts everything above onto Tensor."""
     for module, names in METHODS.items():
@@ -176,7 +211,8 @@ def attach() -> None:
         "__radd__": Tensor.__add__, "__rmul__": Tensor.__mul__, "__rsub__": _rsub, "__neg__": ew.neg, "__abs__": ew.abs,
         "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem,
         "__hash__": object.__hash__, "index_add_": subscript.index_add_, "index_put_": subscript.index_put_,
-        "cat": staticmethod(join.cat),
+        "cat": staticmethod(join.cat), "real": _part(complex.real), "imag": _part(complex.imag),
+        "H": property(_hermitian), "mH": property(_adjoint),
     }.items():  # fmt: skip
         setattr(Tensor, name, value)
 

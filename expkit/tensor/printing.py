@@ -54,7 +54,7 @@ def describe(x: Any) -> str:
     if d not in known:
         extras.append(f"dtype={d}")
     if x.requires_grad:
-        extras.append("requires_grad=True" if x.node.__class__ is Leaf else f"grad_fn=<{x.grad_fn.name}>")
+        extras.append("requires_grad=True" if x.node.__class__ is Leaf else f"grad_fn=<{x.grad_fn.name()}>")
     return _with_extras(f"tensor({_body(raw)}", extras)
 
 

@@ -155,7 +155,7 @@ def test_no_row_is_for_something_that_is_gone():
 # Primitives that rows cannot reach, and what tests them.
 UNREACHED = {
     "nonzero": "its rows run it, but it cannot be traced",
-    "contiguous": "its rows run it, but a trace has no strides",
+    **dict.fromkeys(("contiguous", "as_strided"), "their rows run them, but a trace has no strides"),
     "overwrite": "copy_ records it, but its gradient is no equation",
     "nll": "tests/kernels/test_loss.py",
     "pick": "second derivatives of maxima: max_pool1d to max_pool3d of this table, which traces do not follow so far",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import ARRAYS, Aval
+from expkit.autograd.handle import ARRAYS, Aval, Handle
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
@@ -158,14 +158,22 @@ def dims_of(dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(dims)) if ndim else ()
 
 
+def whole(n: Any, what: str) -> int:
+    """A whole number: an int, NumPy's, or a 0-d tensor of integers. TypeError for anything else."""
+    if n.__class__ is int:
+        return int(n)
+    if isinstance(n, int | np.integer) and not isinstance(n, bool):
+        return int(n)
+    if isinstance(n, Handle) and n.ndim == 0 and n.raw.dtype.kind in "iu":
+        return int(n.item())
+    raise TypeError(f"{what}: expected an int, got {type(n).__name__}")
+
+
 def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """(2, 3), [2, 3] or 2, 3 as a tuple of ints."""
     if len(args) == 1 and isinstance(args[0], list | tuple):
         args = tuple(args[0])
-    for n in args:
-        if not isinstance(n, int | np.integer) or isinstance(n, bool):
-            raise TypeError(f"sizes must be ints, not {type(n).__name__}")
-    return tuple(map(int, args))
+    return tuple([whole(n, "sizes") for n in args])
 
 
 def _numel(shape: Sequence[int]) -> int:
@@ -193,19 +201,6 @@ def reshape(input: Any, *shape: Any) -> Any:
     """The same elements in another shape; a view where that is possible, else a copy. One size may be -1."""
     target = infer_shape(sizes(shape), _numel(input.shape), "reshape")
     return apply1(reshape_p, input, shape=target)
-
-
-def view(input: Any, *shape: Any) -> Any:
-    """As reshape, but never copies: ShapeError where the strides do not allow it. view(dtype) is not supported."""
-    out = reshape(input, *shape)
-    if (
-        _numel(out.shape)
-        and out.chain is None
-        and not isinstance(input.raw, type(None))
-        and not ARRAYS.shares(input.raw, out.raw)
-    ):
-        raise ShapeError("view size is not compatible with input tensor's size and stride. Use .reshape(...) instead.")
-    return out
 
 
 def permute(input: Any, *dims: Any) -> Any:
@@ -273,7 +268,7 @@ def expand_as(input: Any, other: Any) -> Any:
 
 def squeeze(input: Any, dim: Any = None) -> Any:
     """Drops dimensions of size one: all, or those named."""
-    dims = dims_of(dim, input.ndim)
+    dims = () if isinstance(dim, list | tuple) and not dim else dims_of(dim, input.ndim)
     shape = tuple(n for i, n in enumerate(input.shape) if n != 1 or i not in dims)
     return apply1(reshape_p, input, shape=shape)
 
@@ -287,9 +282,9 @@ def unsqueeze(input: Any, dim: int) -> Any:
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Joins the dimensions from start_dim to end_dim into one."""
+    a, b = dim_of(start_dim, input.ndim), dim_of(end_dim, input.ndim)
     if input.ndim == 0:
         return reshape(input, 1)
-    a, b = dim_of(start_dim, input.ndim), dim_of(end_dim, input.ndim)
     if a > b:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     shape = tuple(input.shape)
@@ -307,9 +302,15 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Any:
 def narrow(input: Any, dim: int, start: int, length: int) -> Any:
     """The view of `length` elements from `start` along dim."""
     at = dim_of(dim, input.ndim)
-    n = input.shape[at]
-    first = int(start) + n if start < 0 else int(start)
-    if length < 0 or not 0 <= first <= n or first + length > n:
+    if input.ndim == 0:
+        raise ShapeError("narrow() cannot be applied to a 0-dim tensor.")
+    n, start, length = input.shape[at], whole(start, "narrow(): start"), whole(length, "narrow(): length")
+    if length < 0:
+        raise RuntimeError(f"narrow(): length must be non-negative, got {length}")
+    if not -n <= start <= n:
+        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+    first = start + n if start < 0 else start
+    if first + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n})")
     spans = tuple((first, first + length, 1) if i == at else (0, k, 1) for i, k in enumerate(input.shape))
     return apply1(slice_p, input, spans=spans)
@@ -318,12 +319,14 @@ def narrow(input: Any, dim: int, start: int, length: int) -> Any:
 def select(input: Any, dim: int, index: int) -> Any:
     """The view at one index of a dimension, which is dropped."""
     at = dim_of(dim, input.ndim)
-    n = input.shape[at]
+    if input.ndim == 0:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    n, index = input.shape[at], whole(index, "select(): index")
     if not -n <= index < n:
         raise IndexError(
             f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {at}"
         )
-    return squeeze(narrow(input, at, int(index) % n, 1), at)
+    return squeeze(narrow(input, at, index % n, 1), at)
 
 
 def flip(input: Any, *dims: Any) -> Any:
@@ -336,7 +339,7 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     axes = (dim_of(dim1, input.ndim), dim_of(dim2, input.ndim))
     if axes[0] == axes[1]:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    return apply1(diagonal_p, input, offset=int(offset), axes=axes)
+    return apply1(diagonal_p, input, offset=whole(offset, "diagonal(): offset"), axes=axes)
 
 
 def contiguous(input: Any) -> Any:
