@@ -71,7 +71,9 @@ def function_of(name: str, variant: str = "") -> Callable[..., Any]:
         return lambda x, *args, **kw: getattr(x, name)(*args, **kw)
     found: Any = ek
     for part in name.split("."):
-        found = getattr(found, part)
+        found = getattr(found, part, None)
+    if found is None:
+        raise NotImplementedError(f"there is no expkit.{name}")
     return ORDER.get((name, variant), _same)(found)
 
 
@@ -82,9 +84,12 @@ class Sample:
         self.op, self.raw = op, sample
         self.args = (sample.input, *sample.args)
         self.kw = dict(sample.kwargs)
-        self.fn = function_of(op.name, op.variant_test_name)
         self.gauge = GAUGE.get(op.name, _same)
         self.random = op.name in RANDOM or float(self.kw.get("dropout_p", 0.0)) > 0
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        return function_of(self.op.name, self.op.variant_test_name)
 
     def __repr__(self) -> str:
         def short(x: Any) -> str:
@@ -167,7 +172,7 @@ def check_method(s: Sample) -> bool:
 
 def check_inplace(s: Sample) -> bool:
     variant = s.op.inplace_variant
-    if variant is None or not isinstance(s.args[0], torch.Tensor):
+    if variant is None or not isinstance(s.args[0], torch.Tensor) or not variant.__name__.isidentifier():
         return False
     args, kw = s.ours()
     mine = args[0].clone()
@@ -329,6 +334,8 @@ def _run_errors(op: Any) -> Iterator[tuple[str, str]]:
     if op.error_inputs_func is None:
         return
     for wrong in op.error_inputs("cpu"):
+        if op.name.startswith("__") and not isinstance(wrong.sample_input.input, torch.Tensor):
+            continue  # a method of something else
         what = f"{op.name}.{op.variant_test_name}{Sample(op, wrong.sample_input)!r}"[:300]
         yield outcome(lambda: check_refusal(op, wrong) is None, what)  # noqa: B023
 
