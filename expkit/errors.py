@@ -7,6 +7,7 @@
     ├── CheckpointError      a checkpoint is corrupt, foreign or does not fit      (exit code 2)
     ├── DeviceError          a device was asked for that is not there              (exit code 2)
     ├── ShapeError           shapes do not fit (also a RuntimeError, as in PyTorch)
+    ├── LinAlgError          a matrix is singular, or not positive definite (also a RuntimeError, as in PyTorch)
     ├── RangeError           an index is out of bounds (also an IndexError)
     ├── AutogradError        differentiation cannot go on (also a RuntimeError)
     │   └── InplaceError     a value needed by backward was overwritten
@@ -60,6 +61,10 @@ class ShapeError(ExpkitError, RuntimeError):
     """Shapes do not fit together."""
 
     exit_code = 2
+
+
+class LinAlgError(ExpkitError, RuntimeError):
+    """A matrix is singular, not positive definite, or an algorithm did not converge."""
 
 
 class RangeError(ExpkitError, IndexError):

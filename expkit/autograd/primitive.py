@@ -47,7 +47,8 @@ class Primitive:
     """One operation and all its rules. Calling it takes Tensors (recorded) or raw values (not recorded)."""
 
     __slots__ = (
-        "_masks", "aliases", "batch", "dynamic", "impl", "joint", "jvp", "name", "nout", "put", "saves", "shape", "vjp",
+        "_masks", "aliases", "batch", "dynamic", "impl", "joint", "jvp", "materialize", "name", "nout", "put",
+        "saves", "shape", "vjp",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Primitive:
         aliases: bool = False,
         dynamic: bool = False,
         saves: Sequence[int] | None = None,
+        materialize: bool = True,
     ) -> None:
         if name in PRIMITIVES:
             raise ValueError(f"primitive {name!r} is defined twice")
@@ -73,6 +75,7 @@ class Primitive:
         self.aliases = aliases  # the result may look into the first argument's memory (a view)
         self.dynamic = dynamic  # the result's shape depends on values
         self.saves = range(nout) if saves is None else tuple(saves)  # which outputs the rules need, if any
+        self.materialize = materialize  # an output that was not used has gradient zero for the rules, else None
         self.put: Any = None  # for views: put(base, value, **kw) = base with the viewed part replaced
         self._masks: dict[tuple[bool, ...], tuple[bool, tuple[bool, ...]]] = {}
         PRIMITIVES[name] = self

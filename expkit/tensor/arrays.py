@@ -8,7 +8,7 @@ import numpy as np
 
 from expkit.autograd import handle
 from expkit.autograd.handle import Aval, Handle, Value
-from expkit.errors import AutogradError, DeviceError, ExpkitError, ShapeError
+from expkit.errors import AutogradError, DeviceError, ExpkitError, LinAlgError, ShapeError
 from expkit.tensor.devices import ARRAY_LIBRARIES, CPU, as_device, device, device_of, transfer, xp_for, xp_of
 from expkit.tensor.generated import copy as by_kernel
 from expkit.tensor.generated.inplace import update
@@ -59,6 +59,11 @@ def add_into(a: Any, b: Any) -> None:
     """a += b, two arrays of one shape."""
     if not update("add", a, b):
         a += b
+
+
+def has_nan(x: Any) -> bool:
+    """Whether one of the values is NaN; False for an interpreter's value, which has none to look at."""
+    return x.__class__ in ARRAY_LIBRARIES and x.dtype.kind not in "iub" and bool((x != x).any())
 
 
 def write(target: Any, value: Any) -> None:
@@ -125,6 +130,8 @@ def explain(prim: Any, args: tuple[Any, ...], kw: dict[str, Any], error: Excepti
             "Move one with .to(device)."
         ) from None
     shapes = [f"{tuple(r.shape)}" for r in raws if hasattr(r, "shape")]
+    if isinstance(error, np.linalg.LinAlgError):
+        raise LinAlgError(f"{prim.name}: {error} (operands of shape {' and '.join(shapes)})") from None
     if isinstance(error, ValueError | IndexError) and shapes:
         kind = IndexError if isinstance(error, IndexError) else ShapeError
         raise kind(f"{prim.name}: shapes {' and '.join(shapes)} do not fit{_parameters(kw)}: {error}") from None
