@@ -1,20 +1,23 @@
-"""Running backward: from the roots through the nodes, newest first, to the leaves or targets."""
+"""Running backward: from the roots through the nodes, newest first, to the leaves or targets.
+
+Complex gradients travel conjugated. So a rule is the transpose of its operation's Jacobian, the same formula as for
+real numbers (`g * y` for a product), and not its adjoint (`g * conj(y)`): they are turned where the user sees them,
+which is at the roots, at the leaves and in hooks.
+"""
 
 import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from expkit.autograd.callbacks import before_node, behind_node, call_hooks, prehooks, raw_of, turned
 from expkit.autograd.handle import ARRAYS, Aval, Handle, Value, wrap
+from expkit.autograd.mode import MODE
 from expkit.autograd.node import Leaf, Node, Pick
+from expkit.autograd.saved import opened, origin
 from expkit.autograd.views import root_of
 from expkit.errors import AutogradError, InplaceError
 
 Get = Callable[[Any], Any]
-RETAIN = 0  # the hook of retain_grad: called after all others
-
-
-def raw_of(x: Any) -> Any:
-    return x.raw if isinstance(x, Handle) else x
 
 
 class _Many:
@@ -29,11 +32,16 @@ class _Many:
 class _Run:
     """The gradients of one backward pass that are on their way."""
 
-    def __init__(self, get: Get, wanted: set[int] | None, retain: bool) -> None:
-        self.get, self.wanted, self.retain = get, wanted, retain
+    def __init__(self, get: Get, wanted: set[int] | None, retain: bool, roots: Sequence[Any]) -> None:
+        self.get, self.wanted, self.retain, self.roots = get, wanted, retain, roots
         self.heap: list[tuple[int, int, Any]] = []
         self.grads: dict[Any, Any] = {}
         self.parts: dict[Node, list[Any]] = {}
+
+    def reaches(self, edges: Sequence[Any]) -> list[bool]:
+        """Which of the edges this pass comes by."""
+        met = _met(self.roots, self.wanted)
+        return [id(edge) in met for edge in edges]
 
     def send(self, edge: Any, g: Any) -> None:
         if self.wanted is not None and id(edge) not in self.wanted:
@@ -55,7 +63,7 @@ class _Run:
 
     def all_parts(self, node: Node) -> tuple[Any, ...]:
         parts = self.parts.pop(node)
-        if not getattr(node.prim, "materialize", True):
+        if not node.prim.materialize:
             return tuple(parts)
         return tuple(_zeros(aval, self.get) if p is None else p for p, aval in zip(parts, node.avals, strict=True))
 
@@ -72,59 +80,82 @@ def run(
     `get` turns a saved Tensor into the operand that the rules see: its raw value (plain backward), the Tensor itself
     (create_graph), or what lies below a level. `targets` limits the work to the paths that reach them.
     """
-    work = _Run(get, None if targets is None else _reaching([edge for edge, _ in roots], targets), retain)
-    stop = set() if targets is None else set(map(id, targets))
-    found: dict[Any, Any] = {}
+    starts = [edge for edge, _ in roots]
+    work = _Run(get, None if targets is None else _reaching(starts, targets), retain, starts)
     for edge, g in roots:
-        work.send(edge, g)
+        work.send(edge, turned(g))
+    stop = set() if targets is None else set(map(id, targets))
+    MODE.runs.append(work)
+    try:
+        return _walk(work, stop, _watched_pull if MODE.anomaly else _pull)
+    finally:
+        MODE.runs.pop()
+
+
+def _walk(work: _Run, stop: set[int], pull: Callable[..., None]) -> dict[Any, Any]:
+    """Takes the newest edge with a gradient until there is none left; {leaf or edge of `stop`: gradient}."""
+    found: dict[Any, Any] = {}
     while work.heap:
         edge = heapq.heappop(work.heap)[2]
         if edge.__class__ is _Many:
-            _pull(edge.node, work.all_parts(edge.node), work)
+            pull(edge.node, work.all_parts(edge.node), work)
             continue
         g = work.grads.pop(edge)
         if edge.hooks:
-            g = _call_hooks(edge.hooks, g)
+            g = turned(call_hooks(edge.hooks, turned(g)))
+        if edge.__class__ is Leaf and edge.hooks is not None and edge.hooks.before:
+            (g,) = prehooks(edge, (g,))
         if edge.__class__ is Leaf or id(edge) in stop:
-            found[edge] = g
+            found[edge] = turned(g)
         if edge.__class__ is Pick:
             work.part(edge, g)
         elif edge.__class__ is not Leaf:
-            _pull(edge, g, work)
+            pull(edge, g, work)
     return found
 
 
 def _pull(node: Node, g: Any, work: _Run) -> None:
     """Sends the gradients that one node has for its inputs."""
-    saved, prim, kw, get, wanted = node.saved, node.prim, node.kw, work.get, work.wanted
-    edges = node.edges
+    prim, kw, get, wanted, edges, hooks = node.prim, node.kw, work.get, work.wanted, node.edges, node.hooks
     live = [i for i, e in enumerate(edges) if e is not None and (wanted is None or id(e) in wanted)]
     if not live:
         return
-    if saved is None:
-        raise AutogradError(
-            f"backward through {prim.name} a second time: what it had saved was freed. "
-            "Pass retain_graph=True to the first backward() or grad() call."
-        )
-    _check_versions(node)
+    if hooks is not None and hooks.before:
+        g = before_node(node, g)
+    saved, out = _kept(node)
     like = g if prim.nout == 1 else next((part for part in g if part is not None), None)
     args = [like if s is None else get(s) if isinstance(s, Handle) else s for s in saved]
-    out = node.out
     if out is not None and node.dirty and any(node.dirty >> i & 1 for i in prim.saves):
-        out = _again(node, args)
+        out = _again(node, saved, args)
     elif out is not None and get is not raw_of:
-        out = _reopen(node, get)
+        out = _reopen(node, out, get)
     if prim.joint is not None:
         results = prim.joint(g, out, *args, **kw)
         pairs = [(i, results[i]) for i in live]
     else:
         rules = prim.vjp or ()
         pairs = [(i, rules[i](g, out, *args, **kw)) for i in live if rules[i] is not None]  # type: ignore[misc]
-    for i, gi in pairs:
-        if gi is not None:
-            work.send(edges[i], _fitted(gi, args[i]))
-    if not work.retain and (node.out is not None or any(isinstance(s, Handle) for s in saved)):
+    fitted = [(i, _fitted(gi, args[i])) for i, gi in pairs if gi is not None]
+    if hooks is not None and hooks.behind:
+        fitted = behind_node(node, fitted, g)
+    for i, gi in fitted:
+        work.send(edges[i], gi)
+    if not work.retain and (out is not None or any(isinstance(s, Handle) for s in saved)):
         node.saved = node.out = None
+
+
+def _kept(node: Node) -> tuple[tuple[Any, ...], Any]:
+    """(saved, out) of a node: checked for writes since, or unpacked by the user's hooks."""
+    saved = node.saved
+    if saved.__class__ is tuple:
+        _check_versions(node)
+        return saved, node.out
+    if saved is None:
+        raise AutogradError(
+            f"Trying to backward through {node.prim.name} a second time: what it had saved was freed. "
+            "Pass retain_graph=True to the first backward() or grad() call."
+        )
+    return opened(node)
 
 
 def _fitted(g: Any, like: Any) -> Any:
@@ -136,16 +167,16 @@ def _fitted(g: Any, like: Any) -> Any:
     return ARRAYS.convert(g, like.dtype) if g.dtype != like.dtype else g
 
 
-def _reopen(node: Node, get: Get) -> Any:
+def _reopen(node: Node, out: Any, get: Get) -> Any:
     """The saved output(s) as Tensors on the tape again."""
     if node.prim.nout == 1:
-        return get(wrap(node.out, node))
-    return tuple(None if r is None else get(wrap(r, Pick(node, i))) for i, r in enumerate(node.out))
+        return get(wrap(out, node))
+    return tuple(None if r is None else get(wrap(r, Pick(node, i))) for i, r in enumerate(out))
 
 
-def _again(node: Node, args: list[Any]) -> Any:
+def _again(node: Node, saved: tuple[Any, ...], args: list[Any]) -> Any:
     """The result(s) of a node that were overwritten: computed again where all arguments are at hand."""
-    if any(s is None or isinstance(s, Aval) for s in node.saved or ()):
+    if any(s is None or isinstance(s, Aval) for s in saved):
         raise _overwritten(node, "its result")
     return node.prim(*args, **node.kw)
 
@@ -169,17 +200,23 @@ def _zeros(aval: Any, get: Get) -> Any:
     return raw if get is raw_of else wrap(raw)
 
 
-def _call_hooks(hooks: dict[int, Callable[..., Any]], g: Any) -> Any:
-    boxed = isinstance(g, Handle)
-    if not boxed and g.__class__ not in ARRAYS.raw_types:
-        g = ARRAYS.as_raw(g)
-    for key, hook in list(hooks.items()):
-        result = hook(g if boxed else wrap(g)) if key != RETAIN else None
-        if result is not None:
-            g = result if boxed else result.raw
-    if RETAIN in hooks:
-        hooks[RETAIN](g)
-    return g
+# ---- anomaly mode ----------------------------------------------------------------------------------------------------
+
+
+def _watched_pull(node: Node, g: Any, work: _Run) -> None:
+    """As _pull; an error tells where the node was recorded, and NaN in what it sends is one."""
+    before = dict(work.grads)
+    try:
+        _pull(node, g, work)
+    except Exception as error:
+        error.add_note(f"While {node.name()} ran backward.{origin(node)}")
+        raise
+    if not MODE.check_nan:
+        return
+    for i, edge in enumerate(node.edges):
+        sent = work.grads.get(edge)
+        if sent is not None and sent is not before.get(edge) and ARRAYS.has_nan(raw_of(sent)):
+            raise AutogradError(f"Function '{node.name()}' returned nan values in its {i}th output.{origin(node)}")
 
 
 # ---- which way the targets lie ---------------------------------------------------------------------------------------
@@ -207,3 +244,15 @@ def _children(edge: Any) -> Sequence[Any]:
     if edge.__class__ is Pick:
         return (edge.node,)
     return () if edge.__class__ is Leaf else [e for e in edge.edges if e is not None]
+
+
+def _met(roots: Sequence[Any], wanted: set[int] | None) -> set[int]:
+    """ids of all edges below the roots (of the wanted ones only, if some are)."""
+    met: set[int] = set()
+    stack = list(roots)
+    while stack:
+        edge = stack.pop()
+        if id(edge) not in met and (wanted is None or id(edge) in wanted):
+            met.add(id(edge))
+            stack.extend(_children(edge))
+    return met

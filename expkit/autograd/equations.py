@@ -108,7 +108,7 @@ class Graph:
 
     def __call__(self, *args: Any) -> Any:
         """Evaluates on Tensors (the trees that were traced); not recorded for backward. State is not written."""
-        if MODE.special:
+        if MODE.stack:
             raise TraceError("a graph cannot be called inside a transform; call the function itself")
         leaves = [x for x in tree.flatten(args)[0] if isinstance(x, ARRAYS.tensor)]
         if len(leaves) != len(self.inputs):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.autograd.engine import turned
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
 from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import Leaf, Node, Pick, aval
@@ -130,7 +131,7 @@ class _Call:
             for x, place, none in zip(args[self.count :], self.places, self.empty, strict=True)
         )
         try:
-            result = self.rule(self.ctx, *(_boxed(x) for x in gs))
+            result = self.rule(self.ctx, *(None if x is None else turned(_boxed(x)) for x in gs))
         finally:
             self.ctx._saved = ()
         results = list(result) if isinstance(result, tuple | list) else [result]
@@ -155,6 +156,7 @@ class _Call:
                 f"expected shape compatible with {list(shape)}"
             )
         r.requires_grad  # noqa: B018  (brings a view up to date)
+        r = turned(r)
         return r if boxed else r.raw
 
     def __call__(self, *args: Any, **kw: Any) -> Any:

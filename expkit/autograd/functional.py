@@ -77,9 +77,7 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
 
 def _is_differentiable(x: Any) -> bool:
-    if is_tensor(x) and x.dtype.is_complex:
-        raise AutogradError("complex numbers cannot be differentiated in reverse mode yet")
-    return is_tensor(x) and x.dtype.is_floating_point
+    return is_tensor(x) and (x.dtype.is_floating_point or x.dtype.is_complex)
 
 
 def grad_and_value(

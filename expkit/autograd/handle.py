@@ -23,12 +23,12 @@ class Aval(NamedTuple):
 class Handle:
     """Slots of every Tensor. `node` is None where no gradient is needed, a Leaf, or the Node that made the value."""
 
-    __slots__ = ("__weakref__", "born", "chain", "grad", "node", "raw", "written")
+    __slots__ = ("__weakref__", "_grad", "born", "chain", "node", "raw", "written")
 
     raw: Any
     node: Any
     chain: Any
-    grad: Any
+    _grad: Any
     written: int
     born: int  # set only where an interpreter was at work when the tensor was made
 
@@ -94,12 +94,14 @@ class _Arrays:
     owned: Callable[[Any], Any]  # the array, or a copy that nobody else holds
     plus: Callable[[Any, Any], Any]  # the sum of two gradients: arrays, Values or Tensors
     add_into: Callable[[Any, Any], None]
+    has_nan: Callable[[Any], bool]  # False for what has no values yet
     write: Callable[[Any, Any], None]  # copies the second array into the first one's memory
     zeros: Callable[[Aval], Any]  # raw zeros
     ones: Callable[[Aval], Any]
     explain: Callable[..., Any]  # (prim, args, kw, error) -> a result after all, or a better error
     unbroadcast: Callable[..., Any]  # (grad, shape) -> grad summed to the shape
     convert: Callable[..., Any]  # (grad, dtype) -> grad of the dtype
+    conj: Callable[[Any], Any]  # the complex conjugate of a gradient
 
 
 ARRAYS = _Arrays()
@@ -119,7 +121,7 @@ def wrap(raw: Any, node: Any = None) -> Any:
     out.raw = raw
     out.node = node
     out.chain = None
-    out.grad = None
+    out._grad = None
     out.written = 0
     return out
 

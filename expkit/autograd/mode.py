@@ -12,11 +12,16 @@ from typing import Any, Self
 class _Mode(threading.local):
     grad: bool = True
     inference: bool = False
-    special: int = 0  # interpreters at work in this thread; 0 lets every operation take the short way
+    special: int = 0  # interpreters, hooks on saved tensors, ... at work in this thread; 0: operations may be short
     anomaly: bool = False
+    check_nan: bool = True  # in anomaly mode: look for NaN in gradients
+    packing: tuple[Any, ...] = ()  # (pack, unpack) hooks on what nodes save, outermost first
+    packing_refused: str | None = None  # why such hooks are not allowed now
+    duals: list[Any] | None = None  # weak references to what was made while forward_ad's level is open
 
     def __init__(self) -> None:
         self.stack: list[Any] = []  # the interpreters, outermost first
+        self.runs: list[Any] = []  # the backward passes under way, outermost first
 
 
 MODE = _Mode()

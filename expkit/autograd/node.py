@@ -9,47 +9,71 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from expkit.autograd.handle import Aval, Handle
-from expkit.autograd.mode import tick
+from expkit.autograd.hooks import Hooked, Hooks
+from expkit.autograd.mode import MODE, tick
 from expkit.autograd.primitive import Primitive
+from expkit.autograd.saved import note
 
 
-class Leaf:
+class Leaf(Hooked):
     """Where gradients end: the tensor that the user made with requires_grad."""
 
     __slots__ = ("__weakref__", "after", "hooks", "ref", "t")
 
     def __init__(self, tensor: Handle) -> None:
         self.ref = weakref.ref(tensor)
-        self.hooks: dict[int, Callable[..., Any]] | None = None
+        self.hooks: Hooks | None = None
         self.after: dict[int, Callable[..., Any]] | None = None  # post-accumulate hooks
         self.t = tick()
 
+    def __repr__(self) -> str:
+        return "<AccumulateGrad>"
 
-class Node:
+    def name(self) -> str:
+        return "AccumulateGrad"
+
+    @property
+    def variable(self) -> Any:
+        """The tensor whose gradient is collected here (None once it is gone)."""
+        return self.ref()
+
+    @property
+    def next_functions(self) -> tuple[Any, ...]:
+        return ()
+
+
+class Node(Hooked):
     """One recorded operation. `saved[i]`: the Tensor itself, its Aval, or None where it is like the gradient."""
 
-    __slots__ = ("__weakref__", "avals", "dirty", "edges", "hooks", "kw", "out", "prim", "saved", "t")
+    __slots__ = ("__weakref__", "avals", "dirty", "edges", "hooks", "kw", "out", "prim", "saved", "t", "where")
 
     prim: Primitive
     kw: dict[str, Any]
     edges: tuple[Any, ...]
-    saved: tuple[Any, ...] | None
+    saved: Any  # a tuple; a PackedNode where hooks on saved tensors were at work; None once it is freed
     out: Any  # raw result(s), where a rule needs them
     avals: Any  # a tuple of the Avals of the outputs, where there are several
     t: int
     dirty: int  # which outputs were overwritten in place, as bits
-    hooks: dict[int, Callable[..., Any]] | None
+    hooks: Hooks | None
+    where: list[tuple[str, int, str]]  # the stack; set in anomaly mode only
 
     def __repr__(self) -> str:
-        return f"<{self.prim.name}Backward>"
+        return f"<{self.name()}>"
 
-    @property
     def name(self) -> str:
-        return f"{self.prim.name}Backward"
+        """As PyTorch's: "MulBackward0"; of a Function, its name and "Backward"."""
+        made = self.prim.name
+        return f"{made}Backward" if self.prim.__class__ is not Primitive else f"{_camel(made)}Backward0"
 
     @property
     def next_functions(self) -> tuple[Any, ...]:
-        return tuple((edge, 0) for edge in self.edges)
+        """(node, number of its output) of each input; (None, 0) for one without a gradient."""
+        return tuple((e.node, e.index) if e.__class__ is Pick else (e, 0) for e in self.edges)
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
 class Pick:
@@ -58,7 +82,8 @@ class Pick:
     __slots__ = ("__weakref__", "hooks", "index", "node", "t")
 
     def __init__(self, node: Node, index: int) -> None:
-        self.node, self.index, self.hooks, self.t = node, index, None, tick()
+        self.node, self.index, self.t = node, index, tick()
+        self.hooks: Hooks | None = None
 
 
 def record(prim: Primitive, args: Sequence[Any], kw: dict[str, Any], edges: tuple[Any, ...], raws: Any) -> Node:
@@ -75,6 +100,8 @@ def record(prim: Primitive, args: Sequence[Any], kw: dict[str, Any], edges: tupl
         [(x if k else aval(x.raw)) if isinstance(x, Handle) else x for x, k in zip(args, keep, strict=True)]
     )
     node.t = tick()
+    if MODE.special:
+        note(node)
     return node
 
 

@@ -3,8 +3,10 @@
 import weakref
 from typing import Any
 
-from expkit.autograd.engine import RETAIN, raw_of, run
+from expkit.autograd.callbacks import RETAIN, raw_of
+from expkit.autograd.engine import run
 from expkit.autograd.handle import ARRAYS, Handle, Value, aval_of, wrap
+from expkit.autograd.hooks import hooks_of
 from expkit.autograd.mode import MODE, set_grad_enabled, tick
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import root_of
@@ -18,6 +20,11 @@ def _seed(out: Any, g: Any, create_graph: bool, what: str) -> Any:
             raise AutogradError(
                 f"{what}: grad can be implicitly created only for scalar outputs; "
                 f"this one has shape {tuple(out.raw.shape)}. Pass the gradient."
+            )
+        if out.raw.dtype.kind == "c":
+            raise AutogradError(
+                f"{what}: grad can be implicitly created only for real scalar outputs, but got {out.dtype}. "
+                "Pass the gradient, or take .real or .abs() of the output."
             )
         raw = ARRAYS.ones(aval_of(out.raw))
         return wrap(raw) if create_graph else raw
@@ -91,7 +98,7 @@ def _edge(x: Any, what: str) -> Any:
 
 def _run(roots: Any, targets: Any, retain_graph: bool | None, create_graph: bool) -> dict[Any, Any]:
     retain = create_graph if retain_graph is None else retain_graph
-    with set_grad_enabled((MODE.grad and create_graph) or bool(MODE.special)):
+    with set_grad_enabled((MODE.grad and create_graph) or bool(MODE.stack)):
         return run(roots, get=(lambda x: x) if create_graph else raw_of, targets=targets, retain=retain)
 
 
@@ -126,7 +133,7 @@ def accumulate(target: Any, g: Any, given: set[int]) -> None:
 
 
 def _set_grad(target: Any, g: Any) -> None:
-    """target.grad = g; a trace that target is from outside of will put back what was there."""
+    """target._grad = g; a trace that target is from outside of will put back what was there."""
     if isinstance(g.raw, Value) and getattr(target, "born", 0) < g.raw.level and not isinstance(target.raw, Value):
         keeper: Any = next((i for i in MODE.stack if i.level == g.raw.level), None)
         if not hasattr(keeper, "remember_grad"):
@@ -135,7 +142,7 @@ def _set_grad(target: Any, g: Any) -> None:
                 "from outside. Use autograd.grad, or func.grad."
             )
         keeper.remember_grad(target)
-    target.grad = g
+    target._grad = g
 
 
 def retain(x: Any) -> None:
@@ -147,9 +154,7 @@ def retain(x: Any) -> None:
         if target is not None:
             accumulate(target, g, {id(g)})
 
-    if x.node.hooks is None:
-        x.node.hooks = {}
-    x.node.hooks[RETAIN] = keep
+    hooks_of(x.node)[RETAIN] = keep
 
 
 def grad(

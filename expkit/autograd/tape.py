@@ -3,6 +3,7 @@
 `apply` is the general form; `apply1` and `apply2` are the same for the arities that matter most.
 """
 
+import weakref
 from typing import Any
 
 from expkit.autograd.handle import ARRAYS, Handle, wrap
@@ -23,11 +24,11 @@ def apply1(prim: Primitive, x: Any, **kw: Any) -> Any:
         r = prim.interpret((x,), (raw,), kw) if mode.special else prim.impl(raw, **kw)
     except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, (x,), kw, error)
+    if mode.special:
+        return finish(prim, (x,), kw, r)
     if r.__class__ not in ARRAYS.raw_types:
         r = ARRAYS.as_raw(r)
     out = wrap(r)
-    if mode.special:
-        out.born = tick()
     edge = x.node
     if edge is not None and mode.grad and prim.vjp is not None:
         keep_out, (keep,) = prim.mask((True,))
@@ -63,15 +64,15 @@ def apply2(prim: Primitive, x: Any, y: Any) -> Any:
         r = prim.interpret((x, y), (a, b), NO_KW) if mode.special else prim.impl(a, b)
     except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
         r = ARRAYS.explain(prim, (x, y), {}, error)
+    if mode.special:
+        return finish(prim, (x, y), NO_KW, r)
     if r.__class__ not in ARRAYS.raw_types:
         r = ARRAYS.as_raw(r)
     tensor = ARRAYS.tensor
     out = tensor.__new__(tensor)
     out.raw = r
-    out.node = out.chain = out.grad = None
+    out.node = out.chain = out._grad = None
     out.written = 0
-    if mode.special:
-        out.born = tick()
     if (ex is not None or ey is not None) and mode.grad and prim.vjp is not None:
         keep_out, (kx, ky) = prim.mask((ex is not None, ey is not None))
         out.node = node = Node()
@@ -122,7 +123,7 @@ def finish(prim: Primitive, args: tuple[Any, ...], kw: dict[str, Any], r: Any) -
     raw = r if r.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(r)
     out = wrap(raw)
     if MODE.special:
-        out.born = tick()
+        made_inside(out)
     if MODE.grad and prim.differentiable:
         edges = _edges(args)
         if edges is not None:
@@ -132,12 +133,19 @@ def finish(prim: Primitive, args: tuple[Any, ...], kw: dict[str, Any], r: Any) -
     return out
 
 
+def made_inside(out: Handle) -> None:
+    """Notes when a tensor was made, while an interpreter is at work; and that it was, for forward_ad."""
+    out.born = tick()
+    if MODE.duals is not None:
+        MODE.duals.append(weakref.ref(out))
+
+
 def _finish_many(prim: Primitive, args: tuple[Any, ...], kw: dict[str, Any], r: Any) -> tuple[Any, ...]:
     raws = tuple(x if x.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(x) for x in r)
     outs = tuple(wrap(x) for x in raws)
     if MODE.special:
         for out in outs:
-            out.born = tick()
+            made_inside(out)
     edges = _edges(args) if MODE.grad and prim.differentiable else None
     if edges is not None:
         node = record(prim, args, kw, edges, raws)

@@ -80,7 +80,7 @@ class Trace:
         for handle, old, raw in self.grads.values():
             if old is not None and handle.grad is not None and handle.grad.raw is not raw:
                 states.append(self._state(old, raw, handle.grad.raw))
-            handle.grad = old
+            handle._grad = old
         return states
 
     def _state(self, tensor: Handle, before: Any, after: Any) -> State:

@@ -15,7 +15,7 @@ def _adopt(made: Tensor, data: Tensor | None) -> None:
         kind = type(made).__name__
         raise TypeError(f"{kind} takes a Tensor, got {type(data).__name__}: write {kind}(ek.tensor(...))")
     made.raw = data.detach().raw
-    made.node = made.chain = made.grad = None
+    made.node = made.chain = made._grad = None
     made.written = 0
 
 

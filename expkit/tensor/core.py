@@ -1,25 +1,27 @@
 """Tensor: a handle on a raw array with PyTorch's attributes. Its operations are attached from tables in methods.py."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from expkit.autograd import handle, reverse
+from expkit.autograd import handle
 from expkit.autograd.handle import Handle, Value, View, wrap
+from expkit.autograd.hooks import RemovableHandle  # noqa: F401  (optimizers take it from here)
 from expkit.autograd.mode import MODE, tick
-from expkit.autograd.node import Leaf, Pick
+from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh
-from expkit.errors import AutogradError
 from expkit.tensor import arrays, devices, dtypes, printing
+from expkit.tensor.gradients import Differentiable
 from expkit.tensor.ops import create, kinds
+from expkit.tensor.ops.complex import conj_p
 from expkit.tensor.ops.convert import as_dtype, raw_convert, to_device_p
 from expkit.tensor.ops.memory_format import check, contiguous_format, converted, lies_in, memory_format
 from expkit.tensor.ops.movement import alias_p, permute
-from expkit.tensor.parts import RemovableHandle, Size, add_hook, array_of
+from expkit.tensor.parts import Size, array_of
 
 
-class Tensor(Handle):
+class Tensor(Differentiable):
     """A multi-dimensional array that remembers how it was computed."""
 
     __slots__ = ()
@@ -28,7 +30,7 @@ class Tensor(Handle):
 
     def __init__(self, data: Any = ()) -> None:
         made = create.tensor(data, dtype=None if isinstance(data, Handle) else dtypes.get_default_dtype())
-        self.raw, self.node, self.chain, self.grad, self.written = made.raw, None, None, None, 0
+        self.raw, self.node, self.chain, self._grad, self.written = made.raw, None, None, None, 0
 
     if TYPE_CHECKING:
 
@@ -123,42 +125,7 @@ class Tensor(Handle):
     def mT(self) -> "Tensor":
         return self.transpose(-2, -1)
 
-    # ---- gradients ----
-
-    @property
-    def requires_grad(self) -> bool:
-        view = self.chain
-        if view is not None and view.root.written > view.stamp:
-            refresh(self)
-        return self.node is not None
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self.requires_grad_(value)
-
-    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
-        """Makes it a leaf whose gradient is collected (or not)."""
-        if not self.is_leaf:
-            if requires_grad:
-                return self
-            raise AutogradError("you can only change requires_grad flags of leaf variables; use .detach()")
-        if requires_grad and not self.dtype.is_floating_point:
-            kind = "complex numbers cannot be differentiated yet" if self.dtype.is_complex else f"not {self.dtype}"
-            raise AutogradError(f"only Tensors of floating point dtype can require gradients: {kind}")
-        if requires_grad and self.node is None:
-            self.node = Leaf(self)
-        elif not requires_grad:
-            self.node = None
-        return self
-
-    @property
-    def is_leaf(self) -> bool:
-        self.requires_grad  # noqa: B018  (brings a stale view up to date)
-        return self.node is None or self.node.__class__ is Leaf
-
-    @property
-    def grad_fn(self) -> Any:
-        return None if self.is_leaf else self.node.node if self.node.__class__ is Pick else self.node
+    # ---- memory shared and history cut ----
 
     @property
     def data(self) -> "Tensor":
@@ -193,38 +160,6 @@ class Tensor(Handle):
     def detach(self) -> "Tensor":
         """The same memory, cut off from the history."""
         return Tensor.alias(self)
-
-    def detach_(self) -> "Tensor":
-        """Cuts this tensor itself off from its history. AutogradError for a view."""
-        if self.chain is not None and self.chain.tracked is not False:
-            raise AutogradError("can't detach views in-place; use detach() instead")
-        self.node = None
-        return self
-
-    def backward(
-        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
-    ) -> None:
-        """Adds the gradients of this tensor to `.grad` of the leaves."""
-        reverse.backward(self, gradient, retain_graph, create_graph, inputs)
-
-    def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """hook(grad) is called when this tensor's gradient is known; what it returns, if anything, replaces it."""
-        if not self.requires_grad:
-            raise AutogradError("cannot register a hook on a tensor that doesn't require gradient")
-        return add_hook(self.node, "hooks", hook)
-
-    def register_post_accumulate_grad_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """hook(tensor) is called after a leaf's .grad has been added to."""
-        if self.node.__class__ is not Leaf:
-            raise AutogradError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-        return add_hook(self.node, "after", hook)
-
-    def retain_grad(self) -> None:
-        """Keeps the gradient of a tensor that is no leaf in `.grad`."""
-        if not self.requires_grad:
-            raise AutogradError("can't retain_grad on Tensor that has requires_grad=False")
-        if self.node.__class__ is not Leaf:
-            reverse.retain(self)
 
     # ---- values ----
 
@@ -373,7 +308,7 @@ class Tensor(Handle):
         out = type(self).__new__(type(self))
         memo[id(self)] = out
         out.raw, out.node, out.chain, out.written = self.raw.copy(), None, None, 0
-        out.grad = None if self.grad is None else self.grad.detach().clone()
+        out._grad = None if self.grad is None else self.grad.detach().clone()
         if hasattr(self, "__dict__"):
             out.__dict__.update(self.__dict__)
         if self.requires_grad:
@@ -389,10 +324,12 @@ handle.install(
     owned=arrays.owned,
     plus=arrays.plus,
     add_into=arrays.add_into,
+    has_nan=arrays.has_nan,
     write=arrays.write,
     zeros=arrays.zeros,
     ones=arrays.ones,
     explain=arrays.explain,
     unbroadcast=kinds.unbroadcast,
     convert=raw_convert,
+    conj=conj_p,
 )

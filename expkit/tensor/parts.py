@@ -1,10 +1,9 @@
-"""Small things that tensors hand out: shapes, handles on hooks, their arrays."""
+"""Small things that tensors hand out: shapes, their arrays."""
 
-from collections.abc import Callable
 from typing import Any
 
 from expkit.autograd.handle import Handle, Value
-from expkit.autograd.mode import MODE, tick
+from expkit.autograd.mode import MODE
 from expkit.autograd.views import refresh
 from expkit.errors import TraceError
 
@@ -22,33 +21,6 @@ class Size(tuple):
 
     def __repr__(self) -> str:
         return f"expkit.Size({list(self)})"
-
-
-class RemovableHandle:
-    """Takes a hook away again: handle.remove(), or at the end of a with block."""
-
-    def __init__(self, hooks: dict[int, Any]) -> None:
-        self.hooks, self.id = hooks, tick()
-
-    def remove(self) -> None:
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> "RemovableHandle":
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.remove()
-
-
-def add_hook(node: Any, slot: str, hook: Callable[..., Any]) -> RemovableHandle:
-    """Puts a hook on a node or leaf."""
-    hooks = getattr(node, slot)
-    if hooks is None:
-        hooks = {}
-        setattr(node, slot, hooks)
-    handle = RemovableHandle(hooks)
-    hooks[handle.id] = hook
-    return handle
 
 
 def array_of(x: Handle, what: str) -> Any:

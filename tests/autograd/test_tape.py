@@ -188,9 +188,18 @@ def test_the_message_of_a_second_backward_says_what_to_do():
         y.backward()
 
 
-def test_a_gradient_of_another_shape_cannot_be_added_to():
+def test_what_cannot_be_the_gradient_is_refused():
     x = ek.ones(2, requires_grad=True)
-    for wrong in (ek.ones(3), 3.0):
-        x.grad = wrong
-        with pytest.raises(AutogradError, match=r"the .grad of a tensor of shape \(2,\) was set"):
-            (x * 2).sum().backward()
+    for wrong, kind in (
+        (ek.ones(3), RuntimeError),
+        (3.0, TypeError),
+        (x, RuntimeError),
+        (ek.ones(2).double(), RuntimeError),
+    ):
+        with pytest.raises(kind, match="assigned"):
+            x.grad = wrong
+    assert x.grad is None
+    x.grad = ek.ones(2)
+    x.data = ek.ones(3)
+    with pytest.raises(AutogradError, match=r"the .grad of a tensor of shape \(3,\) was set"):
+        (x * 2).sum().backward()

@@ -88,7 +88,6 @@ class Layer(Primitive):
     """
 
     __slots__ = ()
-    materialize = False  # outputs that nothing depends on have no gradient
 
 
 def _operands(cell: Cell, rest: Sequence[Any]) -> tuple[Any, Any, Any]:
@@ -201,7 +200,7 @@ def _layer(kind: str) -> Layer:
     states = 2 + cell.carries
     count = states + 1 + cell.carries + bool(cell.kept) + cell.projects
     saves = range(states, count) if cell.kept else (0, states)
-    return Layer(kind, _impl, _shape, joint=_joint, nout=count, saves=saves)
+    return Layer(kind, _impl, _shape, joint=_joint, nout=count, saves=saves, materialize=False)
 
 
 LAYERS = {kind: _layer(kind) for kind in CELLS}
