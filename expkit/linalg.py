@@ -9,7 +9,7 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor, cat, dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops import reduce
+from expkit.tensor.ops import distance, reduce
 from expkit.tensor.ops.decompose import (
     cholesky_p,
     det_p,
@@ -165,7 +165,7 @@ def vector_norm(
     if isinstance(ord, str):
         raise TypeError(f"linalg.vector_norm: the order must be a number, got {ord!r}")
     x = x if dtype is None else x.to(dtype)
-    return reduce.norm(x, ord, dim, keepdim)
+    return distance.norm(x, ord, dim, keepdim)
 
 
 def matrix_norm(
@@ -177,7 +177,7 @@ def matrix_norm(
     if rows == columns:
         raise ValueError(f"linalg.matrix_norm: dims must be different. Got {dim}")
     if ord == "fro":
-        return reduce.norm(x, 2, (rows, columns), keepdim)
+        return distance.norm(x, 2, (rows, columns), keepdim)
     if ord in (1, -1, float("inf"), -float("inf")):
         first, second = (rows, columns) if abs(ord) == 1 else (columns, rows)
         sums = reduce.sum(x.abs(), first, True)

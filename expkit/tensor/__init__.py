@@ -62,6 +62,7 @@ from expkit.tensor.ops.create import (
 )  # fmt: skip
 from expkit.tensor.ops.cross_entropy import nll_from_logits
 from expkit.tensor.ops.distance import dist, norm
+from expkit.tensor.ops.distance import dist, norm
 from expkit.tensor.ops.elementwise import (
     abs,
     acos,
@@ -131,6 +132,7 @@ from expkit.tensor.ops.elementwise import (
     tanh,
     trunc,
 )  # fmt: skip
+from expkit.tensor.ops.extremum import aminmax, max, min
 from expkit.tensor.ops.extremum import aminmax, max, min
 from expkit.tensor.ops.fused import gelu, mse_loss, silu
 from expkit.tensor.ops.index import (

@@ -33,14 +33,17 @@ TAKING = frozenset(_NAMES.split())
 def deliver(result: Any, out: Any, name: str) -> Any:
     """`out` (a Tensor, or several for several results), holding the result.
 
-    A tensor of another shape takes the result's, with a warning unless it was empty. TypeError where `out` is no
-    tensor or its dtype cannot hold the result, AutogradError where something would have to be differentiated.
+    A tensor of another shape takes the result's, with a warning unless it was empty. Several results are not converted.
+    TypeError where `out` is no tensor or its dtype cannot hold the result, AutogradError where something would have to
+    be differentiated.
     """
     if not isinstance(result, tuple):
         return _into(result, out, name)
     if not isinstance(out, tuple | list) or len(out) != len(result):
         raise TypeError(f"{name}(): out must be a tuple of {len(result)} Tensors")
     for part, target in zip(result, out, strict=True):
+        if isinstance(target, Handle) and target.raw.dtype != part.raw.dtype:
+            raise TypeError(f"{name}(): expected out of dtype {dtypes.of(part.raw)}, got {dtypes.of(target.raw)}")
         _into(part, target, name)
     return result._make(out) if hasattr(result, "_make") else tuple(out)
 

@@ -14,6 +14,7 @@ from tests.ops.rows import ALL, FLOATS, INTS, Bad, Maker, Row, Sample
 from tests.ops.table_linalg import ROWS as LINALG
 from tests.ops.table_nn import ROWS as NEURAL
 from tests.ops.table_reductions import ROWS as SUMMARIES
+from tests.ops.table_reductions import ROWS as SUMMARIES
 from tests.ops.table_shape import ROWS as SHAPED
 
 S = Sample

@@ -1,21 +1,24 @@
-"""softmax and log_softmax."""
+"""softmax, log_softmax, softmin and logsumexp."""
 
 from typing import Any
 
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.tensor import dtypes
+from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.one_pass import long_pass
 from expkit.tensor.ops.convert import as_dtype, floating
-from expkit.tensor.ops.elementwise import exp, sub
-from expkit.tensor.ops.kinds import keep, sum_p
-from expkit.tensor.ops.movement import dim_of
-from expkit.tensor.ops.pointwise import exp_p, log_p, reciprocal_p
-from expkit.tensor.ops.reduce import amax_p
+from expkit.tensor.ops.elementwise import exp, neg, sub
+from expkit.tensor.ops.kinds import keep, reduced, shifted, sum_p, zeros_raw
+from expkit.tensor.ops.movement import dim_of, dims_of
+from expkit.tensor.ops.pointwise import exp_p, isfinite_p, log_p, reciprocal_p, where_p
+from expkit.tensor.ops.reduce import amax_p, finish, spread_back
 from expkit.tensor.ops.special import widened
 
+# ---- primitives ------------------------------------------------------------------------------------------------------
 
-def _shifted(x: Any, axis: int) -> Any:
+
+def _lowered(x: Any, axis: int) -> Any:
     """x less its maximum along the axis."""
     return x - keep(amax_p(x, axes=(axis,)), x, (axis,))
 
@@ -29,7 +32,7 @@ def _total(x: Any, axis: int) -> Any:
 def _softmax(x: Any, *, axis: int) -> Any:
     if 0 in x.shape:
         return x.copy()
-    e = exp_p(_shifted(x, axis))
+    e = exp_p(_lowered(x, axis))
     return e * reciprocal_p(_total(e, axis))
 
 
@@ -38,7 +41,7 @@ def _softmax(x: Any, *, axis: int) -> Any:
 def _log_softmax(x: Any, *, axis: int) -> Any:
     if 0 in x.shape:
         return x.copy()
-    low = _shifted(x, axis)
+    low = _lowered(x, axis)
     return low - log_p(_total(exp_p(low), axis))
 
 
@@ -75,13 +78,76 @@ log_softmax_p = Primitive(
 )
 
 
+def _top(x: Any, axes: tuple[int, ...]) -> Any:
+    """The maximum (of complex numbers, that of the real parts) where it is finite, else 0; the axes stay as ones."""
+    top = x.real.max(axes).astype(x.dtype) if x.dtype.kind == "c" else amax_p(x, axes=axes)
+    return keep(where_p(isfinite_p(top), top, zeros_raw(top)), x, axes)
+
+
+@widened
+@long_pass
+def _logsumexp(x: Any, *, axes: tuple[int, ...]) -> Any:
+    shape = reduced(x, axes).shape
+    if 0 in x.shape:  # the sum of nothing is 0
+        return xp_of(x).full(shape, float("-inf"), x.dtype)
+    top = _top(x, axes)
+    return log_p(sum_p(exp_p(x - top), axes=axes)) + top.reshape(shape)
+
+
+@long_pass
+def _logsumexp_vjp(g: Any, out: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+    return spread_back(g, x, axes) * exp_p(x - spread_back(out, x, axes))
+
+
+def _logsumexp_push(tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+    t, x, axes = tangents[0], primals[0], kw["axes"]
+    return None if t is None else sum_p(t * exp_p(x - spread_back(out, x, axes)), axes=axes)
+
+
+logsumexp_p = Primitive(
+    "logsumexp",
+    _logsumexp,
+    lambda x, *, axes: reduced(x, axes),
+    _logsumexp_vjp,
+    jvp=_logsumexp_push,
+    batch=lambda size, values, mapped, kw: logsumexp_p(values[0], axes=shifted(kw["axes"])),
+)
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+def _floats(input: Any, dtype: Any, what: str) -> Any:
+    """The input in the dtype asked for, which must be a floating-point one."""
+    x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
+    d = dtypes.of(x.raw)
+    if not d.is_floating_point:
+        raise TypeError(f"{what}(): {d} tensors are not supported; give dtype=, a floating-point one")
+    return x
+
+
 def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """exp(x) / sum(exp(x)) along `dim`."""
-    x = floating(input if dtype is None else as_dtype(input, dtypes.get(dtype)))
-    return apply1(softmax_p, x, axis=dim_of(dim, x.ndim)) if x.ndim else exp(sub(x, x))
+    x = _floats(input, dtype, "softmax")
+    at = dim_of(dim, x.ndim)
+    return apply1(softmax_p, x, axis=at) if x.ndim else exp(sub(x, x))
 
 
 def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """log(softmax(x)) along `dim`, without overflow or loss of precision."""
-    x = floating(input if dtype is None else as_dtype(input, dtypes.get(dtype)))
-    return apply1(log_softmax_p, x, axis=dim_of(dim, x.ndim)) if x.ndim else sub(x, x)
+    x = _floats(input, dtype, "log_softmax")
+    at = dim_of(dim, x.ndim)
+    return apply1(log_softmax_p, x, axis=at) if x.ndim else sub(x, x)
+
+
+def softmin(input: Any, dim: int, dtype: Any = None) -> Any:
+    """softmax(-x) along `dim`."""
+    return softmax(neg(_floats(input, dtype, "softmin")), dim)
+
+
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    """log(sum(exp(x))) over `dim` (one or several), without overflow; -inf of no elements."""
+    if dim is None:
+        raise TypeError("logsumexp(): dim must be an int or a tuple of ints")
+    x = floating(input)
+    axes = dims_of(dim, x.ndim)
+    return finish(apply1(logsumexp_p, x, axes=axes), x, axes, keepdim)
