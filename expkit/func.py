@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from expkit.autograd.functional import func_grad as grad
-from expkit.autograd.functional import grad_and_value, hessian, jacfwd, jacrev, jvp, vjp
+from expkit.autograd.jacobians import hessian, jacfwd, jacrev
 from expkit.autograd.trace import trace
+from expkit.autograd.transforms import func_grad as grad
+from expkit.autograd.transforms import grad_and_value, jvp, linearize, vjp
 from expkit.autograd.vmap import vmap
 from expkit.errors import did_you_mean
 
@@ -80,5 +81,6 @@ def _check_names(module: Any, slots: Mapping[str, Any], given: Mapping[str, Any]
 
 
 __all__ = [
-    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "trace", "vjp", "vmap",
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
+    "trace", "vjp", "vmap",
 ]  # fmt: skip

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from expkit.autograd.functional import jvp
 from expkit.autograd.handle import ARRAYS, Handle, aval_of, wrap
 from expkit.autograd.mode import no_grad
 from expkit.autograd.reverse import grad
+from expkit.autograd.transforms import jvp
 from expkit.autograd.vmap import vmap
 from expkit.errors import AutogradError
 

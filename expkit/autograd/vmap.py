@@ -36,10 +36,13 @@ def vmap(
     if randomness not in ("error", "different", "same"):
         raise ValueError(f"vmap: randomness must be 'error', 'different' or 'same', not {randomness!r}")
 
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"vmap: chunk_size must be None or positive, not {chunk_size}")
+
     @wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten(args)
-        dims = _dims(in_dims, args)
+        dims = _in_dims(in_dims, args, leaves)
         size = _batch_size(leaves, dims)
         if chunk_size is not None and chunk_size < size:
             return _chunked(fn, (in_dims, out_dims, randomness), chunk_size, leaves, structure, dims, size, kwargs)
@@ -51,29 +54,46 @@ def vmap(
         with interpreting(level):
             out = fn(*tree.unflatten(structure, inner), **kwargs)
             outs, shape = tree.flatten(out)
-            out_axes = _dims(out_dims, out)
+            out_axes = _spread(out_dims, out, "out_dims")
             results = [_leave(x, d, level) for x, d in zip(outs, out_axes, strict=True)]
         return tree.unflatten(shape, results)
 
     return wrapped
 
 
-def _dims(dims: Any, args: Any) -> list[Any]:
-    """One entry a leaf of `args`: `dims` spread over its subtrees."""
-    if isinstance(args, list | tuple | dict):
-        children = list(args.values()) if isinstance(args, dict) else list(args)
-        if isinstance(dims, list | tuple | dict):
-            parts = [dims[k] for k in args] if isinstance(dims, dict) else list(dims)
-            if len(parts) != len(children):
-                raise ValueError(f"vmap: {len(parts)} dims are given for {len(children)} values")
-        else:
-            parts = [dims] * len(children)
-        return [d for part, child in zip(parts, children, strict=True) for d in _dims(part, child)]
-    if isinstance(dims, list | tuple) and len(dims) == 1:
-        dims = dims[0]
-    if dims is not None and not isinstance(dims, int):
-        raise ValueError(f"vmap: a dim must be an int or None, not {dims!r}")
-    return [dims if is_tensor(args) else None]
+def _spread(dims: Any, value: Any, what: str) -> list[Any]:
+    """One dim for each leaf of `value`: a dim stands for all leaves below its place."""
+    if dims is None or (isinstance(dims, int) and not isinstance(dims, bool)):
+        return [dims] * len(tree.flatten(value)[0])
+    if not isinstance(dims, list | tuple | dict):
+        raise ValueError(f"vmap: {what} must be an int, None, or a container of them, not {type(dims).__name__}")
+    if not isinstance(value, list | tuple | dict):
+        if len(dims) == 1 and what == "out_dims":
+            return _spread(next(iter(dims.values() if isinstance(dims, dict) else dims)), value, what)
+        raise ValueError(f"vmap: {what} has {dims!r} where there is one value, a {type(value).__name__}")
+    if isinstance(dims, dict) != isinstance(value, dict) or len(dims) != len(value):
+        raise ValueError(f"vmap: {what} is not compatible with the structure of the values: {dims!r}")
+    if isinstance(dims, dict) and dims.keys() != value.keys():
+        raise ValueError(f"vmap: {what} has the keys {list(dims)}, the values have {list(value)}")
+    pairs = [(dims[k], value[k]) for k in value] if isinstance(dims, dict) else zip(dims, value, strict=True)
+    return [d for part, child in pairs for d in _spread(part, child, what)]
+
+
+def _in_dims(in_dims: Any, args: tuple[Any, ...], leaves: list[Any]) -> list[Any]:
+    if not args:
+        raise ValueError("vmap: the function got no positional arguments to be mapped over")
+    if not isinstance(in_dims, int | tuple | list) or isinstance(in_dims, bool):
+        raise ValueError(
+            f"vmap: in_dims must be an int or a (nested) tuple like the arguments, not {type(in_dims).__name__}"
+        )
+    dims = _spread(in_dims if isinstance(in_dims, int) else tuple(in_dims), args, "in_dims")
+    for x, d in zip(leaves, dims, strict=True):
+        if d is not None and not is_tensor(x):
+            raise ValueError(
+                f"vmap: in_dim {d} is given for an argument of type {type(x).__name__}; "
+                "only Tensors can be mapped over, pass None as its in_dim"
+            )
+    return dims
 
 
 def _batch_size(leaves: list[Any], dims: list[Any]) -> int:
@@ -109,15 +129,13 @@ def _leave(x: Any, dim: int | None, level: Level) -> Any:
 
 
 def _chunked(fn: Any, options: Any, chunk: int, leaves: Any, structure: Any, dims: Any, size: int, kwargs: Any) -> Any:
-    if chunk < 1:
-        raise ValueError(f"vmap: chunk_size must be positive, not {chunk}")
     mapped = vmap(fn, *options)
     pieces = []
     for start in range(0, size, chunk):
         stop = min(start + chunk, size)
         part = [x if d is None else x.narrow(d, start, stop - start) for x, d in zip(leaves, dims, strict=True)]
         pieces.append(mapped(*tree.unflatten(structure, part), **kwargs))
-    axes = _dims(options[1], pieces[0])
+    axes = _spread(options[1], pieces[0], "out_dims")
     flat = [tree.flatten(p)[0] for p in pieces]
     joined = [
         column[0] if d is None else ARRAYS.tensor.cat(list(column), d)

@@ -1,7 +1,7 @@
-"""Function transforms, as torch.func: grad, vjp, jvp, jacrev, jacfwd, hessian."""
+"""Function transforms, as torch.func: grad, vjp, jvp, linearize."""
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 from expkit import tree
@@ -10,8 +10,7 @@ from expkit.autograd.handle import ARRAYS, Handle, aval_of, wrap
 from expkit.autograd.levels import Dual, Level, Lift
 from expkit.autograd.mode import enable_grad, interpreting
 from expkit.autograd.node import Leaf
-from expkit.autograd.reverse import numel
-from expkit.autograd.vmap import fresh, is_tensor, vmap
+from expkit.autograd.vmap import fresh, is_tensor
 from expkit.errors import AutogradError, ShapeError
 
 
@@ -42,11 +41,8 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         return lifted
 
     with interpreting(level), enable_grad():
-        out = fn(*_map_tensors(enter, primals))
-    aux: tuple[Any, ...] = ()
-    if has_aux:
-        out, aux = out
-        aux = (_map_tensors(get, aux),)
+        out, *aux = _parted(fn(*_map_tensors(enter, primals)), has_aux, "vjp")
+    aux = [_map_tensors(get, a) for a in aux]
     value = _map_tensors(get, out)
     outs = [x for x in tree.flatten(out)[0] if is_tensor(x)]
 
@@ -76,27 +72,61 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     return (value, pullback, *aux)
 
 
+def _parted(out: Any, has_aux: bool, what: str) -> tuple[Any, ...]:
+    """(the output,) or (the output, what comes beside it), as has_aux says."""
+    if not has_aux:
+        return (out,)
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise AutogradError(f"{what}: with has_aux=True the function must return a tuple (output, aux)")
+    return out
+
+
 def _is_differentiable(x: Any) -> bool:
     return is_tensor(x) and (x.dtype.is_floating_point or x.dtype.is_complex)
+
+
+def select(fn: Callable[..., Any], argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> Any:
+    """(fn of the chosen arguments alone, the chosen arguments). argnums: an int, or a tuple of ints that differ."""
+    nums = (argnums,) if isinstance(argnums, int) else argnums
+    if not isinstance(nums, tuple) or not nums or not all(isinstance(n, int) for n in nums):
+        raise AutogradError(f"{what}: argnums must be an int or a tuple of ints with at least one, not {argnums!r}")
+    for n in nums:
+        if not -len(args) <= n < len(args):
+            raise AutogradError(f"{what}: argnums={n} is out of range, {len(args)} positional arguments are given")
+    places = [n % len(args) for n in nums]
+    if len(set(places)) != len(places):
+        raise AutogradError(f"{what}: argnums must be unique, got {argnums}")
+
+    def chosen(*some: Any) -> Any:
+        full = list(args)
+        for n, x in zip(places, some, strict=True):
+            full[n] = x
+        return fn(*full, **kwargs)
+
+    return chosen, tuple(args[n] for n in places)
 
 
 def grad_and_value(
     fn: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
-    """A function that returns (gradient, value) of the scalar function `fn`, as torch.func.grad_and_value."""
-    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    """A function that returns (gradient, value) of the scalar function `fn`, as torch.func.grad_and_value.
+
+    has_aux: fn returns (value, anything else); then (gradient, (value, anything else)) is returned.
+    """
 
     @wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        def chosen(*some: Any) -> Any:
-            full = list(args)
-            for n, x in zip(nums, some, strict=True):
-                full[n] = x
-            return fn(*full, **kwargs)
-
-        value, pullback, *aux = vjp(chosen, *(args[n] for n in nums), has_aux=has_aux)
-        if not is_tensor(value) or numel(tuple(value.shape)) != 1 or len(value.shape):
-            raise AutogradError("grad: the function must return one scalar (0-d) tensor")
+        chosen, some = select(fn, argnums, args, kwargs, "grad")
+        value, pullback, *aux = vjp(chosen, *some, has_aux=has_aux)
+        if not is_tensor(value):
+            raise AutogradError(f"grad: the function must return a Tensor, got {type(value).__name__}")
+        if len(value.shape):
+            raise AutogradError(
+                f"grad: the function must return one scalar (0-d tensor), got shape {tuple(value.shape)}. "
+                "Reduce it, or use jacrev or vjp."
+            )
+        if value.dtype.is_complex:
+            raise AutogradError("grad: the function must return a real number; take .real or .abs() of it, or use vjp")
         gs = pullback(wrap(ARRAYS.ones(aval_of(value.raw))))
         g = gs[0] if isinstance(argnums, int) else gs
         return g, ((value, *aux) if has_aux else value)
@@ -137,11 +167,8 @@ def jvp(fn: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, .
         return wrap(Dual(level.level, fresh(x), fresh(t)))
 
     with interpreting(level):
-        out = fn(*tree.map(enter, primals))
-        aux: tuple[Any, ...] = ()
-        if has_aux:
-            out, aux = out
-            aux = (_map_tensors(lambda x: _dual(x, level)[0], aux),)
+        out, *aux = _parted(fn(*tree.map(enter, primals)), has_aux, "jvp")
+        aux = [_map_tensors(lambda x: _dual(x, level)[0], a) for a in aux]
         value = _map_tensors(lambda x: _dual(x, level)[0], out)
         tangent = _map_tensors(lambda x: _dual(x, level)[1], out)
     return (value, tangent, *aux)
@@ -155,79 +182,14 @@ def _dual(x: Any, level: Level) -> tuple[Any, Any]:
     return x, wrap(ARRAYS.zeros(aval_of(raw)))
 
 
-# ---- Jacobians -------------------------------------------------------------------------------------------------------
+def linearize(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """(fn(*primals), push): push(*tangents) is the derivative along tangents, as torch.func.linearize.
 
+    Here `push` runs `fn` again, in forward mode; what is fixed is the point.
+    """
+    value = fn(*primals)
 
-def _basis(x: Any) -> Any:
-    """(numel, *shape): the unit tensors of x's shape."""
-    return x.new_eye(numel(tuple(x.shape))).reshape(-1, *x.shape)
+    def push(*tangents: Any) -> Any:
+        return jvp(fn, primals, tangents)[1]
 
-
-def _split_first(j: Any, shape: tuple[int, ...]) -> Any:
-    return j.reshape(*shape, *j.shape[1:])
-
-
-def _split_last(j: Any, shape: tuple[int, ...]) -> Any:
-    return j.reshape(*j.shape[:-1], *shape)
-
-
-def jacrev(
-    fn: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, chunk_size: int | None = None
-) -> Callable[..., Any]:
-    """The Jacobian of `fn` by reverse mode: (*out.shape, *in.shape) for each output and chosen argument."""
-    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
-    @wraps(fn)
-    def wrapped(*args: Any) -> Any:
-        def chosen(*some: Any) -> Any:
-            full = list(args)
-            for n, x in zip(nums, some, strict=True):
-                full[n] = x
-            return fn(*full)
-
-        value, pullback = vjp(chosen, *(args[n] for n in nums))
-        outs, structure = tree.flatten(value)
-        rows = []
-        for i, out in enumerate(outs):
-            zeros = [wrap(ARRAYS.zeros(aval_of(o.raw))) for o in outs]
-
-            def pull(g: Any, i: int = i, zeros: list[Any] = zeros) -> Any:
-                return pullback(tree.unflatten(structure, [g if k == i else z for k, z in enumerate(zeros)]))
-
-            jac = vmap(pull, chunk_size=chunk_size)(_basis(out))
-            shaped = _map_tensors(partial(_split_first, shape=tuple(out.shape)), jac)
-            rows.append(shaped[0] if isinstance(argnums, int) else shaped)
-        return tree.unflatten(structure, rows) if isinstance(value, list | tuple | dict) else rows[0]
-
-    return wrapped
-
-
-def jacfwd(fn: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """The Jacobian of `fn` by forward mode: (*out.shape, *in.shape)."""
-    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
-    @wraps(fn)
-    def wrapped(*args: Any) -> Any:
-        columns = []
-        for n in nums:
-
-            def one(x: Any, n: int = n) -> Any:
-                return fn(*args[:n], x, *args[n + 1 :])
-
-            def push(t: Any, n: int = n, one: Any = one) -> Any:
-                return jvp(one, (args[n],), (t,))[1]
-
-            jac = vmap(push, out_dims=-1)(_basis(args[n]))
-            columns.append(_map_tensors(partial(_split_last, shape=tuple(args[n].shape)), jac))
-        if isinstance(argnums, int):
-            return columns[0]
-        if is_tensor(columns[0]):
-            return tuple(columns)
-        return tree.map(lambda *parts: tuple(parts), columns[0], *columns[1:])
-
-    return wrapped
-
-
-def hessian(fn: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
-    """The Hessian of a scalar function: forward over reverse."""
-    return jacfwd(jacrev(fn, argnums), argnums)
+    return value, push
