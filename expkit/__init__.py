@@ -27,7 +27,8 @@ __version__ = "0.1.0"
 
 _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry",
-    "func": "expkit.func", "linalg": "expkit.linalg", "cuda": "expkit.cuda", "tracking": "expkit.tracking",
+    "func": "expkit.func", "linalg": "expkit.linalg", "cuda": "expkit.cuda",
+    "special": "expkit.special", "fft": "expkit.fft", "tracking": "expkit.tracking",
     "config": "expkit.config",
     "trainer": "expkit.trainer", "Trainer": "expkit.trainer:Trainer", "Task": "expkit.trainer:Task",
     "train": "expkit.trainer.experiment:train", "register": "expkit.registry:register",

@@ -11,47 +11,63 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
-from expkit.tensor.ops import elementwise as ew
 from expkit.tensor.ops import (
+    addmm,
     complex,
+    contract,
     distance,
     extremum,
-    distance,
-    extremum,
+    filled,
+    floats,
     index,
+    integers,
     join,
     matmul,
     memory_format,
     movement,
     order,
     pieces,
+    polar,
     random,
+    ranks,
     reduce,
     repeat,
+    replace,
     scan,
+    scatter,
     shape,
     softmax,
-    statistics,
+    special_functions,
     statistics,
     strided,
     subscript,
     triangle,
 )
+from expkit.tensor.ops import elementwise as ew
 from expkit.tensor.ops import pointwise as pw
 from expkit.tensor.ops.convert import as_dtype, cast_p
+from expkit.tensor.ops.linalg import older, products
+from expkit.tensor.ops.linalg import statistics as statistics_of_rows
 
 METHODS = {
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10
-        log1p log2 logical_not nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan
+        log1p log2 logical_not neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan
+        acosh asinh atanh exp2 sgn fmax fmin logaddexp2 hypot
         tanh trunc add sub mul div floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp
         clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or
         bitwise_xor eq ne lt le gt ge isclose""",
+    floats: """copysign deg2rad float_power frac frexp heaviside isneginf isposinf isreal ldexp nan_to_num nextafter
+        positive rad2deg signbit sinc""",
+    integers: "bitwise_left_shift bitwise_right_shift gcd lcm",
+    polar: "angle",
+    special_functions: "digamma erfinv i0 lgamma logit mvlgamma xlogy",
     reduce: "sum mean prod amax amin argmax argmin all any count_nonzero",
     extremum: "max min aminmax",
     statistics: "var std nansum nanmean",
     distance: "norm dist",
-    scan: "cumprod cumsum",
-    order: "argsort kthvalue median msort sort topk",
+    scan: "cumprod cumsum cummax cummin logcumsumexp",
+    order: "argsort kthvalue msort sort topk",
+    ranks: "median nanmedian mode quantile nanquantile",
     movement: """reshape flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
         broadcast_to narrow select flip diagonal""",
     pieces: """chunk split split_with_sizes tensor_split unbind hsplit vsplit dsplit unsafe_chunk unsafe_split
@@ -60,30 +76,48 @@ METHODS = {
     shape: "view_as reshape_as ravel adjoint narrow_copy",
     strided: "view unfold as_strided as_strided_scatter storage_offset",
     memory_format: "contiguous clone",
-    index: "gather scatter scatter_add index_add masked_fill take_along_dim nonzero",
-    triangle: "diag diag_embed tril triu",
+    filled: "new_zeros new_ones new_full new_empty new_empty_strided",
+    index: "gather take_along_dim nonzero argwhere",
+    scatter: """scatter scatter_add scatter_reduce index_add index_copy index_fill index_reduce masked_fill
+        masked_scatter""",
+    replace: "select_scatter slice_scatter diagonal_scatter fill_diagonal_ take put",
+    triangle: "diag diag_embed diagflat tril triu",
     subscript: "index_select index_put masked_select",
     softmax: "softmax log_softmax logsumexp",
     complex: "conj conj_physical resolve_conj resolve_neg",
-    matmul: "matmul mm bmm mv dot outer addmm baddbmm trace",
+    matmul: "matmul mm bmm mv dot",
+    contract: "outer ger vdot inner trace",
+    addmm: "addmm addmv addbmm baddbmm addr",
+    older: """det logdet slogdet inverse pinverse cholesky cholesky_solve cholesky_inverse qr svd lu lu_solve matrix_exp
+        matrix_power geqrf ormqr orgqr triangular_solve""",
+    products: "cross kron",
+    statistics_of_rows: "cov corrcoef renorm",
     random: "bernoulli multinomial",
 }
 
 INPLACE = {
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor log log10 log1p log2 logical_not
-        nan_to_num neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul
+        neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul acosh asinh atanh
+        exp2 sgn hypot atan2
         div floor_divide remainder fmod pow clamp clamp_min clamp_max logical_and logical_or
         logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge""",
+    floats: "copysign deg2rad float_power frac heaviside ldexp nan_to_num nextafter rad2deg sinc",
+    integers: "bitwise_left_shift bitwise_right_shift gcd lcm",
+    special_functions: "digamma erfinv i0 lgamma logit mvlgamma xlogy",
+    complex: "conj_physical",
     scan: "cumprod cumsum",
-    index: "scatter scatter_add masked_fill",
+    scatter: "scatter scatter_add scatter_reduce index_copy index_fill index_reduce masked_fill masked_scatter",
+    replace: "put",
     triangle: "tril triu",
-    matmul: "addmm baddbmm",
+    addmm: "addmm addmv addbmm baddbmm addr",
+    statistics_of_rows: "renorm",
 }
 
 ALIASES = {
     "absolute": "abs", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "negative": "neg", "multiply": "mul",
     "divide": "div", "true_divide": "div", "subtract": "sub", "clip": "clamp", "greater": "gt", "greater_equal": "ge",
     "less": "lt", "less_equal": "le", "not_equal": "ne", "swapaxes": "transpose", "moveaxis": "movedim", "fix": "trunc",
+    "arccosh": "acosh", "arcsinh": "asinh", "arctanh": "atanh", "arctan2": "atan2",
 }  # fmt: skip
 
 UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "truediv": np.true_divide}
@@ -98,11 +132,13 @@ COMPARE = {"__eq__": ew.eq, "__ne__": ew.ne, "__lt__": ew.lt, "__le__": ew.le, "
 FORWARD: dict[str, Any] = {
     "truediv": ew.div, "floordiv": ew.floor_divide, "mod": ew.remainder, "pow": ew.pow, "matmul": matmul.matmul,
     "and": ew.bitwise_and, "or": ew.bitwise_or, "xor": ew.bitwise_xor,
+    "lshift": integers.bitwise_left_shift, "rshift": integers.bitwise_right_shift,
 }  # fmt: skip
 AUGMENTED: dict[str, Any] = {
     "iadd": ew.add, "isub": ew.sub, "imul": ew.mul, "itruediv": ew.div, "ifloordiv": ew.floor_divide,
     "imod": ew.remainder,
     "ipow": ew.pow, "iand": ew.bitwise_and, "ior": ew.bitwise_or, "ixor": ew.bitwise_xor,
+    "ilshift": integers.bitwise_left_shift, "irshift": integers.bitwise_right_shift,
 }  # fmt: skip
 
 _NUMBERS = (int, float, builtins.complex)

@@ -3,23 +3,37 @@
 A function takes Tensors and Python numbers, promotes them by PyTorch's rules and applies a primitive of pointwise.py.
 """
 
-import math
+import builtins
 from collections.abc import Callable
 from typing import Any
 
 from expkit.autograd.handle import Handle
-from expkit.autograd.tape import apply, apply1, apply2
+from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import as_dtype, constant, floating, promote, promote2, require_tensor
+from expkit.tensor.ops.convert import as_dtype, constant, promote, require_tensor
+from expkit.tensor.ops.functions import (
+    BOOLS,
+    COMPLEX,
+    F32,
+    F64,
+    FLOATS,
+    WHOLE,
+    binary_function,
+    refuse,
+    unary_function,
+)  # fmt: skip
 from expkit.tensor.ops.kinds import BOOL
 from expkit.tensor.ops.movement import clone
 from expkit.tensor.ops.pointwise import (
     abs_p,
     acos_p,
+    acosh_p,
     add_p,
     asin_p,
+    asinh_p,
     atan2_p,
     atan_p,
+    atanh_p,
     bitwise_and_p,
     bitwise_not_p,
     bitwise_or_p,
@@ -32,13 +46,17 @@ from expkit.tensor.ops.pointwise import (
     eq_p,
     erf_p,
     erfc_p,
+    exp2_p,
     exp_p,
     expm1_p,
     floor_divide_p,
     floor_p,
+    fmax_p,
+    fmin_p,
     fmod_p,
     ge_p,
     gt_p,
+    hypot_p,
     isfinite_p,
     isinf_p,
     isnan_p,
@@ -47,6 +65,7 @@ from expkit.tensor.ops.pointwise import (
     log2_p,
     log10_p,
     log_p,
+    logaddexp2_p,
     logaddexp_p,
     logical_and_p,
     logical_not_p,
@@ -79,80 +98,64 @@ from expkit.tensor.ops.pointwise import (
     where_p,
 )  # fmt: skip
 
-F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
-
-# ---- functions -------------------------------------------------------------------------------------------------------
-
-
-def _unary(prim: Any, doc: str, floats: bool = True) -> Callable[..., Any]:
-    def fn(input: Any) -> Any:
-        require_tensor(input, name)
-        return apply1(prim, floating(input) if floats else input)
-
-    name = fn.__name__ = fn.__qualname__ = prim.name
-    fn.__doc__ = doc
-    return fn
-
-
-def _no_bool(fn: Callable[..., Any], advice: str) -> Callable[..., Any]:
-    """The function, refusing bool tensors."""
-
-    def wrapped(input: Any) -> Any:
-        if dtypes.of(require_tensor(input, fn.__name__).raw) is dtypes.bool_:
-            raise TypeError(f"{fn.__name__}: bool tensors are not supported; {advice}")
-        return fn(input)
-
-    wrapped.__name__, wrapped.__qualname__, wrapped.__doc__ = fn.__name__, fn.__qualname__, fn.__doc__
-    return wrapped
+# ---- one argument ----------------------------------------------------------------------------------------------------
 
 
 def _whole(prim: Any, doc: str) -> Callable[..., Any]:
-    """floor, ceil, ...: integers stay what they are."""
-    inner = _unary(prim, doc, floats=False)
+    """floor, ceil, ...: whole numbers stay what they are."""
+    inner = unary_function(prim, doc, floats=False, refuses=BOOLS + COMPLEX)
 
     def fn(input: Any) -> Any:
-        d = dtypes.of(require_tensor(input, prim.name).raw)
-        return inner(input) if d.is_floating_point else clone(input)
+        kind = require_tensor(input, prim.name).raw.dtype.kind
+        return clone(input) if kind in WHOLE else inner(input)
 
     fn.__name__ = fn.__qualname__ = prim.name
     fn.__doc__ = doc
     return fn
 
 
-exp = _unary(exp_p, "e to the power of each element.")
-expm1 = _unary(expm1_p, "exp(x) - 1, exact near 0.")
-log = _unary(log_p, "The natural logarithm.")
-log2 = _unary(log2_p, "The logarithm to base 2.")
-log10 = _unary(log10_p, "The logarithm to base 10.")
-log1p = _unary(log1p_p, "log(1 + x), exact near 0.")
-sqrt = _unary(sqrt_p, "The square root; NaN for negative elements.")
-rsqrt = _unary(rsqrt_p, "1 / sqrt(x).")
-reciprocal = _unary(reciprocal_p, "1 / x.")
-sin = _unary(sin_p, "The sine (radians).")
-cos = _unary(cos_p, "The cosine (radians).")
-tan = _unary(tan_p, "The tangent (radians).")
-asin = _unary(asin_p, "The inverse sine.")
-acos = _unary(acos_p, "The inverse cosine.")
-atan = _unary(atan_p, "The inverse tangent.")
-sinh = _unary(sinh_p, "The hyperbolic sine.")
-cosh = _unary(cosh_p, "The hyperbolic cosine.")
-tanh = _unary(tanh_p, "The hyperbolic tangent.")
-sigmoid = _unary(sigmoid_p, "1 / (1 + exp(-x)).")
-erf = _unary(erf_p, "The error function.")
-erfc = _unary(erfc_p, "1 - erf(x), exact for large x.")
-neg = _no_bool(_unary(neg_p, "-x.", floats=False), "use ~ or logical_not() to invert a mask")
-abs = _unary(abs_p, "The absolute value; its gradient at 0 is 0.", floats=False)
-sign = _unary(sign_p, "-1, 0 or 1.", floats=False)
-relu = _no_bool(_unary(relu_p, "max(x, 0); its gradient at 0 is 0.", floats=False), "convert with .float()")
-softplus_1 = _unary(softplus_p, "log(1 + exp(x)).")
-isfinite = _unary(isfinite_p, "True where an element is neither infinite nor NaN.")
-isinf = _unary(isinf_p, "True where an element is infinite.")
-isnan = _unary(isnan_p, "True where an element is NaN.")
-logical_not = _unary(logical_not_p, "True where an element is zero.", floats=False)
-bitwise_not = _unary(bitwise_not_p, "Each bit inverted (logical not for bool).", floats=False)
+exp = unary_function(exp_p, "e to the power of each element.")
+exp2 = unary_function(exp2_p, "2 to the power of each element.")
+expm1 = unary_function(expm1_p, "exp(x) - 1, exact near 0.")
+log = unary_function(log_p, "The natural logarithm.")
+log2 = unary_function(log2_p, "The logarithm to base 2.")
+log10 = unary_function(log10_p, "The logarithm to base 10.")
+log1p = unary_function(log1p_p, "log(1 + x), exact near 0.")
+sqrt = unary_function(sqrt_p, "The square root; NaN for negative elements.")
+rsqrt = unary_function(rsqrt_p, "1 / sqrt(x).")
+reciprocal = unary_function(reciprocal_p, "1 / x.")
+sin = unary_function(sin_p, "The sine (radians).")
+cos = unary_function(cos_p, "The cosine (radians).")
+tan = unary_function(tan_p, "The tangent (radians).")
+asin = unary_function(asin_p, "The inverse sine.")
+acos = unary_function(acos_p, "The inverse cosine.")
+atan = unary_function(atan_p, "The inverse tangent.")
+sinh = unary_function(sinh_p, "The hyperbolic sine.")
+cosh = unary_function(cosh_p, "The hyperbolic cosine.")
+tanh = unary_function(tanh_p, "The hyperbolic tangent.")
+asinh = unary_function(asinh_p, "The inverse hyperbolic sine.")
+acosh = unary_function(acosh_p, "The inverse hyperbolic cosine.")
+atanh = unary_function(atanh_p, "The inverse hyperbolic tangent.")
+sigmoid = unary_function(sigmoid_p, "1 / (1 + exp(-x)).")
+erf = unary_function(erf_p, "The error function.", refuses=COMPLEX)
+erfc = unary_function(erfc_p, "1 - erf(x), exact for large x.", refuses=COMPLEX)
+neg = unary_function(neg_p, "-x. TypeError for a mask: use ~ or logical_not().", floats=False, refuses=BOOLS)
+abs = unary_function(abs_p, "The absolute value; its gradient at 0 is 0.", floats=False, refuses=BOOLS)
+sign = unary_function(sign_p, "-1, 0 or 1; sgn() is for complex numbers.", floats=False, refuses=COMPLEX)
+sgn = unary_function(sign_p, "The sign; of a complex number x / |x|, 0 at 0.", floats=False, name="sgn")
+relu = unary_function(relu_p, "max(x, 0); its gradient at 0 is 0.", floats=False, refuses=BOOLS + COMPLEX)
+softplus_1 = unary_function(softplus_p, "log(1 + exp(x)).", refuses=COMPLEX)
+isfinite = unary_function(isfinite_p, "True where an element is neither infinite nor NaN.", floats=False)
+isinf = unary_function(isinf_p, "True where an element is infinite.", floats=False)
+isnan = unary_function(isnan_p, "True where an element is NaN.", floats=False)
+logical_not = unary_function(logical_not_p, "True where an element is zero.", floats=False)
+bitwise_not = unary_function(
+    bitwise_not_p, "Each bit inverted (logical not for bool).", floats=False, refuses=FLOATS + COMPLEX
+)
 floor = _whole(floor_p, "The largest integer not above x.")
 ceil = _whole(ceil_p, "The smallest integer not below x.")
 trunc = _whole(trunc_p, "x without its fraction.")
+_rint = _whole(round_p, "")
 
 
 def square(input: Any) -> Any:
@@ -162,73 +165,90 @@ def square(input: Any) -> Any:
 
 
 def round(input: Any, *, decimals: int = 0) -> Any:
-    """The nearest integer, halves to even; `decimals` places are kept."""
+    """The nearest integer, halves to even; `decimals` places are kept (negative: so many before the point dropped)."""
     if not decimals:
-        return _whole(round_p, "")(input)
-    scale = 10.0**decimals
-    return div(_whole(round_p, "")(mul(input, scale)), scale)
+        return _rint(input)
+    refuse("round with decimals", require_tensor(input, "round"), BOOLS + WHOLE + COMPLEX)
+    scale = 10.0 ** builtins.abs(decimals)
+    return div(_rint(mul(input, scale)), scale) if decimals > 0 else mul(_rint(div(input, scale)), scale)
 
 
-def _binary(prim: Any, doc: str, floats: bool = False) -> Callable[..., Any]:
-    def fn(input: Any, other: Any) -> Any:
-        if isinstance(input, Handle):
-            d = input.raw.dtype
-            if (d is F32 or d is F64) and (
-                other.raw.dtype is d if isinstance(other, Handle) else other.__class__ is float
-            ):
-                return apply2(prim, input, other)
-        return apply2(prim, *promote2(input, other, floats))
+# ---- several arguments -----------------------------------------------------------------------------------------------
 
-    fn.__name__ = fn.__qualname__ = prim.name
-    fn.__doc__ = doc
-    return fn
+_ORDERED = COMPLEX  # complex numbers have no order
+_DIVIDED = BOOLS + COMPLEX
+_BITS = FLOATS + COMPLEX
 
-
-mul = _binary(mul_p, "input * other, broadcast.")
-atan2 = _binary(atan2_p, "The angle of the point (other, input), in radians.", floats=True)
-maximum = _binary(maximum_p, "The larger of both; at a tie each gets half of the gradient.")
-minimum = _binary(minimum_p, "The smaller of both; at a tie each gets half of the gradient.")
-logaddexp = _binary(logaddexp_p, "log(exp(input) + exp(other)), without overflow.", floats=True)
-floor_divide = _binary(floor_divide_p, "input / other, rounded down.")
-remainder = _binary(remainder_p, "The remainder with the sign of other (Python's %).")
-fmod = _binary(fmod_p, "The remainder with the sign of input (C's fmod).")
-eq = _binary(eq_p, "input == other.")
-ne = _binary(ne_p, "input != other.")
-lt = _binary(lt_p, "input < other.")
-le = _binary(le_p, "input <= other.")
-gt = _binary(gt_p, "input > other.")
-ge = _binary(ge_p, "input >= other.")
-logical_and = _binary(logical_and_p, "True where both are nonzero.")
-logical_or = _binary(logical_or_p, "True where one is nonzero.")
-logical_xor = _binary(logical_xor_p, "True where exactly one is nonzero.")
-bitwise_and = _binary(bitwise_and_p, "input & other.")
-bitwise_or = _binary(bitwise_or_p, "input | other.")
-bitwise_xor = _binary(bitwise_xor_p, "input ^ other.")
-_add = _binary(add_p, "")
-_sub = _binary(sub_p, "")
-_div = _binary(div_p, "", floats=True)
-
-
-_pow = _binary(pow_p, "")
+mul = binary_function(mul_p, "input * other, broadcast.")
+atan2 = binary_function(atan2_p, "The angle of the point (other, input), in radians.", floats=True, refuses=COMPLEX)
+maximum = binary_function(maximum_p, "The larger of both; at a tie each gets half of the gradient.", refuses=_ORDERED)
+minimum = binary_function(minimum_p, "The smaller of both; at a tie each gets half of the gradient.", refuses=_ORDERED)
+fmax = binary_function(fmax_p, "The larger of both, and of a number and NaN the number.", refuses=_ORDERED)
+fmin = binary_function(fmin_p, "The smaller of both, and of a number and NaN the number.", refuses=_ORDERED)
+logaddexp = binary_function(
+    logaddexp_p, "log(exp(input) + exp(other)), without overflow.", floats=True, refuses=BOOLS + WHOLE
+)
+logaddexp2 = binary_function(
+    logaddexp2_p, "log2(2^input + 2^other), without overflow.", floats=True, refuses=BOOLS + WHOLE + COMPLEX
+)
+hypot = binary_function(hypot_p, "sqrt(input² + other²), without overflow.", refuses=BOOLS + WHOLE + COMPLEX)
+floor_divide = binary_function(floor_divide_p, "input / other, rounded down.", refuses=_DIVIDED)
+remainder = binary_function(remainder_p, "The remainder with the sign of other (Python's %).", refuses=_DIVIDED)
+fmod = binary_function(fmod_p, "The remainder with the sign of input (C's fmod).", refuses=_DIVIDED)
+eq = binary_function(eq_p, "input == other.")
+ne = binary_function(ne_p, "input != other.")
+lt = binary_function(lt_p, "input < other.", refuses=_ORDERED)
+le = binary_function(le_p, "input <= other.", refuses=_ORDERED)
+gt = binary_function(gt_p, "input > other.", refuses=_ORDERED)
+ge = binary_function(ge_p, "input >= other.", refuses=_ORDERED)
+logical_and = binary_function(logical_and_p, "True where both are nonzero.")
+logical_or = binary_function(logical_or_p, "True where one is nonzero.")
+logical_xor = binary_function(logical_xor_p, "True where exactly one is nonzero.")
+bitwise_and = binary_function(bitwise_and_p, "input & other.", refuses=_BITS)
+bitwise_or = binary_function(bitwise_or_p, "input | other.", refuses=_BITS)
+bitwise_xor = binary_function(bitwise_xor_p, "input ^ other.", refuses=_BITS)
+_add = binary_function(add_p, "")
+_sub = binary_function(sub_p, "")
+_div = binary_function(div_p, "", floats=True)
+_pow = binary_function(pow_p, "")
+_trunc_divide = binary_function(trunc_divide_p, "", refuses=_DIVIDED)
 
 
 def pow(input: Any, other: Any) -> Any:
     """input to the power of other."""
-    if other.__class__ is int and other < 0 and isinstance(input, Handle) and input.raw.dtype.kind in "iu":
+    if other.__class__ is int and other < 0 and isinstance(input, Handle) and input.raw.dtype.kind in WHOLE:
         raise RuntimeError("Integers to negative integer powers are not allowed. Use .float().")
+    if isinstance(input, Handle) and isinstance(other, Handle) and input.raw.dtype.kind == other.raw.dtype.kind == "b":
+        refuse("pow", input, BOOLS)
     return _pow(input, other)
+
+
+def _scaled(x: Any, other: Any, alpha: Any) -> Any:
+    """alpha * other, for the sum with x. RuntimeError where alpha would change the kind of the result."""
+    d = dtypes.result_type(x, other)
+    number = alpha.item() if isinstance(alpha, Handle) else alpha
+    if isinstance(number, bool) and d is not dtypes.bool_:
+        raise RuntimeError(f"a bool as alpha is only supported for bool results, this one is {d}")
+    if dtypes.category(dtypes.get(type(number))) > builtins.max(dtypes.category(d), 1):
+        raise RuntimeError(f"alpha={number} is no factor for a result of {d}: convert an operand first")
+    return mul(other, alpha) if isinstance(other, Handle) else other * alpha
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """input + alpha * other, broadcast."""
-    return _add(input, other if alpha == 1 else mul(other, alpha) if isinstance(other, Handle) else other * alpha)
+    return _add(input, other if alpha.__class__ is int and alpha == 1 else _scaled(input, other, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """input - alpha * other, broadcast."""
+    """input - alpha * other, broadcast. TypeError for bools."""
     if any(isinstance(x, bool) or (isinstance(x, Handle) and x.raw.dtype == BOOL) for x in (input, other)):
         raise TypeError("subtraction of bools is not supported; use ^ (xor) or ~ (not)")
-    return _sub(input, other if alpha == 1 else mul(other, alpha) if isinstance(other, Handle) else other * alpha)
+    return _sub(input, other if alpha.__class__ is int and alpha == 1 else _scaled(input, other, alpha))
+
+
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """other - alpha * input, broadcast."""
+    return sub(other, input, alpha=alpha)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
@@ -238,7 +258,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
-        return apply2(trunc_divide_p, *promote2(input, other))
+        return _trunc_divide(input, other)
     raise ValueError(f"div: rounding_mode must be None, 'trunc' or 'floor', not {rounding_mode!r}")
 
 
@@ -299,14 +319,3 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
     x, y = promote(input, other)
     close = logical_or(eq(x, y), logical_and(isfinite(y), le(abs(sub(x, y)), add(mul(abs(y), rtol), atol))))
     return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close
-
-
-def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
-    """NaN and infinities replaced (infinities by the dtype's limits where nothing is given)."""
-    d = dtypes.of(input.raw)
-    if not d.is_floating_point:
-        return clone(input)
-    limits = dtypes.finfo(d)
-    out = choose(isnan(input), nan, input)
-    out = choose(eq(input, math.inf), limits.max if posinf is None else posinf, out)
-    return choose(eq(input, -math.inf), limits.min if neginf is None else neginf, out)

@@ -1,8 +1,8 @@
 """The gamma function's relatives on raw arrays, computed in float64: lgamma, digamma, polygamma.
 
 Arguments are shifted by the recurrence to where a series is short. lgamma on [2, 3) is a rational function of
-S. Moshier's Cephes library (lgam); Stirling's series and the Euler-Maclaurin sum of the Hurwitz zeta function have Bernoulli numbers
-B(2k) as coefficients (Abramowitz and Stegun 6.1.41, 6.3.18, 23.2).
+S. Moshier's Cephes library (lgam); the series of Stirling and the Euler-Maclaurin sum of the Hurwitz zeta function have
+Bernoulli numbers B(2k) as coefficients (Abramowitz and Stegun 6.1.41, 6.3.18, 23.2).
 """
 
 import math

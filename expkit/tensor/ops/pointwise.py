@@ -64,6 +64,7 @@ abs_p = unary(
 )
 sign_p = unary("sign", special.sign, _sign_vjp, jvp=_sign_push)
 exp_p = unary("exp", np.exp, lambda g, out, _x: g * out)
+exp2_p = unary("exp2", special.exp2, lambda g, out, _x: times(g * out, math.log(2)))
 expm1_p = unary("expm1", np.expm1, lambda g, out, _x: g * (out + 1))
 log_p = unary("log", np.log, lambda g, _out, x: g / x)
 log2_p = unary("log2", np.log2, lambda g, _out, x: g / times(x, math.log(2)))
@@ -82,6 +83,9 @@ atan_p = unary("atan", np.arctan, lambda g, _out, x: g / (x * x + 1))
 sinh_p = unary("sinh", np.sinh, lambda g, _out, x: g * cosh_p(x))
 cosh_p = unary("cosh", np.cosh, lambda g, _out, x: g * sinh_p(x))
 tanh_p = unary("tanh", np.tanh, lambda g, out, _x: g * (1 - out * out))
+asinh_p = unary("asinh", np.arcsinh, lambda g, _out, x: g * rsqrt_p(x * x + 1))
+acosh_p = unary("acosh", np.arccosh, lambda g, _out, x: g * rsqrt_p(x - 1) * rsqrt_p(x + 1))
+atanh_p = unary("atanh", np.arctanh, lambda g, _out, x: g / (1 - x * x))
 sigmoid_p = unary("sigmoid", special.sigmoid, lambda g, out, _x: g * out * (1 - out))
 erf_p = unary("erf", special.erf, lambda g, _out, x: times(g * exp_p(-x * x), 2 / math.sqrt(math.pi)))
 erfc_p = unary("erfc", special.erfc, lambda g, _out, x: times(g * exp_p(-x * x), -2 / math.sqrt(math.pi)))
@@ -114,6 +118,14 @@ def same(g: Any, *_args: Any) -> Any:
     return g
 
 
+eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p = (
+    binary(name, fn, dtype=BOOL)
+    for name, fn in {
+        "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+        "ge": np.greater_equal,
+        "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor,
+    }.items()
+)  # fmt: skip
 add_p = binary("add", np.add, (same, same))
 sub_p = binary("sub", np.subtract, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: -g))
 mul_p = binary("mul", np.multiply, (lambda g, _out, _x, y: g * y, lambda g, _out, x, _y: g * x))
@@ -139,20 +151,32 @@ logaddexp_p = binary(
     np.logaddexp,
     (lambda g, _out, x, y: g * sigmoid_p(x - y), lambda g, _out, x, y: g * sigmoid_p(y - x)),
 )
+logaddexp2_p = binary(
+    "logaddexp2",
+    special.logaddexp2,
+    (
+        lambda g, _out, x, y: g * sigmoid_p(times(x - y, math.log(2))),
+        lambda g, _out, x, y: g * sigmoid_p(times(y - x, math.log(2))),
+    ),
+)
+hypot_p = binary("hypot", np.hypot, (lambda g, out, x, _y: g * (x / out), lambda g, out, _x, y: g * (y / out)))
+fmax_p, fmin_p = (  # a tie goes to y
+    binary(
+        name,
+        fn,
+        (
+            lambda g, _out, x, y, lost=lost: where_p(_yields(x, y, lost), zeros_raw(g), g),
+            lambda g, _out, x, y, lost=lost: where_p(_yields(x, y, lost), g, zeros_raw(g)),
+        ),
+    )
+    for name, fn, lost in (("fmax", np.fmax, le_p), ("fmin", np.fmin, ge_p))
+)
 floor_divide_p = binary("floor_divide", special.whole_division(np.floor_divide), (flat, flat))
 trunc_divide_p = binary("trunc_divide", special.whole_division(special.trunc_divide), (flat, flat))
 remainder_p = binary(
     "remainder", special.whole_division(np.remainder), (same, lambda g, _out, x, y: -g * floor_divide_p(x, y))
 )
 fmod_p = binary("fmod", special.whole_division(np.fmod), (same, lambda g, _out, x, y: -g * trunc_divide_p(x, y)))
-eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p = (
-    binary(name, fn, dtype=BOOL)
-    for name, fn in {
-        "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
-        "ge": np.greater_equal,
-        "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_xor": np.logical_xor,
-    }.items()
-)  # fmt: skip
 bitwise_and_p, bitwise_or_p, bitwise_xor_p = (
     binary(f"bitwise_{name}", fn)
     for name, fn in {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}.items()
@@ -211,6 +235,11 @@ def _within(x: Any, low: Any, high: Any) -> Any:
     if low is None or high is None:
         return ge_p(x, low) if high is None else le_p(x, high)
     return logical_and_p(ge_p(x, low), le_p(x, high))
+
+
+def _yields(x: Any, y: Any, lost: Any) -> Any:
+    """Where the result is y: x lost, or is NaN while y is a number."""
+    return logical_or_p(lost(x, y), logical_and_p(isnan_p(x), logical_not_p(isnan_p(y))))
 
 
 def _won(g: Any, x: Any, y: Any, lost: Any) -> Any:

@@ -5,6 +5,7 @@ intervals, relative error below 1e-15 in float64. erf of smaller dtypes is tanh(
 units in the last place of float32, and a tenth of the time.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,18 @@ def widened(fn: Any) -> Any:
     return impl
 
 
+def widened2(fn: Any) -> Any:
+    """The same for a function of two operands (ml_dtypes lacks some for bfloat16)."""
+
+    def impl(x: Any, y: Any) -> Any:
+        a = x if hasattr(x, "dtype") else y
+        if a.dtype.kind != "V":
+            return fn(x, y)
+        return fn(*[v.astype(np.float32) if hasattr(v, "dtype") else v for v in (x, y)]).astype(a.dtype)
+
+    return impl
+
+
 def is_float(x: Any) -> bool:
     """Whether a raw array is floating-point (bfloat16, which NumPy calls void, included)."""
     return x.dtype.kind in "fV"
@@ -170,6 +183,13 @@ def _sigmoid(x: Any) -> Any:
 
 
 sigmoid = widened(_sigmoid)
+
+
+def exp2(x: Any) -> Any:
+    return np.exp(x * x.dtype.type(math.log(2))) if x.dtype.kind == "c" else np.exp2(x)
+
+
+logaddexp2 = widened2(np.logaddexp2)
 
 
 def sign(x: Any) -> Any:

@@ -1,0 +1,62 @@
+"""Public functions of elementwise primitives: they promote by PyTorch's rules, and say which dtypes they refuse.
+
+`refuses` holds the kinds of dtypes that an operation is not for, in NumPy's letters: BOOLS, WHOLE, FLOATS, COMPLEX.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from expkit.autograd.handle import Handle
+from expkit.autograd.tape import apply1, apply2
+from expkit.tensor import dtypes
+from expkit.tensor.ops.convert import floating, promote2, require_tensor
+
+BOOLS, WHOLE, FLOATS, COMPLEX = "b", "iu", "fV", "c"
+F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
+
+
+def refuse(name: str, x: Any, kinds: str) -> None:
+    """TypeError if the tensor is of one of the kinds of dtypes."""
+    if x.raw.dtype.kind in kinds:
+        advice = {"b": " Use .int() or .float().", "c": " Use .real or .abs()."}.get(x.raw.dtype.kind, "")
+        raise TypeError(f"{name}: {dtypes.of(x.raw)} tensors are not supported.{advice}")
+
+
+def unary_function(
+    prim: Any, doc: str, *, floats: bool = True, refuses: str = "", name: str | None = None
+) -> Callable[..., Any]:
+    """The function of one tensor; floats: whole numbers and bools become floating-point first."""
+    name = name or prim.name
+
+    def fn(input: Any) -> Any:
+        require_tensor(input, name)
+        if refuses and input.raw.dtype.kind in refuses:
+            refuse(name, input, refuses)
+        return apply1(prim, floating(input) if floats else input)
+
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = doc
+    return fn
+
+
+def binary_function(
+    prim: Any, doc: str, *, floats: bool = False, refuses: str = "", name: str | None = None
+) -> Callable[..., Any]:
+    """The function of two operands, broadcast, one of them perhaps a number; `refuses`: as common dtype."""
+    name = name or prim.name
+
+    def fn(input: Any, other: Any) -> Any:
+        if isinstance(input, Handle):
+            d = input.raw.dtype
+            if (d is F32 or d is F64) and (
+                other.raw.dtype is d if isinstance(other, Handle) else other.__class__ is float
+            ):
+                return apply2(prim, input, other)
+        x, y = promote2(input, other, floats)
+        if refuses:
+            refuse(name, x if isinstance(x, Handle) else y, refuses)
+        return apply2(prim, x, y)
+
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = doc
+    return fn
