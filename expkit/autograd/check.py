@@ -27,13 +27,15 @@ def gradcheck(
     check_undefined_grad: bool = True,
     check_grad_dtypes: bool = False,
     check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
     check_forward_ad: bool = False,
     check_backward_ad: bool = True,
     fast_mode: bool = False,
 ) -> bool:
     """Whether the derivatives of func(*inputs) agree with central differences of width `eps`.
 
-    inputs: tensors, of which those that require grad are checked; float64, since differences of float32 are too rough.
+    inputs: tensors, of which those that require grad are checked; float64 or complex128, since differences of float32
+    are too rough. Complex numbers are checked as pairs of real ones.
     fast_mode: one random projection instead of all elements. nondet_tol: how much two backward runs may differ.
     GradcheckError, or False where raise_exception=False.
     """
@@ -49,6 +51,8 @@ def gradcheck(
                 check.batched()
         if check_forward_ad:
             check.forward(fast_mode)
+            if check_batched_forward_grad:
+                check.batched_forward()
     except GradcheckError:
         if raise_exception:
             raise
@@ -58,12 +62,14 @@ def gradcheck(
 
 def gradgradcheck(
     func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, *, gen_non_contig_grad_outputs: bool = False,
-    **options: Any,
+    check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True, **options: Any,
 ) -> bool:  # fmt: skip
     """gradcheck of the gradients of func by its inputs and by `grad_outputs` (random ones where None are given).
 
-    gen_non_contig_grad_outputs: the random ones are not contiguous in memory.
+    gen_non_contig_grad_outputs: the random ones are not contiguous in memory. check_fwd_over_rev, check_rev_over_rev:
+    the gradients are differentiated in forward, in reverse mode. The other options are gradcheck's.
     """
+    ways = {"check_forward_ad": check_fwd_over_rev, "check_backward_ad": check_rev_over_rev}
     given = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
     if grad_outputs is None:
         outs = _outputs(func(*given))
@@ -73,14 +79,15 @@ def gradgradcheck(
     for seed in seeds:
         seed.requires_grad_()
     count = len(given)
+    places = [i for i, x in enumerate(given) if isinstance(x, Handle) and x.requires_grad]
 
     def derivative(*both: Any) -> tuple[Any, ...]:
         xs = both[:count]
-        wanted = [x for x in xs if isinstance(x, Handle) and x.requires_grad]
+        wanted = [xs[i].requires_grad_() for i in places]  # forward mode brings tensors without a history
         found = grad(_outputs(func(*xs)), wanted, list(both[count:]), create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
-    return gradcheck(derivative, (*given, *seeds), **options)
+    return gradcheck(derivative, (*given, *seeds), **ways, **options)
 
 
 def _outputs(out: Any) -> list[Any]:
@@ -93,11 +100,26 @@ def _outputs(out: Any) -> list[Any]:
 
 
 def _random(like: Any, *, spread: bool = False) -> Any:
+    """Random numbers in like's shape and dtype; `spread` out in memory."""
     shape = tuple(like.shape)
+    if like.dtype.is_complex:
+        return _random(like.real, spread=spread) + _random(like.real, spread=spread) * 1j
     if spread and shape:
         x = like.new_zeros(*shape[:-1], shape[-1] * 2).uniform_(0, 1)
         return x[..., ::2].detach()
     return like.detach().new_zeros(*shape).uniform_(0, 1)
+
+
+def _flat(x: Any) -> Any:
+    """The real numbers that x consists of, in one dimension."""
+    if x.dtype.is_complex:
+        return ARRAYS.tensor.cat([x.real.reshape(-1), x.imag.reshape(-1)], 0)
+    return x.reshape(-1)
+
+
+def _dot(x: Any, y: Any) -> Any:
+    """The inner product of x and y as vectors of real numbers."""
+    return (_flat(x) * _flat(y)).sum()
 
 
 class _Check:
@@ -109,12 +131,12 @@ class _Check:
         self.eps, self.atol, self.rtol = eps, atol, rtol
         self.wanted = [
             i for i, x in enumerate(self.inputs)
-            if isinstance(x, Handle) and x.requires_grad and x.dtype.is_floating_point
+            if isinstance(x, Handle) and x.requires_grad
         ]  # fmt: skip
         if not self.wanted:
             raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them do")
         for i in self.wanted:
-            if self.inputs[i].dtype.itemsize < 8:
+            if self.inputs[i].dtype.itemsize < (16 if self.inputs[i].dtype.is_complex else 8):
                 raise ValueError(
                     f"gradcheck: input {i} is {self.inputs[i].dtype}, too rough for differences. Use .double()."
                 )
@@ -156,14 +178,13 @@ class _Check:
                 analytic = self.gradients([out], [seed])
                 for k, i in enumerate(self.wanted):
                     along = _random(self.inputs[i])
-                    numeric = (self.slope(i, along)[o] * seed).sum()
-                    self.compare((analytic[k] * along).sum(), numeric, "", o, i)
+                    self.compare(_dot(analytic[k], along), _dot(self.slope(i, along)[o], seed), "", o, i)
                 continue
             rows = [self.gradients([out], [seed]) for seed in _units(out)]
             again = [self.gradients([out], [seed]) for seed in _units(out)]
             for k, i in enumerate(self.wanted):
-                analytic = _stack([row[k].reshape(-1) for row in rows], out, self.inputs[i])
-                second = _stack([row[k].reshape(-1) for row in again], out, self.inputs[i])
+                analytic = _stack([_flat(row[k]) for row in rows], self.inputs[i])
+                second = _stack([_flat(row[k]) for row in again], self.inputs[i])
                 if _largest(analytic - second) > nondet_tol:
                     raise GradcheckError(
                         f"Backward is not reentrant: two runs for input {i} and output {o} differ by "
@@ -173,23 +194,33 @@ class _Check:
 
     def jacobian(self, i: int, o: int) -> Any:
         """(elements of output o, elements of input i), by differences."""
-        out = self.outputs()[o]
-        columns = [self.slope(i, unit)[o].reshape(-1) for unit in _units(self.inputs[i])]
-        return _stack(columns, self.inputs[i], out).transpose(0, 1)
+        columns = [_flat(self.slope(i, unit)[o]) for unit in _units(self.inputs[i])]
+        return _stack(columns, self.outputs()[o]).transpose(0, 1)
+
+    def pushed(self, i: int, along: Any) -> list[Any]:
+        """The tangents of all differentiable outputs along a direction of input i."""
+
+        def one(x: Any) -> Any:
+            out = self.func(*self.inputs[:i], x, *self.inputs[i + 1 :])
+            outs = out if isinstance(out, list | tuple) else [out]
+            return tuple(o for o in outs if isinstance(o, Handle) and (o.dtype.is_floating_point or o.dtype.is_complex))
+
+        return [t.detach() for t in jvp(one, (self.inputs[i],), (along,))[1]]
 
     def forward(self, fast: bool) -> None:
-        def pushed(i: int, along: Any) -> list[Any]:
-            def one(x: Any) -> Any:
-                out = self.func(*self.inputs[:i], x, *self.inputs[i + 1 :])
-                return tuple(out) if isinstance(out, list | tuple) else (out,)
-
-            _, tangents = jvp(one, (self.inputs[i],), (along,))
-            return [t.detach() for t in tangents if t.dtype.is_floating_point]
-
         for i in self.wanted:
             for along in [_random(self.inputs[i])] if fast else _units(self.inputs[i]):
-                for o, (t, numeric) in enumerate(zip(pushed(i, along), self.slope(i, along), strict=False)):
+                for o, (t, numeric) in enumerate(zip(self.pushed(i, along), self.slope(i, along), strict=False)):
                     self.compare(t, numeric, " in forward mode", o, i)
+
+    def batched_forward(self) -> None:
+        """vmap of forward mode is the tangent of each."""
+        for i in self.wanted:
+            along = _stacked([_random(self.inputs[i]) for _ in range(2)])
+            together = vmap(lambda t, i=i: tuple(self.pushed(i, t)))(along)
+            for n in range(2):
+                for o, (a, b) in enumerate(zip(together, self.pushed(i, along[n]), strict=True)):
+                    self.compare(a[n], b, " in forward mode under vmap", o, i)
 
     def dtypes(self) -> None:
         outs = self.outputs()
@@ -232,13 +263,16 @@ class _Check:
 
 
 def _units(x: Any) -> list[Any]:
-    """The unit tensors of x's shape."""
+    """The unit tensors of x's shape; for complex numbers, these and i times these."""
     n = x.numel()
-    return list(x.detach().new_eye(n).reshape(n, *x.shape)) if n else []
+    if not n:
+        return []
+    units = list(x.detach().new_eye(n).reshape(n, *x.shape).unbind(0))
+    return units + [u * 1j for u in units] if x.dtype.is_complex else units
 
 
-def _stack(rows: list[Any], outer: Any, inner: Any) -> Any:
-    return _stacked(rows) if rows else outer.detach().new_zeros(0, inner.numel())
+def _stack(rows: list[Any], inner: Any) -> Any:
+    return _stacked(rows) if rows else _flat(inner.detach()).new_zeros(0, _flat(inner.detach()).numel())
 
 
 def _stacked(rows: list[Any]) -> Any:

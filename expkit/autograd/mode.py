@@ -14,6 +14,7 @@ class _Mode(threading.local):
     inference: bool = False
     special: int = 0  # interpreters, hooks on saved tensors, ... at work in this thread; 0: operations may be short
     anomaly: bool = False
+    autocast: Any = None  # tensor.autocast's state, while it is on
     check_nan: bool = True  # in anomaly mode: look for NaN in gradients
     packing: tuple[Any, ...] = ()  # (pack, unpack) hooks on what nodes save, outermost first
     packing_refused: str | None = None  # why such hooks are not allowed now
@@ -134,6 +135,22 @@ class inference_mode(_fixed):
         if callable(mode):
             return super().__new__(cls, mode)
         return super().__new__(cls) if mode else enable_grad()
+
+
+class set_multithreading_enabled(_Context):
+    """Accepted for PyTorch's sake, and without effect: backward always runs in the thread that calls it."""
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = bool(mode)
+
+    def _again(self) -> "set_multithreading_enabled":
+        return set_multithreading_enabled(self.mode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
 
 
 def is_grad_enabled() -> bool:

@@ -10,6 +10,7 @@ from expkit.autograd.hooks import hooks_of
 from expkit.autograd.mode import MODE, set_grad_enabled, tick
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import root_of
+from expkit.autograd.vmap import vmap
 from expkit.errors import AutogradError, ShapeError
 
 
@@ -78,17 +79,27 @@ def backward(
     if targets == []:
         raise ValueError("backward(): inputs must not be empty")
     found = _run(roots, targets, retain_graph, create_graph)
-    held = {id(x.node): x for x in _as_list(inputs)} if inputs is not None else {}
+    held = {id(x.node): x for x in _as_list(inputs) if isinstance(x, Handle)} if inputs is not None else {}
     given: set[int] = {id(raw_of(g)) for _, g in roots}
     for edge, g in found.items():
         target = edge.ref() if edge.__class__ is Leaf else held.get(id(edge))
         if target is not None:
             accumulate(target, g, given)
-        for hook in list((getattr(edge, "after", None) or {}).values()):
-            hook(target)
+        if edge.__class__ is Leaf:
+            _after(edge, target, g)
+
+
+def _after(leaf: Leaf, target: Any, g: Any) -> None:
+    """The hooks that wait for a leaf's gradient to be collected."""
+    for hook in list((leaf.after or {}).values()):
+        hook(target)
+    for hook in list(leaf.hooks.behind.values()) if leaf.hooks is not None else ():
+        hook((), (_boxed(g),))
 
 
 def _edge(x: Any, what: str) -> Any:
+    if hasattr(x, "ownership_token"):  # a GradientEdge
+        return x.edge
     if not isinstance(x, Handle):
         raise TypeError(f"{what}: inputs must be Tensors, not {type(x).__name__}")
     if not x.requires_grad:
@@ -165,12 +176,20 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
+    *,
+    is_grads_batched: bool = False,
 ) -> tuple[Any, ...]:
-    """Gradients of the sum of `outputs`, weighted by `grad_outputs`, for `inputs`, as torch.autograd.grad."""
+    """Gradients of the sum of `outputs`, weighted by `grad_outputs`, for `inputs`, as torch.autograd.grad.
+
+    inputs may be gradient edges (autograd.graph.get_gradient_edge) as well. materialize_grads: zeros instead of None
+    for what was not used. is_grads_batched: axis 0 of every grad_output is a batch, and so it is of the results.
+    """
     outs, ins = _as_list(outputs), _as_list(inputs)
     if materialize_grads and allow_unused is False:
         raise ValueError("grad(): materialize_grads=True needs allow_unused to be True or left out")
     seeds = [None] * len(outs) if grad_outputs is None else _as_list(grad_outputs)
+    if is_grads_batched:
+        return _batched(outs, ins, seeds, (retain_graph, create_graph, allow_unused, materialize_grads))
     roots = _roots(outs, seeds, create_graph, "grad()")
     edges = [_edge(x, "grad()") for x in ins]
     if not edges:
@@ -179,7 +198,7 @@ def grad(
     results = []
     for x, edge in zip(ins, edges, strict=True):
         g = found.get(edge)
-        if g is None and materialize_grads:
+        if g is None and materialize_grads and isinstance(x, Handle):
             g = ARRAYS.zeros(aval_of(x.raw))
         elif g is None and not allow_unused:
             raise AutogradError(
@@ -187,6 +206,23 @@ def grad(
             )
         results.append(_boxed(g))
     return tuple(results)
+
+
+def _batched(outs: list[Any], ins: list[Any], seeds: list[Any], options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """As grad, mapped over axis 0 of the seeds that there are."""
+    given = [g for g in seeds if g is not None]
+    if not given:
+        raise ValueError("grad(): is_grads_batched=True needs grad_outputs")
+    unused: list[bool] = []
+
+    def one(*some: Any) -> tuple[Any, ...]:
+        rest = iter(some)
+        found = grad(outs, ins, [None if g is None else next(rest) for g in seeds], *options)
+        unused[:] = [g is None for g in found]
+        return tuple(g for g in found if g is not None)
+
+    results = iter(vmap(one)(*given))
+    return tuple(None if none else next(results) for none in unused)
 
 
 def _boxed(g: Any) -> Any:
