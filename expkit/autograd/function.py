@@ -18,8 +18,9 @@
 `forward(ctx, ...)` without setup_context works as well, but not inside func.grad, jvp and vmap.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 from expkit.autograd.function_node import context_of, recorded
@@ -73,21 +74,43 @@ class Function:
         """(results, batch dimensions) for arguments with batch dimensions."""
         raise NotImplementedError("a Function needs a static method vmap, or generate_vmap_rule = True, to be mapped")
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise AutogradError(f"a Function is not called as an object: use {type(self).__name__}.apply(...)")
+
     @classmethod
-    def apply(cls, *args: Any) -> Any:
-        """Runs forward, and records what leads back through it."""
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Runs forward, and records what leads back through it. Keywords are taken as the arguments that they name."""
+        if kwargs or _splits(cls):
+            args = _bound(cls, args, kwargs)
         handles = [x for x in args if isinstance(x, Handle)]
         for x in handles:
             x.requires_grad  # noqa: B018  (brings a view up to date)
         top = max((x.raw for x in handles if type(x.raw) in _LEVELS), key=lambda raw: raw.level, default=None)
         if top is None:
             return _plain(cls, args)
-        if not _splits(cls):
+        if not _splits(cls) and getattr(_level(top), "kind", "") != "forward_ad":
             raise AutogradError(
                 f"{cls.__name__}.apply inside func.grad, jvp or vmap: give {cls.__name__} a setup_context, and a "
                 "forward without ctx."
             )
         return _LEVELS[type(top)](cls, args, top)
+
+
+def _bound(cls: type[Function], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """All arguments of forward by position, those left out at their defaults."""
+    places = _signature(cls.forward)
+    before = () if _splits(cls) else (None,)  # ctx
+    given = places.bind(*before, *args, **kwargs)
+    given.apply_defaults()
+    named = [name for name in given.kwargs if name in kwargs]
+    if named:
+        raise TypeError(f"{cls.__name__}.apply: keyword-only arguments of forward stay at their defaults, got {named}")
+    return given.args[len(before) :]
+
+
+@lru_cache(maxsize=256)
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(forward)
 
 
 def _splits(cls: type[Function]) -> bool:
@@ -169,9 +192,16 @@ def _lifted(cls: type[Function], args: tuple[Any, ...], top: Any) -> Any:
 
 def _dual(cls: type[Function], args: tuple[Any, ...], top: Any) -> Any:
     primals = _inside(args, top)
-    out = cls.apply(*primals)
     ctx = context_of(primals)
-    cls.setup_context(ctx, tuple(primals), out)
+    if _splits(cls):
+        out = cls.apply(*primals)
+        cls.setup_context(ctx, tuple(primals), out)
+    else:
+        with no_grad():
+            out = cls.forward(ctx, *primals)
+        saved = ctx._saved
+        out = recorded(cls.__name__, _backward_of(cls), ctx, tuple(primals), out)
+        ctx._saved = saved
     if ctx._for_forward is not None:
         ctx._saved = ctx._for_forward
     pushed = cls.jvp(ctx, *(x.raw.tangent if _mine(x, top) else None for x in args))
@@ -181,6 +211,8 @@ def _dual(cls: type[Function], args: tuple[Any, ...], top: Any) -> Any:
 
 def _batched(cls: type[Function], args: tuple[Any, ...], top: Any) -> Any:
     dims = tuple(0 if _mine(x, top) else None for x in args)
+    if cls.generate_vmap_rule and _overrides(cls, "vmap"):
+        raise AutogradError(f"vmap over {cls.__name__}: it has generate_vmap_rule=True and a vmap of its own; keep one")
     if cls.generate_vmap_rule:
         out = _mapped(cls, dims).apply(*_inside(args, top))
         axes: Any = 0

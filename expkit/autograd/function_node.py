@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from expkit.autograd.engine import turned
+from expkit.autograd.callbacks import turned
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
 from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import Leaf, Node, Pick, aval
+from expkit.autograd.saved import note, opened
 from expkit.errors import AutogradError, InplaceError
 
 
@@ -66,6 +67,8 @@ def recorded(name: str, rule: Callable[..., Any], ctx: FunctionCtx, args: tuple[
     """The results, with the node that leads from them to the arguments; rule(ctx, *grads) -> their gradients."""
     outs = tuple(_result(o, ctx, args) for o in (out if isinstance(out, tuple) else (out,)))
     edges = tuple(x.node if isinstance(x, Handle) else None for x in args)
+    if not any(isinstance(o, Handle) for o in outs):
+        return outs if isinstance(out, tuple) else outs[0]
     if MODE.grad and any(edge is not None for edge in edges):
         _attach(_Call(name, rule, ctx, len(args)), outs, out if isinstance(out, tuple) else (out,), args, edges)
     return outs if isinstance(out, tuple) else outs[0]
@@ -84,6 +87,7 @@ def _attach(call: "_Call", outs: Sequence[Any], before: Sequence[Any], args: Seq
     node = Node()
     node.prim, node.kw, node.edges, node.hooks, node.dirty = call, {}, edges, None, 0  # type: ignore[assignment]
     call.nout = len(tensors)
+    call.given = tuple(isinstance(o, Handle) for o in outs)
     node.avals = tuple(aval(r) for r in raws) if call.nout != 1 else None
     kept = []
     for s in ctx._saved:
@@ -96,6 +100,8 @@ def _attach(call: "_Call", outs: Sequence[Any], before: Sequence[Any], args: Seq
     node.out = (raws if call.nout != 1 else raws[0]) if call.saves else None
     node.saved = (*(aval(x.raw) if isinstance(x, Handle) else x for x in args), *kept)
     node.t = tick()
+    if MODE.special:
+        note(node)
     ctx._saved = ()
     for k, (o, b) in enumerate(tensors):
         if any(b is x for x in ctx._constant) or not (o.dtype.is_floating_point or o.dtype.is_complex):
@@ -117,6 +123,7 @@ class _Call:
         self.name, self.rule, self.ctx, self.count = name, rule, ctx, count
         self.nout = 1
         self.materialize = ctx._materialize
+        self.given: tuple[bool, ...] = ()  # which results are tensors; the others have None for gradient
         self.places: list[int | None] = []  # of each saved tensor: which output it is, if it is one
         self.saves: tuple[int, ...] = ()
         self.empty: tuple[bool, ...] = ()  # which saved tensors are None
@@ -130,8 +137,9 @@ class _Call:
             None if none else _boxed(x if place is None else outs[place])
             for x, place, none in zip(args[self.count :], self.places, self.empty, strict=True)
         )
+        parts = iter([None if x is None else turned(_boxed(x)) for x in gs])
         try:
-            result = self.rule(self.ctx, *(None if x is None else turned(_boxed(x)) for x in gs))
+            result = self.rule(self.ctx, *(next(parts) if tensor else None for tensor in self.given))
         finally:
             self.ctx._saved = ()
         results = list(result) if isinstance(result, tuple | list) else [result]
@@ -158,6 +166,15 @@ class _Call:
         r.requires_grad  # noqa: B018  (brings a view up to date)
         r = turned(r)
         return r if boxed else r.raw
+
+    def saved_of(self, node: Node) -> tuple[Any, ...]:
+        """The saved tensors, as a user reads them off the node."""
+        if node.saved is None:
+            raise AutogradError(f"the saved tensors of {self.name} were freed; pass retain_graph=True to backward()")
+        saved, out = (node.saved, node.out) if node.saved.__class__ is tuple else opened(node)
+        outs = out if self.nout != 1 else (out,)
+        kept = zip(saved[self.count :], self.places, strict=True)
+        return tuple(s if place is None else wrap(outs[place]) for s, place in kept)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         raise InplaceError(f"backward of {self.name} needs a result that was modified by an in-place operation")
