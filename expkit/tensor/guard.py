@@ -12,7 +12,7 @@ from expkit.autograd.handle import Handle, Value
 from expkit.tensor.out import TAKING, deliver
 
 
-def refusing(fn: Callable[..., Any]) -> Callable[..., Any]:
+def refusing(fn: Callable[..., Any], into: bool = False) -> Callable[..., Any]:
     """fn, with a TypeError where something that is no tensor was taken for one; with out=, where it is to have that."""
 
     @wraps(fn)
@@ -30,9 +30,9 @@ def refusing(fn: Callable[..., Any]) -> Callable[..., Any]:
         except AttributeError as error:
             _explain(fn, error, (*args, *kw.values()))
             raise
-        return result if out is None else deliver(result, out, fn.__name__)
+        return result if out is None else deliver(result, out, fn.__name__, args)
 
-    return call_into if fn.__name__ in TAKING else call
+    return call_into if into or fn.__name__ in TAKING else call
 
 
 def _explain(fn: Callable[..., Any], error: AttributeError, arguments: tuple[Any, ...]) -> None:

@@ -30,7 +30,7 @@ _NAMES = """
 TAKING = frozenset(_NAMES.split())
 
 
-def deliver(result: Any, out: Any, name: str) -> Any:
+def deliver(result: Any, out: Any, name: str, arguments: tuple[Any, ...] = ()) -> Any:
     """`out` (a Tensor, or several for several results), holding the result.
 
     A tensor of another shape takes the result's, with a warning unless it was empty. Several results are not converted.
@@ -38,17 +38,17 @@ def deliver(result: Any, out: Any, name: str) -> Any:
     be differentiated.
     """
     if not isinstance(result, tuple):
-        return _into(result, out, name)
+        return _into(result, out, name, arguments)
     if not isinstance(out, tuple | list) or len(out) != len(result):
         raise TypeError(f"{name}(): out must be a tuple of {len(result)} Tensors")
     for part, target in zip(result, out, strict=True):
         if isinstance(target, Handle) and target.raw.dtype != part.raw.dtype:
             raise TypeError(f"{name}(): expected out of dtype {dtypes.of(part.raw)}, got {dtypes.of(target.raw)}")
-        _into(part, target, name)
+        _into(part, target, name, arguments)
     return result._make(out) if hasattr(result, "_make") else tuple(out)
 
 
-def _into(result: Any, out: Any, name: str) -> Any:
+def _into(result: Any, out: Any, name: str, arguments: tuple[Any, ...]) -> Any:
     if not isinstance(out, Handle):
         raise TypeError(f"{name}(): out must be a Tensor, not {type(out).__name__}")
     if MODE.grad and (result.node is not None or out.node is not None):
@@ -61,6 +61,8 @@ def _into(result: Any, out: Any, name: str) -> Any:
     if not dtypes.can_cast(have, want):
         raise TypeError(f"{name}(): result type {have} can't be cast to the desired output type {want}")
     if tuple(result.shape) != tuple(out.shape):
+        if any(a is out for a in arguments):
+            raise ShapeError(f"{name}(): out is an argument as well, and cannot take the shape {tuple(result.shape)}")
         _resize(out, result, name)
     return assign(out, result, fresh=False)
 

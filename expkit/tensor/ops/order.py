@@ -5,7 +5,6 @@ so its derivatives gather and scatter by the places.
 """
 
 from collections import namedtuple
-from math import nan
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,13 @@ import numpy as np
 from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
-from expkit.tensor import dtypes
+from expkit.errors import RangeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.sort import ordering, returned
-from expkit.tensor.ops.create import full_like
-from expkit.tensor.ops.elementwise import isnan
-from expkit.tensor.ops.index import gather, gather_p, scatter_p, where
+from expkit.tensor.ops.index import gather_p, scatter_p
 from expkit.tensor.ops.kinds import zeros_raw
 from expkit.tensor.ops.movement import dim_of
-from expkit.tensor.ops.reduce import INT, argmax
+from expkit.tensor.ops.reduce import INT, require_order
 
 # ---- the primitive ---------------------------------------------------------------------------------------------------
 
@@ -68,12 +65,10 @@ order_p = Primitive(  # x -> (values, places)
 
 # ---- functions -------------------------------------------------------------------------------------------------------
 
-_Sorted, _TopK, _Kth, _Median = (
-    namedtuple(name, ["values", "indices"]) for name in ("sort", "topk", "kthvalue", "median")
-)
+_Sorted, _TopK, _Kth = (namedtuple(name, ["values", "indices"]) for name in ("sort", "topk", "kthvalue"))
 
 
-def _ranked(x: Any, dim: int, start: int, stop: int | None, descending: bool) -> tuple[Any, Any]:
+def ranked(x: Any, dim: int, start: int, stop: int | None, descending: bool) -> tuple[Any, Any]:
     """Elements start to stop (None: all) of the order along a dimension; a number is a line of one."""
     at = dim_of(dim, x.ndim)
     line = x if x.ndim else x.reshape(1)
@@ -87,7 +82,8 @@ def _reshaped(x: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
 
 def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices), sorted along `dim`; always stable."""
-    return _Sorted(*_reshaped(input, _ranked(input, dim, 0, None, descending)))
+    require_order(input, "sort")
+    return _Sorted(*_reshaped(input, ranked(input, dim, 0, None, descending)))
 
 
 def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
@@ -102,44 +98,37 @@ def msort(input: Any) -> Any:
 
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """(values, indices) of the k largest (smallest) elements along `dim`, in order."""
-    size = _size(input, dim)
+    require_order(input, "topk", bools=False)
+    size = size_along(input, dim)
     if not 0 <= k <= size:
-        raise RuntimeError(f"selected index k out of range: k={k} for a dimension of size {size}")
-    return _TopK(*_reshaped(input, _ranked(input, dim, 0, k, largest)))
+        raise RuntimeError(f"topk: selected index k out of range: k={k} for a dimension of size {size}")
+    return _TopK(*_reshaped(input, ranked(input, dim, 0, int(k), largest)))
 
 
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """(values, indices) of the kth smallest element along `dim`, counted from 1."""
-    size = _size(input, dim)
+    require_order(input, "kthvalue", bools=False)
+    size = nonempty_size(input, dim, "kthvalue")
     if not 1 <= k <= size:
         raise RuntimeError(f"kthvalue: k={k} is out of range for a dimension of size {size}")
-    return _Kth(*_dropped(input, _ranked(input, dim, k - 1, k, False), dim, keepdim))
+    return _Kth(*dropped(input, ranked(input, dim, int(k) - 1, int(k), False), dim, keepdim))
 
 
-def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The lower median of all elements, or (values, indices) along `dim`; NaN where there is one."""
-    if dim is None:
-        if not input.numel():
-            return full_like(input.sum(), nan)
-        return median(input.reshape(-1), 0).values
-    size = _size(input, dim)
+def size_along(x: Any, dim: int) -> int:
+    """The size of a dimension; a number is a line of one."""
+    at = dim_of(dim, x.ndim)
+    return int(x.shape[at]) if x.ndim else 1
+
+
+def nonempty_size(x: Any, dim: int, what: str) -> int:
+    """The size of a dimension, which must not be 0."""
+    size = size_along(x, dim)
     if not size:
-        raise IndexError(f"median: dimension {dim} has no elements, shape {tuple(input.shape)}")
-    middle = (size - 1) // 2
-    values, indices = _ranked(input, dim, middle, middle + 1, False)
-    if dtypes.of(input.raw).is_floating_point:  # NaN is the largest, and there the median
-        line, at = (input if input.ndim else input.reshape(1)), dim_of(dim, input.ndim)
-        top = argmax(line, at, keepdim=True)
-        indices = where(isnan(gather(line.detach(), at, top)), top, indices)
-        values = apply(gather_p, line, indices, axis=at)
-    return _Median(*_dropped(input, (values, indices), dim, keepdim))
+        raise RangeError(f"{what}(): dimension {dim} of shape {tuple(x.shape)} has no elements to reduce")
+    return size
 
 
-def _size(x: Any, dim: int) -> int:
-    return int(x.shape[dim_of(dim, x.ndim)]) if x.ndim else 1
-
-
-def _dropped(x: Any, found: tuple[Any, Any], dim: int, keepdim: bool) -> tuple[Any, Any]:
+def dropped(x: Any, found: tuple[Any, Any], dim: int, keepdim: bool) -> tuple[Any, Any]:
     """Results without the dimension in which they have one element, unless it is to stay."""
     if not x.ndim:
         return _reshaped(x, found)

@@ -1,17 +1,23 @@
-"""Scans: running sums and products along a dimension, and the recurrence that their derivatives need."""
+"""Scans: running sums, products, extrema along a dimension, and the recurrence that derivatives need."""
 
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
-from expkit.autograd.tape import apply1
+from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.scan import scan as by_kernel
 from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.index import gather_p
 from expkit.tensor.ops.kinds import materialize, zeros_raw
 from expkit.tensor.ops.movement import dim_of, pad_p, slice_p
+from expkit.tensor.ops.pointwise import exp_p
+from expkit.tensor.ops.reduce import INT, inexact, require_order
 from expkit.tensor.ops.special import widened
 
 # ---- primitives: along `axis`, from its end with back=True -----------------------------------------------------------
@@ -111,6 +117,85 @@ cumprod_p = Primitive(
     batch=lambda size, values, mapped, kw: cumprod_p(values[0], axis=kw["axis"] + 1),
 )
 
+
+def accumulate(x: Any, axis: int, ufunc: str) -> Any:
+    """The running result of a NumPy function of two arguments, in log2(n) rounds where the library cannot."""
+    xp = xp_of(x)
+    fn = getattr(xp, ufunc)
+    if xp is np:
+        return fn.accumulate(x, axis)
+    out, k = xp.moveaxis(x.copy(), axis, 0), 1
+    while k < out.shape[0]:
+        out[k:] = fn(out[k:], out[:-k].copy())
+        k *= 2
+    return xp.moveaxis(out, 0, axis)
+
+
+def _best_places(x: Any, *, axis: int, ufunc: str) -> Any:
+    """At each place that of the extremum so far: of equal ones the last; NaN is beyond all numbers."""
+    xp, n = xp_of(x), x.shape[axis]
+    if not x.size:
+        return xp.zeros(x.shape, INT)
+    best = accumulate(x, axis, ufunc)
+    new = (x == best) | (x != x)
+    steps = xp.arange(n).reshape((n,) + (1,) * (x.ndim - 1 - axis))
+    return accumulate(xp.where(new, steps, 0), axis, "maximum")
+
+
+best_places_p = Primitive(
+    "best_places",
+    _best_places,
+    lambda x, **_kw: Aval(x.shape, INT, x.device),
+    batch=lambda size, values, mapped, kw: best_places_p(values[0], axis=kw["axis"] + 1, ufunc=kw["ufunc"]),
+)
+
+
+def _log_add(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b)), of complex numbers as well."""
+    xp = xp_of(a)
+    if a.dtype.kind != "c":
+        return xp.logaddexp(a, b)
+    first = a.real >= b.real
+    top, low = xp.where(first, a, b), xp.where(first, b, a)
+    return xp.where(xp.isinf(top.real), top, top + xp.log(1 + xp.exp(low - top)))  # the angle grows beyond one turn
+
+
+@widened
+def _log_sums(x: Any, *, axis: int) -> Any:
+    xp = xp_of(x)
+    if xp is np and x.dtype.kind != "c":
+        return np.logaddexp.accumulate(x, axis)
+    out = xp.moveaxis(x.copy(), axis, 0)
+    for k in range(1, out.shape[0]):
+        out[k] = _log_add(out[k - 1], out[k])
+    return xp.moveaxis(out, 0, axis)
+
+
+def _decay(out: Any, axis: int) -> Any:
+    """At each place the part of its sum that was there before: exp(out_(k-1) - out_k)."""
+    return exp_p(_moved(out, axis, False, 0) - out)
+
+
+def _log_sums_vjp(g: Any, out: Any, x: Any, *, axis: int) -> Any:
+    """sum over k >= i of g_k exp(x_i - out_k), as a recurrence with factors of at most 1: no overflow."""
+    after = _moved(_decay(out, axis), axis, True, 0)
+    return states_p(after, g, axis=axis, back=True) * exp_p(x - out)
+
+
+def _log_sums_push(tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
+    t, axis = tangents[0], kw["axis"]
+    return None if t is None else states_p(_decay(out, axis), t * exp_p(primals[0] - out), axis=axis, back=False)
+
+
+log_sums_p = Primitive(
+    "logcumsumexp",
+    _log_sums,
+    _same,
+    _log_sums_vjp,
+    jvp=_log_sums_push,
+    batch=lambda size, values, mapped, kw: log_sums_p(values[0], axis=kw["axis"] + 1),
+)
+
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 
@@ -125,10 +210,43 @@ def _prepared(input: Any, dtype: Any) -> Any:
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
     """The running sum along `dim`."""
     x = _prepared(input, dtype)
-    return x.clone() if x.ndim == 0 else apply1(cumsum_p, x, axis=dim_of(dim, x.ndim), back=False)
+    at = dim_of(dim, x.ndim)
+    return apply1(cumsum_p, x, axis=at, back=False) if x.ndim else x.clone()
 
 
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Any:
     """The running product along `dim`."""
     x = _prepared(input, dtype)
-    return x.clone() if x.ndim == 0 else apply1(cumprod_p, x, axis=dim_of(dim, x.ndim))
+    at = dim_of(dim, x.ndim)
+    return apply1(cumprod_p, x, axis=at) if x.ndim else x.clone()
+
+
+def _running_extremum(name: str, ufunc: str, doc: str) -> Any:
+    result = namedtuple(name, ["values", "indices"])
+
+    def fn(input: Any, dim: int) -> Any:
+        require_order(input, name)
+        at = dim_of(dim, input.ndim)
+        x = input if input.ndim else input.reshape(1)
+        index = apply1(best_places_p, x, axis=at, ufunc=ufunc)
+        values = apply(gather_p, x, index, axis=at)
+        return result(values, index) if input.ndim else result(values.reshape(()), index.reshape(()))
+
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = doc
+    return fn
+
+
+cummax = _running_extremum(
+    "cummax", "maximum", "(values, indices): the largest element so far, the last of equal ones."
+)
+cummin = _running_extremum(
+    "cummin", "minimum", "(values, indices): the smallest element so far, the last of equal ones."
+)
+
+
+def logcumsumexp(input: Any, dim: int) -> Any:
+    """The logarithm of the running sum of exponentials, without overflow."""
+    x = inexact(input, "logcumsumexp")
+    at = dim_of(dim, x.ndim)
+    return apply1(log_sums_p, x, axis=at) if x.ndim else x.clone()
