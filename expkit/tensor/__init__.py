@@ -293,7 +293,6 @@ from expkit.tensor.ops.ranges import (
     triu_indices,
 )
 from expkit.tensor.ops.ranks import median, mode, nanmedian, nanquantile, quantile
-from expkit.tensor.ops.ranks import median, mode, nanmedian, nanquantile, quantile
 from expkit.tensor.ops.reduce import all, amax, amin, any, argmax, argmin, count_nonzero, mean, prod, sum
 from expkit.tensor.ops.repeat import fliplr, flipud, repeat_interleave, roll, rot90, tile
 from expkit.tensor.ops.replace import (
