@@ -13,7 +13,7 @@ from expkit.autograd.mode import (
     set_grad_enabled,
 )
 from expkit.tensor import methods
-from expkit.tensor.autocast import casting
+from expkit.tensor.precision import casting
 from expkit.tensor.blas import get_num_threads, set_num_threads
 from expkit.tensor.core import Tensor
 from expkit.tensor.devices import device

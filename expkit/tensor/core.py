@@ -13,7 +13,7 @@ from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh
 from expkit.tensor import arrays, devices, dtypes, printing
 from expkit.tensor.gradients import Differentiable
-from expkit.tensor.ops import create, kinds
+from expkit.tensor.ops import create, kinds, ranges
 from expkit.tensor.ops.complex import conj_p
 from expkit.tensor.ops.convert import as_dtype, raw_convert, to_device_p
 from expkit.tensor.ops.memory_format import check, contiguous_format, converted, lies_in, memory_format
@@ -233,24 +233,12 @@ class Tensor(Differentiable):
     def type_as(self, other: "Tensor") -> "Tensor":
         return self.to(other.dtype)
 
-    def new_zeros(self, *size: Any, **kw: Any) -> "Tensor":
-        return create.zeros(*size, **{"dtype": self.dtype, "device": self.device, **kw})
-
-    def new_ones(self, *size: Any, **kw: Any) -> "Tensor":
-        return create.ones(*size, **{"dtype": self.dtype, "device": self.device, **kw})
-
-    def new_full(self, size: Any, fill_value: Any, **kw: Any) -> "Tensor":
-        return create.full(size, fill_value, **{"dtype": self.dtype, "device": self.device, **kw})
-
-    def new_empty(self, *size: Any, **kw: Any) -> "Tensor":
-        return create.empty(*size, **{"dtype": self.dtype, "device": self.device, **kw})
-
     def new_tensor(self, data: Any, **kw: Any) -> "Tensor":
         return create.tensor(data, **{"dtype": self.dtype, "device": self.device, **kw})
 
     def new_eye(self, n: int) -> "Tensor":
         """The n-by-n identity beside this tensor."""
-        return create.eye(n, dtype=self.dtype, device=self.device)
+        return ranges.eye(n, dtype=self.dtype, device=self.device)
 
     # ---- Python ----
 

@@ -81,7 +81,7 @@ def test_along_an_axis(axis, dtype, guards):
     x = guards.guarded(some((9, 31, 40), dtype))
     shape = tuple(50 if a == axis else n for a, n in enumerate(x.shape))
     for i in (RNG.integers(0, x.shape[axis], shape), RNG.integers(0, x.shape[axis], shape[::-1]).T):
-        grid = ops._grid(np, i, axis)
+        grid = ops.grid(np, i, axis)
         np.testing.assert_array_equal(GATHER(x, i, axis=axis), x[grid])
         value = some(shape, dtype)
         for scatter, add in ((SCATTER, False), (SCATTER_ADD, True)):

@@ -14,8 +14,8 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import index as by_kernel
-from expkit.tensor.generated.index import look, many
-from expkit.tensor.ops.convert import as_dtype, constant
+from expkit.tensor.generated.index import look, many, within
+from expkit.tensor.ops.convert import require_tensor
 from expkit.tensor.ops.elementwise import choose
 from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
 from expkit.tensor.ops.movement import (
@@ -29,7 +29,7 @@ from expkit.tensor.ops.movement import (
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
 
-def _grid(xp: Any, index: Any, axis: int) -> tuple[Any, ...]:
+def grid(xp: Any, index: Any, axis: int) -> tuple[Any, ...]:
     """An index for every axis: `index` on one, its own position on the others."""
     ndim = index.ndim
     return tuple(
@@ -38,18 +38,18 @@ def _grid(xp: Any, index: Any, axis: int) -> tuple[Any, ...]:
 
 
 def _gather(x: Any, index: Any, *, axis: int) -> Any:
-    return x[_grid(xp_of(x), index, axis)] if index.size else xp_of(x).empty(index.shape, x.dtype)
+    return x[grid(xp_of(x), index, axis)] if index.size else xp_of(x).empty(index.shape, x.dtype)
 
 
 def _scatter_add(base: Any, index: Any, value: Any, *, axis: int) -> Any:
     new = base.copy()
-    add_at(new, _grid(xp_of(new), index, axis), value)
+    add_at(new, grid(xp_of(new), index, axis), value)
     return new
 
 
 def _scatter(base: Any, index: Any, value: Any, *, axis: int) -> Any:
     new = base.copy()
-    new[_grid(xp_of(new), index, axis)] = value
+    new[grid(xp_of(new), index, axis)] = value
     return new
 
 
@@ -59,7 +59,7 @@ def add_at(target: Any, index: Any, value: Any) -> None:
     (xp.add.at if hasattr(getattr(xp, "add", None), "at") else xp.scatter_add)(target, index, value)
 
 
-def _batched_index(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any], prim: Primitive) -> Any:
+def batched_index(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any], prim: Primitive) -> Any:
     return prim(*(materialize(size, v, m) for v, m in zip(values, mapped, strict=True)), axis=kw["axis"] + 1)
 
 
@@ -69,7 +69,7 @@ gather_p = Primitive(
     lambda x, index, *, axis: Aval(index.shape, x.dtype, x.device),
     (lambda g, _out, _x, index, *, axis: scatter_add_p(zeros_raw(g, tuple(_x.shape)), index, g, axis=axis), None),
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else gather_p(tangents[0], primals[1], **kw),
-    batch=lambda *args: _batched_index(*args, gather_p),
+    batch=lambda *args: batched_index(*args, gather_p),
 )
 scatter_add_p = Primitive(
     "scatter_add",
@@ -83,7 +83,7 @@ scatter_add_p = Primitive(
     jvp=lambda tangents, _out, primals, kw: scatter_add_p(
         _or_zeros(tangents[0], primals[0]), primals[1], _or_zeros(tangents[2], primals[2]), **kw
     ),
-    batch=lambda *args: _batched_index(*args, scatter_add_p),
+    batch=lambda *args: batched_index(*args, scatter_add_p),
 )
 scatter_p = Primitive(
     "scatter",
@@ -97,7 +97,7 @@ scatter_p = Primitive(
     jvp=lambda tangents, _out, primals, kw: scatter_p(
         _or_zeros(tangents[0], primals[0]), primals[1], _or_zeros(tangents[2], primals[2]), **kw
     ),
-    batch=lambda *args: _batched_index(*args, scatter_p),
+    batch=lambda *args: batched_index(*args, scatter_p),
 )
 
 
@@ -258,9 +258,22 @@ def in_bounds(index: Any, n: int, dim: int, what: str) -> Any:
     return index
 
 
-def _bounded(index: Any, n: int, dim: int, what: str) -> Any:
+def bounded(index: Any, n: int, dim: int, what: str) -> Any:
     """As in_bounds; many indices are looked at where they are used."""
     return index if many(index.raw) else in_bounds(index, n, dim, what)
+
+
+def in_range(index: Any, n: int, axis: int) -> Any:
+    """The index, if it lies in [-n, n), with what is negative counted from the end. Not looked at on a GPU."""
+    raw = index.raw
+    if raw.__class__ is not np.ndarray or raw.size == 0:  # on a GPU or under an interpreter values are not looked at
+        return index + (index < 0).long() * n if raw.__class__ is not np.ndarray else index
+    if many(raw):
+        return index  # it is looked at where it is used, and may be negative there
+    if within(raw, n):
+        return index
+    look(raw, -n, n, axis)
+    return wrap(np.where(raw < 0, raw + n, raw))
 
 
 def gather(input: Any, dim: int, index: Any) -> Any:
@@ -277,7 +290,7 @@ def gather(input: Any, dim: int, index: Any) -> Any:
         raise ShapeError(
             f"gather: size of index {tuple(index.shape)} exceeds input {tuple(input.shape)} apart from dimension {at}"
         )
-    return apply(gather_p, _cut(input, index, at), _bounded(index, input.shape[at], at, "gather()"), axis=at)
+    return apply(gather_p, _cut(input, index, at), bounded(index, input.shape[at], at, "gather()"), axis=at)
 
 
 def _cut(x: Any, index: Any, at: int) -> Any:
@@ -301,88 +314,19 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     return gather(expand(input, *shape[:at], input.shape[at], *shape[at:]), at, index)
 
 
-def _scatter_with(prim: Primitive, input: Any, dim: int, index: Any, src: Any) -> Any:
-    what = f"{prim.name}()"
-    index = index_tensor(index, what)
-    if input.ndim == 0:
-        src = reshape(src, 1) if isinstance(src, Handle) else src
-        return reshape(_scatter_with(prim, reshape(input, 1), 0, reshape(index, 1), src), ())
-    at = dim_of(dim, input.ndim)
-    if index.ndim != input.ndim or (isinstance(src, Handle) and src.ndim != input.ndim):
-        raise ShapeError(f"{what}: index and src must have the {input.ndim} dimensions of the input")
-    if any(i > n for a, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if a != at):
-        raise ShapeError(f"{what}: the index {tuple(index.shape)} exceeds the input {tuple(input.shape)}")
-    index = _bounded(index, input.shape[at], at, what)
-    if not isinstance(src, Handle):
-        src = expand(_number(src, input), *index.shape)
-    if dtypes.of(src.raw) is not dtypes.of(input.raw):
-        raise TypeError(
-            f"{prim.name}(): expected self.dtype to be equal to src.dtype, "
-            f"got {dtypes.of(input.raw)} and {dtypes.of(src.raw)}"
-        )
-    if any(i > n for i, n in zip(index.shape, src.shape, strict=True)):
-        raise ShapeError(f"{what}: the index {tuple(index.shape)} exceeds src {tuple(src.shape)}")
-    src = (
-        apply1(slice_p, src, spans=tuple((0, n, 1) for n in index.shape))
-        if tuple(src.shape) != tuple(index.shape)
-        else src
-    )
-    if all(index.shape[a] == n for a, n in enumerate(input.shape) if a != at):
-        return apply(prim, input, index, src, axis=at)
-    inner = tuple((0, n if a == at else index.shape[a], 1) for a, n in enumerate(input.shape))
-    part = apply(prim, apply1(slice_p, input, spans=inner), index, src, axis=at)
-    return apply(slice_p.put, input, part, spans=inner)
-
-
-def _number(value: Any, like: Any) -> Any:
-    return constant(value, dtypes.of(like.raw), like)
-
-
-def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None) -> Any:
-    """A copy of input with src (a tensor or number) written at the indices along `dim`."""
-    return _scatter_with(scatter_p, input, dim, index, value if src is None else src)
-
-
-def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
-    """A copy of input with src added at the indices along `dim`; repeated indices add up."""
-    return _scatter_with(scatter_add_p, input, dim, index, src)
-
-
-def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, _apply: Any = apply) -> Any:
-    """A copy of input with alpha * source added at a 1-d index along `dim`."""
-    at = dim_of(dim, input.ndim)
-    index = index_tensor(index, "index_add()")
-    expected = (*input.shape[:at], *index.shape, *input.shape[at + 1 :])
-    if index.ndim != 1 or tuple(source.shape) != expected:
-        raise ShapeError(
-            f"index_add(): the index must be a vector and source of shape {expected}, "
-            f"got {tuple(index.shape)} and {tuple(source.shape)}"
-        )
-    if source.raw.dtype != input.raw.dtype:
-        raise TypeError(
-            f"index_add(): self ({dtypes.of(input.raw)}) and source ({dtypes.of(source.raw)}) must have the same dtype"
-        )
-    value = movedim(source if alpha == 1 else source * alpha, at, 0)
-    return _apply(put_add_p, input, value, in_bounds(index, input.shape[at], at, "index_add()"), axes=(at,))
-
-
-def masked_fill(input: Any, mask: Any, value: Any) -> Any:
-    """value (a number or 0-d tensor) where the mask holds, input elsewhere."""
-    if not isinstance(mask, Handle) or dtypes.of(mask.raw) is not dtypes.bool_:
-        raise TypeError("masked_fill(): the mask must be a bool tensor")
-    if isinstance(value, Handle) and value.ndim:
-        raise ShapeError(f"masked_fill(): the value must be a number or 0-d tensor, not of shape {tuple(value.shape)}")
-    v = value if isinstance(value, Handle) else _number(value, input)
-    return where(mask, as_dtype(v, dtypes.of(input.raw)), input)
-
-
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The indices of nonzero elements: (n, ndim), or a tuple of vectors."""
+    require_tensor(input, "nonzero()")
     x = reshape(input, 1) if input.ndim == 0 else input
     found = apply1(nonzero_p, x)
     if input.ndim == 0:
         found = found[:, :0] if not as_tuple else found
     return tuple(found[:, i] for i in range(x.ndim)) if as_tuple else found
+
+
+def argwhere(input: Any) -> Any:
+    """The indices of nonzero elements: (n, ndim)."""
+    return nonzero(input)
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:

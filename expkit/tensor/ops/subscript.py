@@ -10,14 +10,12 @@ from expkit.autograd.handle import ARRAYS, Handle, wrap
 from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
-from expkit.tensor.generated.index import look, many, within
 from expkit.tensor.inplace import assign, copy_, inplace
 from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.index import (
     in_bounds,
-    index_add,
+    in_range,
     index_tensor,
-    masked_fill,
     nonzero,
     put_add_p,
     put_directly,
@@ -26,6 +24,7 @@ from expkit.tensor.ops.index import (
 )
 from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p
 from expkit.tensor.ops.movement import alias_p, dim_of, expand, movedim, reshape, slice_p, squeeze
+from expkit.tensor.ops.scatter import index_add, masked_fill
 
 
 def _expand_key(x: Any, key: Any) -> list[Any]:
@@ -148,27 +147,15 @@ def _checked(x: Any, places: dict[int, Any]) -> tuple[tuple[int, ...], list[Any]
     indices = []
     for axis, i in places.items():
         index = i if i.raw.dtype == np.int64 else as_dtype(i, dtypes.int64)
-        index = _in_range(index, x.shape[axis], axis)
+        index = in_range(index, x.shape[axis], axis)
         indices.append(expand(index, *shape) if tuple(index.shape) != shape else index)
     return tuple(places), indices
-
-
-def _in_range(index: Any, n: int, axis: int) -> Any:
-    raw = index.raw
-    if raw.__class__ is not np.ndarray or raw.size == 0:  # on a GPU or under an interpreter values are not looked at
-        return index + (index < 0).long() * n if raw.__class__ is not np.ndarray else index
-    if many(raw):
-        return index  # it is looked at where it is used, and may be negative there
-    if within(raw, n):
-        return index
-    look(raw, -n, n, axis)
-    return wrap(np.where(raw < 0, raw + n, raw))
 
 
 def getitem(x: Any, key: Any) -> Any:
     """x[key]: ints, slices, None and Ellipsis give views; lists, index and mask tensors give copies."""
     if isinstance(key, Handle) and key.raw.dtype == np.int64 and key.ndim and x.ndim:  # rows, the most common key
-        return apply(take_p, x, _in_range(key, x.shape[0], 0), axes=(0,))
+        return apply(take_p, x, in_range(key, x.shape[0], 0), axes=(0,))
     base, rest = _basic(x, _expand_key(x, key), merge=True)
     places = {a: i for a, i in enumerate(rest) if i is not None}
     if places:

@@ -3,15 +3,14 @@
 import builtins
 from typing import Any
 
-import numpy as np
-
 from expkit.autograd.handle import wrap
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import copy as by_kernel
+from expkit.tensor.ops.convert import require_tensor
 from expkit.tensor.ops.kinds import linear, zeros_raw
-from expkit.tensor.ops.movement import diagonal_p
+from expkit.tensor.ops.movement import diagonal_p, dim_of, reshape, whole
 
 trimmed_p = linear(  # of the last two axes: below (above) a diagonal, and on it; zero elsewhere
     "trimmed",
@@ -23,11 +22,9 @@ trimmed_p = linear(  # of the last two axes: below (above) a diagonal, and on it
 
 
 def _triangle(x: Any, diagonal: int, lower: bool) -> Any:
-    if not isinstance(diagonal, int | np.integer):
-        raise TypeError(f"tril/triu: diagonal must be an int, not {type(diagonal).__name__}")
-    if x.ndim < 2:
+    if require_tensor(x, "tril/triu").ndim < 2:
         raise ShapeError(f"tril/triu: the input must have at least 2 dimensions, not {x.ndim}")
-    return apply1(trimmed_p, x, diagonal=int(diagonal), lower=lower)
+    return apply1(trimmed_p, x, diagonal=whole(diagonal, "tril/triu: diagonal"), lower=lower)
 
 
 def tril(input: Any, diagonal: int = 0) -> Any:
@@ -40,17 +37,31 @@ def triu(input: Any, diagonal: int = 0) -> Any:
     return _triangle(input, diagonal, False)
 
 
-def diag_embed(input: Any, offset: int = 0) -> Any:
-    """Matrices with the last dimension on their diagonal."""
+def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+    """Matrices with the last dimension of input on a diagonal; they lie in the dimensions dim1 and dim2."""
+    require_tensor(input, "diag_embed()")
+    if input.ndim == 0:
+        raise ShapeError("diag_embed(): the input must have at least one dimension")
+    ndim, offset = input.ndim + 1, whole(offset, "diag_embed(): offset")
+    axes = (dim_of(dim1, ndim), dim_of(dim2, ndim))
+    if axes[0] == axes[1]:
+        raise RuntimeError(f"diag_embed(): diagonal dimensions cannot be identical {dim1}, {dim2}")
     n = input.shape[-1] + builtins.abs(offset)
-    base = wrap(zeros_raw(input.raw, (*tuple(input.shape)[:-1], n, n)))
-    return apply(diagonal_p.put, base, input, offset=offset, axes=(base.ndim - 2, base.ndim - 1))
+    rest = iter(input.shape)
+    base = wrap(zeros_raw(input.raw, tuple(n if a in axes else next(rest) for a in range(ndim))))
+    return apply(diagonal_p.put, base, input, offset=offset, axes=axes)
 
 
 def diag(input: Any, diagonal: int = 0) -> Any:
     """The diagonal of a matrix, or the matrix with a given diagonal."""
+    require_tensor(input, "diag()")
     if input.ndim == 1:
         return diag_embed(input, diagonal)
     if input.ndim != 2:
         raise ShapeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
-    return apply1(diagonal_p, input, offset=diagonal, axes=(0, 1)).clone()
+    return apply1(diagonal_p, input, offset=whole(diagonal, "diag(): diagonal"), axes=(0, 1)).clone()
+
+
+def diagflat(input: Any, offset: int = 0) -> Any:
+    """The matrix with all elements of input on a diagonal."""
+    return diag_embed(reshape(require_tensor(input, "diagflat()"), -1), offset)
