@@ -7,9 +7,9 @@ from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops.convert import as_dtype
-from expkit.tensor.ops.decompose import svdvals_p
 from expkit.tensor.ops.elementwise import abs as magnitude
 from expkit.tensor.ops.elementwise import choose, isnan, sign, sqrt, sub
+from expkit.tensor.ops.linalg.spectra import svdvals_p
 from expkit.tensor.ops.movement import dims_of, movedim
 from expkit.tensor.ops.reduce import amax, amin, finish, in_float32, inexact, square_sum_p, sum
 
