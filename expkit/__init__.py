@@ -28,8 +28,15 @@ __version__ = "0.1.0"
 _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry",
     "func": "expkit.func", "linalg": "expkit.linalg", "cuda": "expkit.cuda",
+    "utils": "expkit.utils", "distributed": "expkit.distributed",
     "special": "expkit.special", "fft": "expkit.fft", "tracking": "expkit.tracking",
     "config": "expkit.config",
+    "amp": "expkit.amp", "autocast": "expkit.amp:autocast", "is_autocast_enabled": "expkit.amp:is_autocast_enabled",
+    "get_autocast_dtype": "expkit.amp:get_autocast_dtype", "set_autocast_dtype": "expkit.amp:set_autocast_dtype",
+    "set_autocast_enabled": "expkit.amp:set_autocast_enabled",
+    "is_autocast_cache_enabled": "expkit.amp:is_autocast_cache_enabled",
+    "set_autocast_cache_enabled": "expkit.amp:set_autocast_cache_enabled",
+    "clear_autocast_cache": "expkit.amp:clear_autocast_cache",
     "trainer": "expkit.trainer", "Trainer": "expkit.trainer:Trainer", "Task": "expkit.trainer:Task",
     "train": "expkit.trainer.experiment:train", "register": "expkit.registry:register",
 }  # fmt: skip

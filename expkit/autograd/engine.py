@@ -37,6 +37,7 @@ class _Run:
         self.heap: list[tuple[int, int, Any]] = []
         self.grads: dict[Any, Any] = {}
         self.parts: dict[Node, list[Any]] = {}
+        self.ends: list[Callable[[], Any]] = []  # what is to be done when the pass is over
 
     def reaches(self, edges: Sequence[Any]) -> list[bool]:
         """Which of the edges this pass comes by."""
@@ -90,6 +91,8 @@ def run(
         return _walk(work, stop, _watched_pull if MODE.anomaly else _pull)
     finally:
         MODE.runs.pop()
+        for end in work.ends:
+            end()
 
 
 def _walk(work: _Run, stop: set[int], pull: Callable[..., None]) -> dict[Any, Any]:
