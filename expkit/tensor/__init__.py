@@ -13,7 +13,6 @@ from expkit.autograd.mode import (
     set_grad_enabled,
 )
 from expkit.tensor import methods
-from expkit.tensor.precision import casting
 from expkit.tensor.blas import get_num_threads, set_num_threads
 from expkit.tensor.core import Tensor
 from expkit.tensor.devices import device
@@ -58,14 +57,13 @@ from expkit.tensor.ops.contract import einsum, ger, inner, outer, tensordot, tra
 from expkit.tensor.ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from expkit.tensor.ops.create import as_tensor, asarray, from_dlpack, from_numpy, scalar_tensor, tensor
 from expkit.tensor.ops.cross_entropy import nll_from_logits
+from expkit.tensor.ops.differences import cumulative_trapezoid, diff, gradient, trapezoid, trapz
 from expkit.tensor.ops.distance import dist, norm
 from expkit.tensor.ops.elementwise import (
     abs,
     acos,
     acosh,
     add,
-    addcdiv,
-    addcmul,
     asin,
     asinh,
     atan,
@@ -76,9 +74,6 @@ from expkit.tensor.ops.elementwise import (
     bitwise_or,
     bitwise_xor,
     ceil,
-    clamp,
-    clamp_max,
-    clamp_min,
     cos,
     cosh,
     div,
@@ -96,12 +91,10 @@ from expkit.tensor.ops.elementwise import (
     ge,
     gt,
     hypot,
-    isclose,
     isfinite,
     isinf,
     isnan,
     le,
-    lerp,
     log,
     log1p,
     log2,
@@ -325,6 +318,8 @@ from expkit.tensor.ops.shape import (
     narrow_copy,
     ravel,
 )
+from expkit.tensor.ops.search import bucketize, searchsorted
+from expkit.tensor.ops.sets import cartesian_prod, combinations, isin, unique, unique_consecutive
 from expkit.tensor.ops.softmax import log_softmax, logsumexp, softmax
 from expkit.tensor.ops.special_functions import (
     digamma,
@@ -339,8 +334,10 @@ from expkit.tensor.ops.special_functions import (
 from expkit.tensor.ops.statistics import nanmean, nansum, std, std_mean, var, var_mean
 from expkit.tensor.ops.strided import as_strided, as_strided_scatter
 from expkit.tensor.ops.subscript import index_put, index_select, masked_select
+from expkit.tensor.ops.ternary import addcdiv, addcmul, clamp, clamp_max, clamp_min, isclose, lerp
 from expkit.tensor.ops.triangle import diag, diag_embed, diagflat, tril, triu
 from expkit.tensor.parts import Size
+from expkit.tensor.precision import casting
 from expkit.tensor.printing import set_printoptions
 
 

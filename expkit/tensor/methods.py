@@ -15,6 +15,7 @@ from expkit.tensor.ops import (
     addmm,
     complex,
     contract,
+    differences,
     distance,
     extremum,
     filled,
@@ -34,6 +35,7 @@ from expkit.tensor.ops import (
     repeat,
     replace,
     scan,
+    sets,
     scatter,
     shape,
     softmax,
@@ -41,6 +43,7 @@ from expkit.tensor.ops import (
     statistics,
     strided,
     subscript,
+    ternary,
     triangle,
 )
 from expkit.tensor.ops import elementwise as ew
@@ -53,9 +56,10 @@ METHODS = {
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10
         log1p log2 logical_not neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan
         acosh asinh atanh exp2 sgn fmax fmin logaddexp2 hypot
-        tanh trunc add sub mul div floor_divide remainder fmod pow maximum minimum atan2 logaddexp clamp
-        clamp_min clamp_max lerp addcmul addcdiv logical_and logical_or logical_xor bitwise_and bitwise_or
-        bitwise_xor eq ne lt le gt ge isclose""",
+        tanh trunc add sub mul div floor_divide remainder fmod pow maximum minimum atan2 logaddexp
+        logical_and logical_or logical_xor bitwise_and bitwise_or
+        bitwise_xor eq ne lt le gt ge""",
+    ternary: "clamp clamp_min clamp_max lerp addcmul addcdiv isclose",
     floats: """copysign deg2rad float_power frac frexp heaviside isneginf isposinf isreal ldexp nan_to_num nextafter
         positive rad2deg signbit sinc""",
     integers: "bitwise_left_shift bitwise_right_shift gcd lcm",
@@ -68,6 +72,8 @@ METHODS = {
     scan: "cumprod cumsum cummax cummin logcumsumexp",
     order: "argsort kthvalue msort sort topk",
     ranks: "median nanmedian mode quantile nanquantile",
+    differences: "diff",
+    sets: "unique unique_consecutive",
     movement: """reshape flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
         broadcast_to narrow select flip diagonal""",
     pieces: """chunk split split_with_sizes tensor_split unbind hsplit vsplit dsplit unsafe_chunk unsafe_split
@@ -99,10 +105,11 @@ INPLACE = {
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor log log10 log1p log2 logical_not
         neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc add sub mul acosh asinh atanh
         exp2 sgn hypot atan2
-        div floor_divide remainder fmod pow clamp clamp_min clamp_max logical_and logical_or
+        div floor_divide remainder fmod pow logical_and logical_or
         logical_xor bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge""",
     floats: "copysign deg2rad float_power frac heaviside ldexp nan_to_num nextafter rad2deg sinc",
     integers: "bitwise_left_shift bitwise_right_shift gcd lcm",
+    ternary: "clamp clamp_min clamp_max",
     special_functions: "digamma erfinv i0 lgamma logit mvlgamma xlogy",
     complex: "conj_physical",
     scan: "cumprod cumsum",
@@ -190,7 +197,7 @@ def _cast(d: dtypes.dtype) -> Any:
 def _rsub(self: Any, other: Any) -> Any:
     if other.__class__ is float and (self.raw.dtype is ew.F32 or self.raw.dtype is ew.F64):
         return apply2(pw.sub_p, other, self)
-    return ew.sub(other, self) if isinstance(other, _NUMBERS) else _foreign(ew.sub, self, other, swap=True)
+    return ew.sub(other, self) if isinstance(other, (Tensor, *_NUMBERS)) else _foreign(ew.sub, self, other, swap=True)
 
 
 def _part(fn: Any) -> Any:

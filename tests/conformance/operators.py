@@ -314,6 +314,8 @@ NEEDS_GRAD = {"grad", "grad2", "jvp"}
 def check_refusal(op: Any, error_input: Any) -> None:
     """A wrong call is refused with one of the errors that users can expect."""
     s = Sample(op, error_input.sample_input)
+    if attempt(s.theirs)[1] is None:
+        return False
     args, kw = s.ours()
     must_be_refused(*attempt(lambda: s.fn(*args, **kw)))
 

@@ -14,8 +14,6 @@ from expkit.tensor.ops.convert import as_dtype, constant, promote, require_tenso
 from expkit.tensor.ops.functions import (
     BOOLS,
     COMPLEX,
-    F32,
-    F64,
     FLOATS,
     WHOLE,
     binary_function,
@@ -39,7 +37,6 @@ from expkit.tensor.ops.pointwise import (
     bitwise_or_p,
     bitwise_xor_p,
     ceil_p,
-    clamp_p,
     cos_p,
     cosh_p,
     div_p,
@@ -178,32 +175,40 @@ def round(input: Any, *, decimals: int = 0) -> Any:
 _ORDERED = COMPLEX  # complex numbers have no order
 _DIVIDED = BOOLS + COMPLEX
 _BITS = FLOATS + COMPLEX
+_PAIR: dict[str, Any] = {"numbers": ""}  # two tensors
+_FIRST: dict[str, Any] = {"numbers": "other"}  # a tensor, and a tensor or a number
 
 mul = binary_function(mul_p, "input * other, broadcast.")
-atan2 = binary_function(atan2_p, "The angle of the point (other, input), in radians.", floats=True, refuses=COMPLEX)
-maximum = binary_function(maximum_p, "The larger of both; at a tie each gets half of the gradient.", refuses=_ORDERED)
-minimum = binary_function(minimum_p, "The smaller of both; at a tie each gets half of the gradient.", refuses=_ORDERED)
-fmax = binary_function(fmax_p, "The larger of both, and of a number and NaN the number.", refuses=_ORDERED)
-fmin = binary_function(fmin_p, "The smaller of both, and of a number and NaN the number.", refuses=_ORDERED)
+atan2 = binary_function(
+    atan2_p, "The angle of the point (other, input), in radians.", floats=True, refuses=COMPLEX, **_PAIR
+)
+maximum = binary_function(
+    maximum_p, "The larger of both; at a tie each gets half of the gradient.", refuses=_ORDERED, **_PAIR
+)
+minimum = binary_function(
+    minimum_p, "The smaller of both; at a tie each gets half of the gradient.", refuses=_ORDERED, **_PAIR
+)
+fmax = binary_function(fmax_p, "The larger of both, and of a number and NaN the number.", refuses=_ORDERED, **_PAIR)
+fmin = binary_function(fmin_p, "The smaller of both, and of a number and NaN the number.", refuses=_ORDERED, **_PAIR)
 logaddexp = binary_function(
-    logaddexp_p, "log(exp(input) + exp(other)), without overflow.", floats=True, refuses=BOOLS + WHOLE
+    logaddexp_p, "log(exp(input) + exp(other)), without overflow.", floats=True, refuses=BOOLS + WHOLE, **_PAIR
 )
 logaddexp2 = binary_function(
-    logaddexp2_p, "log2(2^input + 2^other), without overflow.", floats=True, refuses=BOOLS + WHOLE + COMPLEX
+    logaddexp2_p, "log2(2^input + 2^other), without overflow.", floats=True, refuses=BOOLS + WHOLE + COMPLEX, **_PAIR
 )
-hypot = binary_function(hypot_p, "sqrt(input² + other²), without overflow.", refuses=BOOLS + WHOLE + COMPLEX)
+hypot = binary_function(hypot_p, "sqrt(input² + other²), without overflow.", refuses=BOOLS + WHOLE + COMPLEX, **_PAIR)
 floor_divide = binary_function(floor_divide_p, "input / other, rounded down.", refuses=_DIVIDED)
 remainder = binary_function(remainder_p, "The remainder with the sign of other (Python's %).", refuses=_DIVIDED)
 fmod = binary_function(fmod_p, "The remainder with the sign of input (C's fmod).", refuses=_DIVIDED)
-eq = binary_function(eq_p, "input == other.")
-ne = binary_function(ne_p, "input != other.")
-lt = binary_function(lt_p, "input < other.", refuses=_ORDERED)
-le = binary_function(le_p, "input <= other.", refuses=_ORDERED)
-gt = binary_function(gt_p, "input > other.", refuses=_ORDERED)
-ge = binary_function(ge_p, "input >= other.", refuses=_ORDERED)
-logical_and = binary_function(logical_and_p, "True where both are nonzero.")
-logical_or = binary_function(logical_or_p, "True where one is nonzero.")
-logical_xor = binary_function(logical_xor_p, "True where exactly one is nonzero.")
+eq = binary_function(eq_p, "input == other.", **_FIRST)
+ne = binary_function(ne_p, "input != other.", **_FIRST)
+lt = binary_function(lt_p, "input < other.", refuses=_ORDERED, **_FIRST)
+le = binary_function(le_p, "input <= other.", refuses=_ORDERED, **_FIRST)
+gt = binary_function(gt_p, "input > other.", refuses=_ORDERED, **_FIRST)
+ge = binary_function(ge_p, "input >= other.", refuses=_ORDERED, **_FIRST)
+logical_and = binary_function(logical_and_p, "True where both are nonzero.", **_PAIR)
+logical_or = binary_function(logical_or_p, "True where one is nonzero.", **_PAIR)
+logical_xor = binary_function(logical_xor_p, "True where exactly one is nonzero.", **_PAIR)
 bitwise_and = binary_function(bitwise_and_p, "input & other.", refuses=_BITS)
 bitwise_or = binary_function(bitwise_or_p, "input | other.", refuses=_BITS)
 bitwise_xor = binary_function(bitwise_xor_p, "input ^ other.", refuses=_BITS)
@@ -267,55 +272,3 @@ def choose(condition: Any, x: Any, y: Any) -> Any:
     if not isinstance(x, Handle) and not isinstance(y, Handle):
         x = constant(x, dtypes.result_type(x, y), condition)
     return apply(where_p, condition, *promote(x, y))
-
-
-def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
-    """Elements limited to [min, max] (numbers or tensors); the gradient is 1 inside and on the limits, 0 outside."""
-    if min is None and max is None:
-        raise ValueError("clamp: at least one of 'min' or 'max' must not be None")
-    limits = [x for x in (min, max) if x is not None]
-    if isinstance(input, Handle) and input.raw.dtype in (F32, F64) and all(x.__class__ in (float, int) for x in limits):
-        return apply1(clamp_p, input, low=min, high=max)
-    x = as_dtype(input, dtypes.result_type(input, *limits))
-    if not any(isinstance(limit, Handle) for limit in limits):
-        return apply1(clamp_p, x, low=min, high=max)
-    for limit, beyond in ((min, lt), (max, gt)):
-        if limit is not None:
-            bound = promote(limit, x)[0]
-            x = apply(where_p, logical_or(beyond(x, bound), isnan(bound)), bound, x)
-    return x
-
-
-def clamp_min(input: Any, min: Any) -> Any:
-    """Elements no smaller than min."""
-    return clamp(input, min=min)
-
-
-def clamp_max(input: Any, max: Any) -> Any:
-    """Elements no larger than max."""
-    return clamp(input, max=max)
-
-
-def lerp(input: Any, end: Any, weight: Any) -> Any:
-    """input + weight * (end - input), computed from the nearer end so that weight 1 gives exactly `end`."""
-    way = sub(end, input)
-    if not isinstance(weight, Handle):
-        return add(input, mul(way, weight)) if -0.5 < weight < 0.5 else sub(end, mul(way, 1 - weight))
-    return choose(lt(abs(weight), 0.5), add(input, mul(way, weight)), sub(end, mul(way, sub(1, weight))))
-
-
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
-    """input + value * tensor1 * tensor2."""
-    return add(input, mul(tensor1, tensor2), alpha=value)
-
-
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
-    """input + value * tensor1 / tensor2."""
-    return add(input, div(tensor1, tensor2), alpha=value)
-
-
-def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
-    """True where |input - other| <= atol + rtol * |other| (or both are the same infinity)."""
-    x, y = promote(input, other)
-    close = logical_or(eq(x, y), logical_and(isfinite(y), le(abs(sub(x, y)), add(mul(abs(y), rtol), atol))))
-    return logical_or(close, logical_and(isnan(x), isnan(y))) if equal_nan else close

@@ -40,18 +40,28 @@ def unary_function(
 
 
 def binary_function(
-    prim: Any, doc: str, *, floats: bool = False, refuses: str = "", name: str | None = None
+    prim: Any,
+    doc: str,
+    *,
+    floats: bool = False,
+    refuses: str = "",
+    numbers: str = "input other",
+    name: str | None = None,
 ) -> Callable[..., Any]:
-    """The function of two operands, broadcast, one of them perhaps a number; `refuses`: as common dtype."""
+    """The function of two operands, broadcast; `numbers` names those that may be one, `refuses` holds common dtypes."""
     name = name or prim.name
+    number = "other" in numbers
+    tensors = [i for i, operand in enumerate(("input", "other")) if operand not in numbers]
 
     def fn(input: Any, other: Any) -> Any:
         if isinstance(input, Handle):
             d = input.raw.dtype
             if (d is F32 or d is F64) and (
-                other.raw.dtype is d if isinstance(other, Handle) else other.__class__ is float
+                other.raw.dtype is d if isinstance(other, Handle) else other.__class__ is float and number
             ):
                 return apply2(prim, input, other)
+        for i in tensors:
+            require_tensor((input, other)[i], name)
         x, y = promote2(input, other, floats)
         if refuses:
             refuse(name, x if isinstance(x, Handle) else y, refuses)

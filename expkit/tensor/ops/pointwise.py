@@ -148,7 +148,7 @@ minimum_p = binary(
 )
 logaddexp_p = binary(
     "logaddexp",
-    np.logaddexp,
+    special.logaddexp,
     (lambda g, _out, x, y: g * sigmoid_p(x - y), lambda g, _out, x, y: g * sigmoid_p(y - x)),
 )
 logaddexp2_p = binary(

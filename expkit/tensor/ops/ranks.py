@@ -12,13 +12,14 @@ from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import as_dtype
-from expkit.tensor.ops.elementwise import add, ceil, choose, clamp, floor, isnan, mul, round, sub
+from expkit.tensor.ops.elementwise import add, ceil, choose, floor, isnan, mul, round, sub
 from expkit.tensor.ops.index import gather_p, take_along_dim
 from expkit.tensor.ops.movement import dim_of, flatten, movedim, squeeze, unsqueeze
 from expkit.tensor.ops.order import dropped, nonempty_size, order_p, ranked, sort
 from expkit.tensor.ops.reduce import INT, all_axes, any, argmax_p, attained, require_order, sum
 from expkit.tensor.ops.scan import accumulate
 from expkit.tensor.ops.special import is_float
+from expkit.tensor.ops.ternary import clamp
 
 _Median, _NanMedian, _Mode = (namedtuple(name, ["values", "indices"]) for name in ("median", "nanmedian", "mode"))
 

@@ -189,6 +189,13 @@ def exp2(x: Any) -> Any:
     return np.exp(x * x.dtype.type(math.log(2))) if x.dtype.kind == "c" else np.exp2(x)
 
 
+def logaddexp(x: Any, y: Any) -> Any:
+    if x.dtype.kind != "c":
+        return np.logaddexp(x, y)
+    larger = x.real >= y.real
+    return np.where(larger, x, y) + np.log1p(np.exp(np.where(larger, y - x, x - y)))
+
+
 logaddexp2 = widened2(np.logaddexp2)
 
 

@@ -8,7 +8,7 @@ from expkit.autograd.tape import apply1
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import bessel, gamma, quantiles
 from expkit.tensor.ops.convert import floating, require_tensor
-from expkit.tensor.ops.elementwise import add, clamp, div, erfc, log, mul, sub
+from expkit.tensor.ops.elementwise import add, div, erfc, log, mul, sub
 from expkit.tensor.ops.functions import COMPLEX, binary_function, refuse, unary_function
 from expkit.tensor.ops.kinds import binary, unary, zeros_raw
 from expkit.tensor.ops.pointwise import (
@@ -23,6 +23,7 @@ from expkit.tensor.ops.pointwise import (
     where_p,
 )
 from expkit.tensor.ops.special import widened, widened2
+from expkit.tensor.ops.ternary import clamp
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
 

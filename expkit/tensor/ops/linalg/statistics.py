@@ -7,10 +7,11 @@ from expkit.tensor import dtypes
 from expkit.tensor.ops import distance, reduce
 from expkit.tensor.ops.complex import conj
 from expkit.tensor.ops.convert import floating, require_tensor
-from expkit.tensor.ops.elementwise import clamp, div, mul, sub
+from expkit.tensor.ops.elementwise import div, mul, sub
 from expkit.tensor.ops.index import where
 from expkit.tensor.ops.matmul import matmul, swap
 from expkit.tensor.ops.movement import diagonal, dim_of, unsqueeze
+from expkit.tensor.ops.ternary import clamp
 
 
 def _weights(name: str, w: Any, n: int, whole: bool) -> Any:
