@@ -1,4 +1,7 @@
-"""Loss modules, registered in the group "loss": `loss(prediction, target)` is a scalar unless reduction="none"."""
+"""Loss modules: `loss(prediction, target)` is a scalar unless reduction="none".
+
+Those that need no more than that are registered in the group "loss".
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Literal
 
 import expkit.nn.functional as F
 import expkit.tensor as T
+from expkit.nn.functional.ctc import Lengths
+from expkit.nn.functional.reduction import chosen
 from expkit.nn.module import Module
 from expkit.registry import register
 from expkit.tensor import Tensor
@@ -18,13 +23,21 @@ Weights = Tensor | Sequence[float] | None
 class _Loss(Module):
     """Keeps the reduction, and class or element weights as buffers (lists become tensors)."""
 
-    def __init__(self, reduction: str, **weights: Weights) -> None:
+    def __init__(
+        self, reduction: str, size_average: bool | None = None, reduce: bool | None = None, **weights: Weights
+    ) -> None:
         super().__init__()
-        self.reduction = reduction
+        self.reduction = chosen(reduction, size_average, reduce)
+        self._listed: set[str] = set()
         for name, values in weights.items():
             if values is not None and not isinstance(values, Tensor):
                 values = T.tensor(list(values), dtype=T.float32)
+                self._listed.add(name)
             self.register_buffer(name, values)
+
+    def _class_weight(self, input: Tensor) -> Tensor | None:
+        """What was a list takes the input's dtype; a tensor must have it."""
+        return self.weight.to(input.dtype) if "weight" in self._listed else self.weight
 
 
 @register("loss", "cross_entropy")
@@ -38,19 +51,20 @@ class CrossEntropyLoss(_Loss):
     def __init__(
         self,
         weight: Tensor | list[float] | None = None,
-        *,
+        size_average: bool | None = None,
         ignore_index: int = -100,
+        reduce: bool | None = None,
         reduction: Reduction = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(reduction, weight=weight)
+        super().__init__(reduction, size_average, reduce, weight=weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(
             input,
             target,
-            self.weight,
+            self._class_weight(input),
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
@@ -64,23 +78,28 @@ class NLLLoss(_Loss):
     def __init__(
         self,
         weight: Tensor | list[float] | None = None,
-        *,
+        size_average: bool | None = None,
         ignore_index: int = -100,
+        reduce: bool | None = None,
         reduction: Reduction = "mean",
     ) -> None:
-        super().__init__(reduction, weight=weight)
+        super().__init__(reduction, size_average, reduce, weight=weight)
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+        return F.nll_loss(
+            input, target, self._class_weight(input), ignore_index=self.ignore_index, reduction=self.reduction
+        )
 
 
 @register("loss", "mse")
 class MSELoss(_Loss):
     """Mean squared error."""
 
-    def __init__(self, *, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction)
+    def __init__(
+        self, size_average: bool | None = None, reduce: bool | None = None, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(reduction, size_average, reduce)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(input, target, reduction=self.reduction)
@@ -90,8 +109,10 @@ class MSELoss(_Loss):
 class L1Loss(_Loss):
     """Mean absolute error."""
 
-    def __init__(self, *, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction)
+    def __init__(
+        self, size_average: bool | None = None, reduce: bool | None = None, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(reduction, size_average, reduce)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, reduction=self.reduction)
@@ -101,8 +122,14 @@ class L1Loss(_Loss):
 class SmoothL1Loss(_Loss):
     """Squared error / (2 beta) where it is below beta, absolute error beyond (Girshick, 2015)."""
 
-    def __init__(self, *, reduction: Reduction = "mean", beta: float = 1.0) -> None:
-        super().__init__(reduction)
+    def __init__(
+        self,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: Reduction = "mean",
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__(reduction, size_average, reduce)
         self.beta = beta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -125,8 +152,14 @@ class HuberLoss(_Loss):
 class BCELoss(_Loss):
     """Binary cross entropy of probabilities; prefer bce_with_logits, which does not lose precision near 0 and 1."""
 
-    def __init__(self, weight: Tensor | list[float] | None = None, *, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction, weight=weight)
+    def __init__(
+        self,
+        weight: Tensor | list[float] | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction, size_average, reduce, weight=weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
@@ -139,11 +172,12 @@ class BCEWithLogitsLoss(_Loss):
     def __init__(
         self,
         weight: Tensor | list[float] | None = None,
-        *,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
         reduction: Reduction = "mean",
         pos_weight: Tensor | list[float] | None = None,
     ) -> None:
-        super().__init__(reduction, weight=weight, pos_weight=pos_weight)
+        super().__init__(reduction, size_average, reduce, weight=weight, pos_weight=pos_weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(
@@ -156,10 +190,31 @@ class KLDivLoss(_Loss):
     """Divergence of log-probabilities from a target distribution; "batchmean" is its mathematical definition."""
 
     def __init__(
-        self, *, reduction: Literal["mean", "batchmean", "sum", "none"] = "mean", log_target: bool = False
+        self,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: Literal["mean", "batchmean", "sum", "none"] = "mean",
+        log_target: bool = False,
     ) -> None:
-        super().__init__(reduction)
+        super().__init__(reduction, size_average, reduce)
         self.log_target = log_target
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
+
+
+class CTCLoss(_Loss):
+    """-log of the probability of label sequences, over all alignments with the input (Graves et al., 2006).
+
+    loss(log_probs (T, N, C), targets (N, S) or one after the other, input_lengths, target_lengths); class `blank` is
+    between labels. zero_infinity: targets that do not fit into their input count nothing, else their loss is infinite.
+    """
+
+    def __init__(self, blank: int = 0, reduction: Reduction = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction)
+        self.blank, self.zero_infinity = blank, zero_infinity
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths) -> Tensor:
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )

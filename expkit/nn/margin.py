@@ -7,6 +7,7 @@ from typing import Any
 
 import expkit.nn.functional as F
 from expkit.nn.function_module import FunctionModule, module_of
+from expkit.nn.functional.reduction import chosen
 from expkit.nn.losses import Reduction, _Loss
 from expkit.nn.module import Module
 from expkit.registry import register
@@ -14,7 +15,14 @@ from expkit.tensor import Tensor
 
 
 class _Quiet(FunctionModule):
-    """Prints without its arguments, as PyTorch's do."""
+    """Prints without its arguments, as PyTorch's do; knows what older reductions mean."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own = self.__dict__
+        if "reduce" in self.arguments:
+            own["reduction"] = chosen(own["reduction"], own["size_average"], own["reduce"])
+            own["size_average"] = own["reduce"] = None
 
     def extra_repr(self) -> str:
         return ""
@@ -65,10 +73,11 @@ class MultiMarginLoss(_Loss):
         p: int = 1,
         margin: float = 1.0,
         weight: Tensor | list[float] | None = None,
-        *,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
         reduction: Reduction = "mean",
     ) -> None:
-        super().__init__(reduction, weight=weight)
+        super().__init__(reduction, size_average, reduce, weight=weight)
         self.p, self.margin = p, margin
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -79,8 +88,14 @@ class MultiMarginLoss(_Loss):
 class MultiLabelSoftMarginLoss(_Loss):
     """-(y log σ(x) + (1 - y) log σ(-x)), averaged over the classes."""
 
-    def __init__(self, weight: Tensor | list[float] | None = None, *, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction, weight=weight)
+    def __init__(
+        self,
+        weight: Tensor | list[float] | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction, size_average, reduce, weight=weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_soft_margin_loss(input, target, self.weight, reduction=self.reduction)

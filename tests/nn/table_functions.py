@@ -202,4 +202,4 @@ MORE = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in ELSEWH
 ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *MORE]
 
 # Functions that fit no row, and where they are tested.
-UNLIKE_ROWS = {"multi_head_attention_forward": "test_attention.py"}
+UNLIKE_ROWS = {"ctc_loss": "test_ctc.py", "multi_head_attention_forward": "test_attention.py"}

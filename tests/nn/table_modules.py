@@ -132,6 +132,7 @@ ELSEWHERE = {
     "Module": "test_module.py", "Parameter": "test_parameter.py", "Buffer": "test_parameter.py",
     "Sequential": "test_containers.py", "ModuleList": "test_containers.py", "ModuleDict": "test_containers.py",
     "ParameterList": "test_containers.py", "ParameterDict": "test_containers.py",
+    "CTCLoss": "test_ctc.py",
     **dict.fromkeys(("MultiheadAttention", "Transformer", "TransformerEncoder", "TransformerDecoder"), "test_attention.py"),
     **dict.fromkeys(("TransformerEncoderLayer", "TransformerDecoderLayer"), "test_attention.py"),
     **dict.fromkeys(("RNNBase", "RNN", "LSTM", "GRU", "RNNCellBase", "RNNCell", "LSTMCell", "GRUCell"), "test_rnn.py"),

@@ -217,8 +217,9 @@ ERRORS = [
     (lambda: F.dropout(ONES, 1.5), ValueError, "between 0 and 1, but got 1.5"),
     (lambda: F.dropout2d(ONES), ShapeError, "expected 3 or 4 dimensions"),
     (lambda: F.embedding(ONES, ONES), TypeError, "integer indices"),
-    (lambda: F.mse_loss(ONES, ek.ones(4)), ShapeError, r"target has shape \(4,\).*\(4, 3\)"),
-    (lambda: F.mse_loss(ek.ones(4, 1), ek.ones(4)), ShapeError, r"Reshape it: target.reshape\(4, 1\)"),
+    (lambda: F.mse_loss(ONES, ONES, weight=ek.ones(3)), ShapeError, r"weights must have the input's shape \(4, 3\)"),
+    (lambda: F.huber_loss(ONES, ONES, weight=ek.ones(3)), ShapeError, r"weights must have the input's shape \(4, 3\)"),
+    (lambda: F.huber_loss(ONES, ONES, delta=1j), TypeError, "float or int, got complex"),
     (lambda: F.mse_loss(ONES, ONES, reduction="avg"), ValueError, "avg is not a valid value for reduction"),
     (lambda: F.huber_loss(ONES, ONES, delta=0.0), ValueError, "non-positive"),
     (lambda: F.smooth_l1_loss(ONES, ONES, beta=-1.0), ValueError, "negative"),
@@ -231,8 +232,16 @@ ERRORS = [
     (lambda: F.cross_entropy(ONES, INTS, label_smoothing=1.5), ValueError, "between 0.0 and 1.0"),
     (lambda: F.cross_entropy(ek.tensor(1.0), ek.tensor(0)), ShapeError, "dimension of classes"),
     (lambda: F.nll_loss(ONES, ek.tensor([0, 9, 2, 0])), DataError, "class index 9"),
-    (lambda: F.binary_cross_entropy(ONES, ek.ones(4)), ShapeError, "must be equal"),
-    (lambda: F.kl_div(ONES, ek.ones(4)), ShapeError, "must be equal"),
+    (lambda: F.cross_entropy(ONES, ONES, ignore_index=1), ValueError, "ignore_index is not supported"),
+    (lambda: F.cross_entropy(ONES, INTS, weight=ek.ones(3, dtype=ek.float16)), TypeError, "input's dtype"),
+    (lambda: F.binary_cross_entropy(ONES, ek.ones(4)), ShapeError, r"target has shape \(4,\).*\(4, 3\)"),
+    (
+        lambda: F.binary_cross_entropy_with_logits(ek.ones(4, 1), ek.ones(4)), ShapeError,
+        r"Reshape it: target.reshape\(4, 1\)",
+    ),
+    (lambda: F.kl_div(ONES, INTS), TypeError, "floating-point"),
+    (lambda: F.soft_margin_loss(ONES, ek.ones(4, 1, 1)), ShapeError, "must be equal"),
+    (lambda: F.margin_ranking_loss(ONES, ONES, ek.ones(3)), ShapeError, "same number of dimensions"),
 ]  # fmt: skip
 
 
@@ -242,6 +251,47 @@ ERRORS = [
 def test_errors_say_what_does_not_fit(call, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
         call()
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_targets_of_other_shapes_are_broadcast_with_a_warning(name, reduction, torch):
+    x, y = np.random.default_rng(0).standard_normal((4, 1)), np.arange(3.0)
+
+    def run(lib):
+        with pytest.warns(UserWarning, match="broadcast"):
+            return getattr(lib.nn.functional, name)(lib.tensor(x), lib.tensor(y), reduction=reduction).numpy()
+
+    np.testing.assert_allclose(run(ek), run(torch), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("size_average", "reduce"), [(None, True), (True, None), (False, None), (None, False)])
+def test_older_arguments_for_the_reduction(size_average, reduce, torch):
+    x, y = np.random.default_rng(0).standard_normal((2, 3, 4))
+
+    def run(lib):
+        args = lib.tensor(x), lib.tensor(y)
+        with pytest.warns(UserWarning, match="reduction"):
+            out = [lib.nn.functional.mse_loss(*args, size_average, reduce)]
+        for loss in (lib.nn.SoftMarginLoss, lib.nn.L1Loss):
+            with pytest.warns(UserWarning, match="reduction"):
+                made = loss(size_average, reduce)
+            out.append(made(*args))
+        return [v.numpy() for v in out]
+
+    for ours, theirs in zip(run(ek), run(torch), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss"])
+def test_weighted_means(name, torch):
+    arrays = np.random.default_rng(0).uniform(0.1, 1, (3, 4, 2))
+
+    def run(lib):
+        x, y, w = map(lib.tensor, arrays)
+        return getattr(lib.nn.functional, name)(x, y, weight=w).item()
+
+    assert run(ek) == pytest.approx(run(torch))
 
 
 def test_softmax_without_a_dim_warns_and_takes_pytorchs():

@@ -36,6 +36,7 @@ from expkit.nn.functional.classification import (
     kl_div,
     nll_loss,
 )
+from expkit.nn.functional.ctc import ctc_loss
 from expkit.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
 from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
 from expkit.nn.functional.linear import bilinear, embedding, one_hot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
-from expkit.nn.functional.reduction import TargetError, elementwise_loss, reduce
+from expkit.nn.functional.reduction import TargetError, chosen, elementwise_loss, reduced, same_shape
 from expkit.tensor import Tensor
 from expkit.tensor.ops.cross_entropy import nll
 
@@ -14,8 +14,9 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    *,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -24,10 +25,13 @@ def cross_entropy(
     target: class indices (integers) of the input's shape without C, or probabilities of the input's shape. `weight`
     (C,) scales the classes; the mean over indices is over their weights, and an index `ignore_index` counts nothing.
     """
+    reduction = chosen(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     dim = _class_dim("cross_entropy", input)
     if target.dtype.is_floating_point:
+        if ignore_index >= 0:
+            raise ValueError("cross_entropy: ignore_index is not supported for floating-point targets")
         return _soft(T.log_softmax(input, dim), target, weight, reduction, label_smoothing, dim)
     _check_indices("cross_entropy", input, target, dim)
     try:
@@ -42,11 +46,13 @@ def nll_loss(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    *,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """-input at the target class.   input: log-probabilities shaped as for `cross_entropy`, target: class indices"""
+    reduction = chosen(reduction, size_average, reduce)
     dim = _class_dim("nll_loss", input)
     _check_indices("nll_loss", input, target, dim)
     try:
@@ -65,6 +71,8 @@ def _class_dim(name: str, input: Tensor) -> int:
 
 def _along(weight: Tensor, like: Tensor, dim: int) -> Tensor:
     """Class weights (C,), broadcastable against `like`, which has its classes in `dim`."""
+    if weight.dtype is not like.dtype:
+        raise TypeError(f"weight must have the input's dtype {like.dtype}, got {weight.dtype}")
     if tuple(weight.shape) != (like.shape[dim],):
         raise ShapeError(
             f"weight must have one entry per class: expected ({like.shape[dim]},), got {tuple(weight.shape)}"
@@ -90,7 +98,7 @@ def _hard(
         loss = (1 - smoothing) * loss - (smoothing / logp.shape[dim]) * weighted.sum(dim)
     loss = T.where(valid, loss, 0.0)
     if reduction != "mean":
-        return reduce(loss, reduction)
+        return reduced(loss, reduction)
     return loss.sum() / (valid if weight is None else T.where(valid, weight[index], 0.0)).sum()
 
 
@@ -125,14 +133,21 @@ def _soft(logp: Tensor, target: Tensor, weight: Tensor | None, reduction: str, s
     if smoothing:
         target = target * (1 - smoothing) + smoothing / logp.shape[dim]
     weighted = logp if weight is None else logp * _along(weight, logp, dim)
-    return reduce(-(weighted * target).sum(dim), reduction)
+    return reduced(-(weighted * target).sum(dim), reduction)
 
 
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)) of probabilities p; each logarithm is at least -100, as in PyTorch."""
-    return _binary("binary_cross_entropy", input, target, reduction=reduction, weight=weight)
+    reduction = chosen(reduction, size_average, reduce)
+    same_shape("binary_cross_entropy", input, target)
+    return _binary(input, target, reduction=reduction, weight=weight)
 
 
 @elementwise_loss
@@ -153,15 +168,17 @@ def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    *,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """Binary cross entropy of sigmoid(x), without overflow; `pos_weight` scales the positive term."""
-    name = "binary_cross_entropy_with_logits"
+    reduction = chosen(reduction, size_average, reduce)
+    same_shape("binary_cross_entropy_with_logits", input, target)
     if pos_weight is None:
-        return _binary_of_logits(name, input, target, reduction=reduction, weight=weight)
-    return _weighted_binary(name, input, target, pos_weight, reduction=reduction, weight=weight)
+        return _binary_of_logits(input, target, reduction=reduction, weight=weight)
+    return _weighted_binary(input, target, pos_weight, reduction=reduction, weight=weight)
 
 
 @elementwise_loss
@@ -174,12 +191,25 @@ def _weighted_binary(input: Tensor, target: Tensor, pos_weight: Tensor) -> Tenso
     return (1 - target) * input - (1 + (pos_weight - 1) * target) * logsigmoid.plain(input)
 
 
-def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
     """target (log target - input), input: log-probabilities; "batchmean" (sum / N) is the divergence itself."""
+    reduction = chosen(reduction, size_average, reduce)
+    if not input.is_floating_point() or not target.is_floating_point():
+        raise TypeError(f"kl_div: input and target must be floating-point, got {input.dtype} and {target.dtype}")
+    batch = input.shape[0] if input.ndim else 1
+    if input.shape != target.shape:
+        input, target = T.broadcast_tensors(input, target)
     loss = _divergence_of_logs if log_target else _divergence
     if reduction == "batchmean":
-        return loss("kl_div", input, target, reduction="sum") / (input.shape[0] if input.ndim else 1)
-    return loss("kl_div", input, target, reduction=reduction)
+        return loss(input, target, reduction="sum") / batch
+    return loss(input, target, reduction=reduction)
 
 
 @elementwise_loss

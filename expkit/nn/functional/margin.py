@@ -5,31 +5,61 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
 from expkit.nn.functional.distance import cosine_similarity, pairwise_distance
-from expkit.nn.functional.reduction import TargetError, reduce, same_shape
+from expkit.nn.functional.reduction import TargetError, chosen, reduced, same_shape
 from expkit.tensor import Tensor
+from expkit.tensor.ops.kinds import broadcast_shapes
 
 
 def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """max(0, -y (x1 - x2) + margin): which of both is to be larger (y = 1: the first, y = -1: the second)."""
-    return reduce((margin - target * (input1 - input2)).clamp_min(0.0), reduction)
+    reduction = chosen(reduction, size_average, reduce)
+    if not input1.ndim == input2.ndim == target.ndim:
+        raise ShapeError(
+            "margin_ranking_loss: all tensors need the same number of dimensions, got "
+            f"{tuple(input1.shape)}, {tuple(input2.shape)} and {tuple(target.shape)}"
+        )
+    return reduced((margin - target * (input1 - input2)).clamp_min(0.0), reduction)
 
 
-def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
+def hinge_embedding_loss(
+    input: Tensor,
+    target: Tensor,
+    margin: float = 1.0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """x where y = 1, max(0, margin - x) where y = -1, for distances x."""
+    reduction = chosen(reduction, size_average, reduce)
     near, far = input, (margin - input).clamp_min(0.0)
-    return reduce(T.where(target != 1, far, 0.0) + T.where(target != -1, near, 0.0), reduction)
+    return reduced(T.where(target != 1, far, 0.0) + T.where(target != -1, near, 0.0), reduction)
 
 
 def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """1 - cos(x1, x2) where y = 1, max(0, cos(x1, x2) - margin) where y = -1."""
+    reduction = chosen(reduction, size_average, reduce)
     if target.ndim != input1.ndim - 1 or tuple(target.shape) != tuple(input1.shape[:-1]):
         raise ShapeError(
             f"cosine_embedding_loss: the target has shape {tuple(target.shape)}, "
@@ -38,13 +68,21 @@ def cosine_embedding_loss(
     cos = cosine_similarity(input1, input2, -1)
     zero = cos * 0
     loss = T.where(target == 1, 1 - cos, zero) + T.where(target == -1, (cos - margin).clamp_min(0.0), zero)
-    return reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
-def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """log(1 + exp(-y x)), y = 1 or -1."""
-    same_shape("soft_margin_loss", input, target)
-    return reduce(-logsigmoid(input * target), reduction)
+    reduction = chosen(reduction, size_average, reduce)
+    if broadcast_shapes(tuple(input.shape), tuple(target.shape)) != tuple(input.shape):
+        same_shape("soft_margin_loss", input, target)
+    return reduced(-logsigmoid(input * target.to(input.dtype)), reduction)
 
 
 def multi_margin_loss(
@@ -53,10 +91,12 @@ def multi_margin_loss(
     p: int = 1,
     margin: float = 1.0,
     weight: Tensor | None = None,
-    *,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """The sum over the other classes i of w_y max(0, margin - x_y + x_i)^p / C.   input: (N, C), target: (N,)"""
+    reduction = chosen(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 are supported, got {p}")
     x, y = _rows("multi_margin_loss", input, target, 1)
@@ -67,7 +107,7 @@ def multi_margin_loss(
         loss = loss * weight[y].unsqueeze(1)
     others = T.arange(x.shape[1], device=x.device) != y.unsqueeze(1)
     loss = T.where(others, loss, 0.0).sum(1) / x.shape[1]
-    return reduce(loss if input.ndim == 2 else loss.squeeze(0), reduction)
+    return reduced(loss if input.ndim == 2 else loss.squeeze(0), reduction)
 
 
 def _rows(name: str, input: Tensor, target: Tensor, lacking: int) -> tuple[Tensor, Tensor]:
@@ -79,11 +119,18 @@ def _rows(name: str, input: Tensor, target: Tensor, lacking: int) -> tuple[Tenso
     return input.unsqueeze(0), target.unsqueeze(0)
 
 
-def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def multilabel_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """The sum over targets j and other classes i of max(0, 1 - (x_j - x_i)) / C.
 
     target: (N, C) or (C,) class indices, those in front of the first -1 count.
     """
+    reduction = chosen(reduction, size_average, reduce)
     x, y = _rows("multilabel_margin_loss", input, target, 0)
     counts = (y < 0).to(y.dtype).cumsum(1) == 0
     index = T.where(counts, y, 0)
@@ -93,16 +140,21 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
     gaps = (1 - T.gather(x, 1, index).unsqueeze(2) + x.unsqueeze(1)).clamp_min(0.0)
     pairs = counts.unsqueeze(2).logical_and(is_target.logical_not().unsqueeze(1))
     loss = T.where(pairs, gaps, 0.0).sum((1, 2)) / x.shape[1]
-    return reduce(loss if input.ndim == 2 else loss.squeeze(0), reduction)
+    return reduced(loss if input.ndim == 2 else loss.squeeze(0), reduction)
 
 
 def multilabel_soft_margin_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """-(y log σ(x) + (1 - y) log σ(-x)), averaged over the classes.   input, target: (*, C), target 0 or 1"""
-    same_shape("multilabel_soft_margin_loss", input, target)
+    reduction = chosen(reduction, size_average, reduce)
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
-    return reduce((loss if weight is None else loss * weight).mean(-1), reduction)
+    return reduced((loss if weight is None else loss * weight).mean(-1), reduction)
 
 
 def triplet_margin_loss(
@@ -110,13 +162,15 @@ def triplet_margin_loss(
     positive: Tensor,
     negative: Tensor,
     margin: float = 1.0,
-    p: float = 2.0,
+    p: float = 2,
     eps: float = 1e-6,
     swap: bool = False,
-    *,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, d(a, p) - d(a, n) + margin); swap: with the smaller of d(a, n) and d(p, n) (Balntas et al., 2016)."""
+    reduction = chosen(reduction, size_average, reduce)
     return triplet_margin_with_distance_loss(
         anchor,
         positive,
@@ -145,7 +199,7 @@ def triplet_margin_with_distance_loss(
     far = distance(anchor, negative)
     if swap:
         far = T.minimum(far, distance(positive, negative))
-    return reduce((distance(anchor, positive) - far + margin).clamp_min(0.0), reduction)
+    return reduced((distance(anchor, positive) - far + margin).clamp_min(0.0), reduction)
 
 
 def gaussian_nll_loss(
@@ -167,13 +221,13 @@ def gaussian_nll_loss(
             spread = spread.unsqueeze(-1)
         elif tuple(spread.shape[:-1]) != tuple(input.shape[:-1]) or spread.shape[-1] != 1:
             raise ShapeError(f"gaussian_nll_loss: var is of incorrect size {tuple(spread.shape)}")
-    if (spread < 0).any().item():
-        raise ValueError("gaussian_nll_loss: var has negative entry/entries")
     fixed = spread.detach()
+    if fixed.raw.__class__ is np.ndarray and (fixed.raw < 0).any():  # not looked at on a GPU or under a transform
+        raise ValueError("gaussian_nll_loss: var has negative entry/entries")
     bounded = spread + (fixed.clamp_min(eps) - fixed)  # the gradient passes as if there were no bound
     difference = input - target
     loss = (bounded.log() + difference * difference / bounded) * 0.5
-    return reduce(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
 def poisson_nll_loss(
@@ -181,13 +235,15 @@ def poisson_nll_loss(
     target: Tensor,
     log_input: bool = True,
     full: bool = False,
-    *,
+    size_average: bool | None = None,
     eps: float = 1e-8,
+    reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """exp(x) - y x (log_input) or x - y log(x + eps); full: with Stirling's approximation of log(y!) for y > 1."""
+    reduction = chosen(reduction, size_average, reduce)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         y = T.where(target > 1, target, 1.0)
         loss = loss + T.where(target > 1, y * y.log() - y + 0.5 * (2 * math.pi * y).log(), 0.0)
-    return reduce(loss, reduction)
+    return reduced(loss, reduction)

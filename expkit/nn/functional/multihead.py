@@ -62,13 +62,14 @@ def multi_head_attention_forward(
     causal = is_causal and key_padding_mask is None and not need_weights
     masks = _checked(None if causal else attn_mask, key_padding_mask, (batch, num_heads, steps, key.shape[0]))
     made = _projected([query, key, value], weights, in_proj_bias)
-    heads, more = _heads(made, num_heads, (bias_k, bias_v), (static_k, static_v), add_zero_attn)
+    (q, k, v), more = _heads(made, num_heads, (bias_k, bias_v), (static_k, static_v), add_zero_attn)
     mask = _merged(masks, more, query.dtype)
     attend = _attended if need_weights else _attended_without_weights
-    out, shares = attend(*heads, mask, dropout_p if training else 0.0, causal)
+    out, shares = attend(q, k, v, mask, dropout_p if training else 0.0, causal)
     out = affine(out.permute(2, 0, 1, 3).reshape(steps, batch, width), out_proj_weight, out_proj_bias)
-    shares = shares.mean(1) if need_weights and average_attn_weights else shares
-    return (out, shares) if batched else (out.squeeze(1), shares.squeeze(0) if need_weights else None)
+    if shares is not None and average_attn_weights:
+        shares = shares.mean(1)
+    return (out, shares) if batched else (out.squeeze(1), None if shares is None else shares.squeeze(0))
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def _heads(
     biases: tuple[Tensor | None, Tensor | None],
     static: tuple[Tensor | None, Tensor | None],
     zeros: bool,
-) -> tuple[list[Tensor], int]:
+) -> tuple[tuple[Tensor, Tensor, Tensor], int]:
     """Query, key and value (B, H, ·, D), and how many keys were added to those that the masks know."""
     q, *rest = made
     more = [b for b in biases if b is not None]
@@ -169,7 +170,7 @@ def _heads(
     rest = [x if given is None else _static(given, x) for x, given in zip(rest, static, strict=True)]
     if zeros:
         rest = [pad(x, (0, 0, 0, 1)) for x in rest]
-    return [q, *rest], (len(more) == 2) + zeros
+    return (q, rest[0], rest[1]), (len(more) == 2) + zeros
 
 
 def _static(given: Tensor, like: Tensor) -> Tensor:
@@ -193,7 +194,9 @@ def _merged(masks: list[Tensor], extra: int, dtype: Any) -> Tensor | None:
     return masks[0] | masks[1] if masks[0].dtype is T.bool_ else masks[0] + masks[1]
 
 
-def _attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, _causal: bool) -> tuple[Tensor, Tensor]:
+def _attended(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, causal: bool
+) -> tuple[Tensor, Tensor | None]:
     """(result, weights); the weights of a query for which no key counts are NaN, as in PyTorch."""
     scores = (q * math.sqrt(1 / q.shape[-1])) @ k.mT
     if mask is not None:
@@ -204,7 +207,7 @@ def _attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, _c
 
 def _attended_without_weights(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, causal: bool
-) -> tuple[Tensor, None]:
+) -> tuple[Tensor, Tensor | None]:
     """(result, None); the result of a query for which no key counts is 0."""
     counts = mask.logical_not() if mask is not None and mask.dtype is T.bool_ else mask
     return scaled_dot_product_attention(q, k, v, counts, p, causal), None

@@ -1,19 +1,18 @@
-"""What the losses share: the reduction, and the checks of targets.
-
-Input and target must have equal shapes (class indices aside): PyTorch broadcasts with a warning, which turns an
-(N, 1) prediction and an (N,) target into N x N differences without anyone noticing.
-"""
+"""What the losses share: the reduction, and the checks of targets."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import update_wrapper
 from math import prod
 from typing import Any
 
+import expkit.tensor as T
 from expkit.errors import DataError, ShapeError
 from expkit.tensor import Tensor
 from expkit.tensor.composite import fused
+from expkit.tensor.ops.kinds import broadcast_shapes
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda loss: loss.mean(),
@@ -26,12 +25,26 @@ class TargetError(DataError, RuntimeError):
     """Targets of the wrong kind or value (a RuntimeError too, as in PyTorch)."""
 
 
-def reduce(loss: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
-    """The elements of `loss`, times `weight` where given, as their mean, their sum or ("none") themselves."""
+def check_reduction(reduction: str) -> None:
+    """ValueError for a reduction that there is not."""
     if reduction not in REDUCTIONS:
         legal = ", ".join(map(repr, REDUCTIONS))
         raise ValueError(f"{reduction} is not a valid value for reduction: expected one of {legal}")
+
+
+def reduced(loss: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
+    """The elements of `loss`, times `weight` where given, as their mean, their sum or ("none") themselves."""
+    check_reduction(reduction)
     return REDUCTIONS[reduction](loss if weight is None else loss * weight)
+
+
+def chosen(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
+    """The reduction, or what PyTorch's older arguments say instead: both default to True where one is given."""
+    if size_average is None and reduce is None:
+        return reduction
+    found = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warnings.warn(f"size_average and reduce are deprecated, please use reduction={found!r} instead", stacklevel=3)
+    return found
 
 
 def same_shape(name: str, input: Tensor, target: Tensor) -> None:
@@ -42,10 +55,23 @@ def same_shape(name: str, input: Tensor, target: Tensor) -> None:
         raise ShapeError(f"{name}: the target has shape {have}, but the input has {wanted}; they must be equal.{hint}")
 
 
+def broadcast(name: str, input: Tensor, target: Tensor) -> list[Tensor]:
+    """Both, broadcast against each other with PyTorch's warning where their shapes differ."""
+    if input.shape == target.shape:
+        return [input, target]
+    warnings.warn(
+        f"{name}: the target has shape {tuple(target.shape)}, the input {tuple(input.shape)}. They are broadcast, "
+        "which is likely to give wrong results: make their shapes equal.",
+        stacklevel=3,
+    )
+    shape = broadcast_shapes(tuple(input.shape), tuple(target.shape))
+    return [T.broadcast_to(x, shape) for x in (input, target)]
+
+
 class ElementwiseLoss:
     """The loss of each element, written plainly; its sum and mean are one pass as well, and so are the gradients.
 
-    loss("its name", input, target, *numbers, reduction=..., weight=...)
+    loss(input, target, *numbers, reduction=..., weight=...), input and target of one shape.
     """
 
     def __init__(self, fn: Callable[..., Tensor]) -> None:
@@ -53,11 +79,10 @@ class ElementwiseLoss:
         self._sum = fused(update_wrapper(lambda *args, **kw: fn(*args, **kw).sum(), fn))
 
     def __call__(
-        self, name: str, input: Tensor, target: Tensor, *numbers: Any, reduction: str, weight: Tensor | None = None
+        self, input: Tensor, target: Tensor, *numbers: Any, reduction: str, weight: Tensor | None = None
     ) -> Tensor:
-        same_shape(name, input, target)
         if reduction == "none" or weight is not None or reduction not in REDUCTIONS:
-            return reduce(self._each(input, target, *numbers), reduction, weight)
+            return reduced(self._each(input, target, *numbers), reduction, weight)
         total = self._sum(input, target, *numbers)
         return total if reduction == "sum" else total / prod(input.shape)
 

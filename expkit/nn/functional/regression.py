@@ -1,9 +1,10 @@
-"""Losses on numbers: mse, l1, smooth l1, huber. Input and target have one shape."""
+"""Losses on numbers: mse, l1, smooth l1, huber."""
 
 from __future__ import annotations
 
 import expkit.tensor as T
-from expkit.nn.functional.reduction import elementwise_loss, same_shape
+from expkit.errors import ShapeError
+from expkit.nn.functional.reduction import broadcast, chosen, elementwise_loss, reduced
 from expkit.tensor import Tensor
 
 
@@ -38,32 +39,76 @@ def _square_unless(far: Tensor, distance: Tensor) -> Tensor:
     return distance * distance
 
 
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
-    """(x - y)²."""
-    if weight is None and reduction in ("mean", "sum"):
-        same_shape("mse_loss", input, target)
+def _weighted(loss: Tensor, weight: Tensor, reduction: str) -> Tensor:
+    """Reduced with a weight for each element; the mean is the weighted one."""
+    if weight.shape != loss.shape:
+        raise ShapeError(f"the weights must have the input's shape {tuple(loss.shape)}, got {tuple(weight.shape)}")
+    if reduction == "mean":
+        return (loss * weight).sum() / weight.sum()
+    return reduced(loss, reduction, weight)
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """(x - y)²; with weights for the elements, "mean" is the weighted mean."""
+    reduction = chosen(reduction, size_average, reduce)
+    input, target = broadcast("mse_loss", input, target)
+    if weight is not None:
+        return _weighted(_squared(input, target, reduction="none"), weight, reduction)
+    if reduction in ("mean", "sum"):
         return T.mse_loss(input, target, reduction)
-    return _squared("mse_loss", input, target, reduction=reduction, weight=weight)
+    return _squared(input, target, reduction=reduction)
 
 
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
-    """|x - y|."""
-    return _absolute("l1_loss", input, target, reduction=reduction, weight=weight)
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """|x - y|; with weights for the elements, "mean" is the weighted mean."""
+    reduction = chosen(reduction, size_average, reduce)
+    input, target = broadcast("l1_loss", input, target)
+    if weight is not None:
+        return _weighted(_absolute(input, target, reduction="none"), weight, reduction)
+    return _absolute(input, target, reduction=reduction)
 
 
-def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
     """(x - y)² / (2 beta) where |x - y| < beta, |x - y| - beta / 2 beyond."""
+    reduction = chosen(reduction, size_average, reduce)
     if beta < 0:
         raise ValueError("smooth_l1_loss does not support negative values for beta")
+    input, target = broadcast("smooth_l1_loss", input, target)
     if beta == 0:
-        return l1_loss(input, target, reduction=reduction)
-    return _smooth("smooth_l1_loss", input, target, beta, reduction=reduction)
+        return _absolute(input, target, reduction=reduction)
+    return _smooth(input, target, beta, reduction=reduction)
 
 
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
     """(x - y)² / 2 where |x - y| <= delta, delta (|x - y| - delta / 2) beyond (Huber, 1964)."""
+    if not isinstance(delta, int | float):
+        raise TypeError(f"huber_loss: delta must be a float or int, got {type(delta).__name__}")
     if delta <= 0:
         raise ValueError("huber_loss does not support non-positive values for delta.")
-    return _huber("huber_loss", input, target, delta, reduction=reduction, weight=weight)
+    input, target = broadcast("huber_loss", input, target)
+    if weight is not None and weight.shape != input.shape:
+        raise ShapeError(f"the weights must have the input's shape {tuple(input.shape)}, got {tuple(weight.shape)}")
+    return _huber(input, target.to(input.dtype), delta, reduction=reduction, weight=weight)
