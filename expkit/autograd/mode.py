@@ -14,7 +14,7 @@ class _Mode(threading.local):
     inference: bool = False
     special: int = 0  # interpreters, hooks on saved tensors, ... at work in this thread; 0: operations may be short
     anomaly: bool = False
-    autocast: Any = None  # tensor.autocast's state, while it is on
+    autocast: Any = None  # tensor.precision's state, while it is on
     check_nan: bool = True  # in anomaly mode: look for NaN in gradients
     packing: tuple[Any, ...] = ()  # (pack, unpack) hooks on what nodes save, outermost first
     packing_refused: str | None = None  # why such hooks are not allowed now

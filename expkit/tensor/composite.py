@@ -22,6 +22,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.reverse import grad
 from expkit.autograd.tape import apply
 from expkit.autograd.trace import trace
+from expkit.tensor.precision import switched_off
 from expkit.tensor.generated.one_pass import LONG, long_pass
 
 OPERANDS = 4  # the most tensors that a composite takes
@@ -38,6 +39,9 @@ class Fused:
         update_wrapper(self, fn)
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
+        if MODE.autocast is not None:
+            with switched_off():  # one operation, whatever it is made of
+                return self(*args, **kw)
         if MODE.special or not args or not isinstance(args[0], Handle) or args[0].raw.size < LONG:
             return self.plain(*args, **kw)
         count = sum(isinstance(a, Handle) for a in args)
