@@ -12,7 +12,7 @@ from typing import Any
 
 from expkit.autograd.tape import apply1
 from expkit.tensor import Tensor, arange, conj, dtypes, roll, where
-from expkit.tensor.autocast import cast_public
+from expkit.tensor.precision import cast_public
 from expkit.tensor.ops.complex import complexed
 from expkit.tensor.ops.convert import floating, require_tensor
 from expkit.tensor.ops.fourier import c2c_p, c2r_p, r2c_p
