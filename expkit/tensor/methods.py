@@ -8,19 +8,21 @@ import numpy as np
 from expkit.autograd.handle import Value
 from expkit.autograd.tape import apply2
 from expkit.errors import ShapeError
-from expkit.tensor import dtypes
+from expkit.tensor import casts, dtypes
 from expkit.tensor import inplace as ip
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import (
     addmm,
     complex,
     contract,
+    create,
     differences,
     distance,
     extremum,
     filled,
     floats,
     index,
+    inquire,
     integers,
     join,
     matmul,
@@ -35,8 +37,8 @@ from expkit.tensor.ops import (
     repeat,
     replace,
     scan,
-    sets,
     scatter,
+    sets,
     shape,
     softmax,
     special_functions,
@@ -48,11 +50,14 @@ from expkit.tensor.ops import (
 )
 from expkit.tensor.ops import elementwise as ew
 from expkit.tensor.ops import pointwise as pw
-from expkit.tensor.ops.convert import as_dtype, cast_p
+from expkit.tensor.ops.convert import cast_p
 from expkit.tensor.ops.linalg import older, products
 from expkit.tensor.ops.linalg import statistics as statistics_of_rows
+from expkit.tensor.relaid import refused, relaid
 
 METHODS = {
+    casts: "to cpu cuda type type_as new_tensor",
+    inquire: "is_floating_point is_signed is_nonzero is_same_size equal allclose",
     ew: """abs acos asin atan bitwise_not ceil cos cosh erf erfc exp expm1 floor isfinite isinf isnan log log10
         log1p log2 logical_not neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square tan
         acosh asinh atanh exp2 sgn fmax fmin logaddexp2 hypot
@@ -120,20 +125,21 @@ INPLACE = {
     statistics_of_rows: "renorm",
 }
 
+RELAID = {movement: "squeeze unsqueeze transpose t", strided: "as_strided"}
+REFUSED = {
+    "resize_": "Make a tensor of the new size, or use reshape().",
+    "resize_as_": "Make a tensor of the new size, or use reshape_as().",
+    "set_": "Assign to .data, or use copy_().",
+}
 ALIASES = {
     "absolute": "abs", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "negative": "neg", "multiply": "mul",
     "divide": "div", "true_divide": "div", "subtract": "sub", "clip": "clamp", "greater": "gt", "greater_equal": "ge",
-    "less": "lt", "less_equal": "le", "not_equal": "ne", "swapaxes": "transpose", "moveaxis": "movedim", "fix": "trunc",
+    "less": "lt", "less_equal": "le", "not_equal": "ne", "fix": "trunc",
+    "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim",
     "arccosh": "acosh", "arcsinh": "asinh", "arctanh": "atanh", "arctan2": "atan2",
 }  # fmt: skip
 
 UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "truediv": np.true_divide}
-
-CASTS = {
-    "float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "bfloat16": dtypes.bfloat16,
-    "long": dtypes.int64,
-    "int": dtypes.int32, "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8, "bool": dtypes.bool_,
-}  # fmt: skip
 
 COMPARE = {"__eq__": ew.eq, "__ne__": ew.ne, "__lt__": ew.lt, "__le__": ew.le, "__gt__": ew.gt, "__ge__": ew.ge}
 FORWARD: dict[str, Any] = {
@@ -160,7 +166,7 @@ def _fast(prim: Any, slow: Any) -> Any:
                 return apply2(prim, self, other)
         elif other.__class__ is float:
             d = self.raw.dtype
-            if d is ew.F32 or d is ew.F64:
+            if d is F32 or d is F64:
                 return apply2(prim, self, other)
         elif not isinstance(other, _NUMBERS):
             return _foreign(slow, self, other)
@@ -172,7 +178,7 @@ def _fast(prim: Any, slow: Any) -> Any:
 def _foreign(fn: Any, self: Any, other: Any, swap: bool = False) -> Any:
     """Operands that are neither Tensors nor numbers: NumPy arrays become tensors, the rest is Python's to refuse."""
     if hasattr(other, "__array_interface__") or type(other).__module__ == "numpy":
-        other = Tensor.new_tensor(self, other, dtype=None)
+        other = create.tensor(other, device=self.device)
         return fn(other, self) if swap else fn(self, other)
     return NotImplemented
 
@@ -186,16 +192,8 @@ def _plain(fn: Any, swap: bool = False) -> Any:
     return op
 
 
-def _cast(d: dtypes.dtype) -> Any:
-    def method(self: Any) -> Any:
-        return as_dtype(self, d)
-
-    method.__doc__ = f"The tensor as {d}."
-    return method
-
-
 def _rsub(self: Any, other: Any) -> Any:
-    if other.__class__ is float and (self.raw.dtype is ew.F32 or self.raw.dtype is ew.F64):
+    if other.__class__ is float and (self.raw.dtype is F32 or self.raw.dtype is F64):
         return apply2(pw.sub_p, other, self)
     return ew.sub(other, self) if isinstance(other, (Tensor, *_NUMBERS)) else _foreign(ew.sub, self, other, swap=True)
 
@@ -217,33 +215,39 @@ def _hermitian(x: Any) -> Any:
     return complex.conj(x.T)
 
 
+def _where(self: Any, condition: Any, other: Any) -> Any:
+    """The tensor where the condition holds, other elsewhere."""
+    return index.where(condition, self, other)
+
+
+WRITING = "copy_ fill_ zero_ uniform_ normal_ bernoulli_ random_ addcmul_ addcdiv_ lerp_"
+
+
 def attach() -> None:
-    """Puts everything above onto Tensor."""
+    """Puts the functions above onto Tensor."""
     for module, names in METHODS.items():
         for name in names.split():
             setattr(Tensor, name, getattr(module, name))
     for module, names in INPLACE.items():
         for name in names.split():
             setattr(Tensor, f"{name}_", ip.inplace(getattr(module, name), UFUNCS.get(name)))
+    for module, names in RELAID.items():
+        for name in names.split():
+            setattr(Tensor, f"{name}_", relaid(getattr(module, name)))
+    for name in WRITING.split():
+        setattr(Tensor, name, getattr(ip, name))
+    for name, d in casts.NAMES.items():
+        setattr(Tensor, name, casts.cast(d))
+    for name, instead in REFUSED.items():
+        setattr(Tensor, name, refused(name, instead))
     for name, target in ALIASES.items():
         setattr(Tensor, name, getattr(Tensor, target))
         if hasattr(Tensor, f"{target}_"):
             setattr(Tensor, f"{name}_", getattr(Tensor, f"{target}_"))
-    for name, d in CASTS.items():
-        setattr(Tensor, name, _cast(d))
-    for name in (
-        "copy_",
-        "fill_",
-        "zero_",
-        "uniform_",
-        "normal_",
-        "bernoulli_",
-        "random_",
-        "addcmul_",
-        "addcdiv_",
-        "lerp_",
-    ):
-        setattr(Tensor, name, getattr(ip, name))
+
+
+def attach_operators() -> None:
+    """Arithmetic, comparisons, subscripts, and what else has no function of its own."""
     for name, prim, slow in (("add", pw.add_p, ew.add), ("sub", pw.sub_p, ew.sub), ("mul", pw.mul_p, ew.mul)):
         setattr(Tensor, f"__{name}__", _fast(prim, slow))
     for name, fn in COMPARE.items():
@@ -257,7 +261,7 @@ def attach() -> None:
         "__radd__": Tensor.__add__, "__rmul__": Tensor.__mul__, "__rsub__": _rsub, "__neg__": ew.neg, "__abs__": ew.abs,
         "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem,
         "__hash__": object.__hash__, "index_add_": subscript.index_add_, "index_put_": subscript.index_put_,
-        "cat": staticmethod(join.cat), "real": _part(complex.real), "imag": _part(complex.imag),
+        "cat": staticmethod(join.cat), "where": _where, "real": _part(complex.real), "imag": _part(complex.imag),
         "H": property(_hermitian), "mH": property(_adjoint),
     }.items():  # fmt: skip
         setattr(Tensor, name, value)
@@ -297,4 +301,5 @@ def _unbool(x: Any, other: Any) -> Any:
 
 
 attach()
+attach_operators()
 attach_values()

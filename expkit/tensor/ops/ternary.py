@@ -1,5 +1,6 @@
 """Elementwise functions of three operands: limits, mixtures, products added; and whether two tensors are close."""
 
+import builtins
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -101,7 +102,7 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
             raise TypeError(f"lerp: expected {input.dtype} for {what}, got {x.dtype}")
     way = sub(end, input)
     if not isinstance(weight, Handle):
-        return add(input, mul(way, weight)) if weight * weight.conjugate() < 0.25 else sub(end, mul(way, 1 - weight))
+        return add(input, mul(way, weight)) if builtins.abs(weight) < 0.5 else sub(end, mul(way, 1 - weight))
     return choose(lt(abs(weight), 0.5), add(input, mul(way, weight)), sub(end, mul(way, sub(1, weight))))
 
 
