@@ -51,6 +51,7 @@ from expkit.tensor.ops import (
 from expkit.tensor.ops import elementwise as ew
 from expkit.tensor.ops import pointwise as pw
 from expkit.tensor.ops.convert import cast_p
+from expkit.tensor.ops.functions import F32, F64
 from expkit.tensor.ops.linalg import older, products
 from expkit.tensor.ops.linalg import statistics as statistics_of_rows
 from expkit.tensor.relaid import refused, relaid
