@@ -74,13 +74,13 @@ class View:
     """How a view came from its parent: `prim(parent, **kw)`, and when its own history was last brought up to date.
 
     tracked: its history is part of its parent's (True), was cut off by detach() (False), or was not recorded when it
-    was made (None).
+    was made (None). made: when; a parent whose own view is younger has changed its shape in place since.
     """
 
-    __slots__ = ("kw", "parent", "prim", "root", "stamp", "tracked")
+    __slots__ = ("kw", "made", "parent", "prim", "root", "stamp", "tracked")
 
     def __init__(self, parent: Handle, prim: Any, kw: dict[str, Any], stamp: int, tracked: bool | None) -> None:
-        self.parent, self.prim, self.kw, self.stamp, self.tracked = parent, prim, kw, stamp, tracked
+        self.parent, self.prim, self.kw, self.made, self.stamp, self.tracked = parent, prim, kw, stamp, stamp, tracked
         self.root: Handle = parent if parent.chain is None else parent.chain.root
 
 

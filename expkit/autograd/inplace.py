@@ -61,7 +61,7 @@ def touch_all(handles: Iterable[Handle]) -> None:
     """`touch` of many handles, at one time."""
     now = tick()
     for x in handles:
-        root = x if x.chain is None else x.chain.root
+        root = x if x.chain is None else root_of(x)
         if x.node.__class__ in _UNMADE and root.node.__class__ in _UNMADE:
             root.written = now
         else:

@@ -24,9 +24,19 @@ def refresh(x: Handle) -> None:
     stale = []
     while x.chain is not None and x.chain.root.written > x.chain.stamp:
         stale.append(x)
+        _settle(x.chain)
         x = x.chain.parent
     for view in reversed(stale):
         _replay(view)
+
+
+def _settle(view: View) -> None:
+    """Finds the parent as it was when the view was made, if it has changed its own shape in place since."""
+    parent = view.parent
+    while parent.chain is not None and parent.chain.made > view.made:
+        parent = parent.chain.parent
+    if parent is not view.parent:
+        view.parent, view.root = parent, root_of(parent)
 
 
 def _replay(x: Handle) -> None:
@@ -61,7 +71,9 @@ def rebind(x: Handle, raw: Any) -> None:
 
 def root_of(x: Any) -> Any:
     """The tensor whose memory `x` looks into (itself, where it is no view)."""
-    return x if x.chain is None else x.chain.root
+    while x.chain is not None:  # a root that has changed its own shape in place is a view of what it was
+        x = x.chain.root
+    return x
 
 
 def origin_of(x: Any) -> Any:

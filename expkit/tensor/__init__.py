@@ -163,6 +163,16 @@ from expkit.tensor.ops.floats import (
 )  # fmt: skip
 from expkit.tensor.ops.fused import gelu, mse_loss, silu
 from expkit.tensor.ops.index import argwhere, gather, nonzero, take_along_dim, where
+from expkit.tensor.ops.inquire import (
+    allclose,
+    equal,
+    is_floating_point,
+    is_nonzero,
+    is_same_size,
+    is_signed,
+    is_tensor,
+    numel,
+)
 from expkit.tensor.ops.integers import (
     bitwise_left_shift,
     bitwise_right_shift,
@@ -298,6 +308,7 @@ from expkit.tensor.ops.replace import (
 )
 from expkit.tensor.ops.scan import cummax, cummin, cumprod, cumsum, logcumsumexp
 from expkit.tensor.ops.scatter import (
+    fill,
     index_add,
     index_copy,
     index_fill,

@@ -11,12 +11,13 @@ from expkit.autograd.hooks import RemovableHandle  # noqa: F401  (optimizers tak
 from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh
+from expkit.errors import ShapeError
 from expkit.tensor import arrays, devices, dtypes, printing
 from expkit.tensor.gradients import Differentiable
 from expkit.tensor.ops import create, kinds, ranges
 from expkit.tensor.ops.complex import conj_p
-from expkit.tensor.ops.convert import as_dtype, raw_convert, to_device_p
-from expkit.tensor.ops.memory_format import check, contiguous_format, converted, lies_in, memory_format
+from expkit.tensor.ops.convert import raw_convert
+from expkit.tensor.ops.memory_format import check, contiguous_format, lies_in, memory_format
 from expkit.tensor.ops.movement import alias_p, permute
 from expkit.tensor.parts import Size, array_of
 
@@ -74,6 +75,14 @@ class Tensor(Differentiable):
         return self.device.type == "cuda"
 
     @property
+    def is_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
+    def get_device(self) -> int:
+        """The index of the GPU that the tensor lies on, -1 on the CPU."""
+        return (self.device.index or 0) if self.is_cuda else -1
+
+    @property
     def itemsize(self) -> int:
         return self.dtype.itemsize
 
@@ -84,9 +93,11 @@ class Tensor(Differentiable):
     def dim(self) -> int:
         return len(self.raw.shape)
 
+    ndimension = dim
+
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[_one_of(dim, self.ndim)]
 
     def numel(self) -> int:
         return self.shape.numel()
@@ -99,7 +110,7 @@ class Tensor(Differentiable):
     def stride(self, dim: int | None = None) -> Any:
         """Steps in memory along each dimension, in elements."""
         steps = tuple(s // self.raw.itemsize for s in array_of(self, "stride()").strides)
-        return steps if dim is None else steps[dim]
+        return steps if dim is None else steps[_one_of(dim, len(steps))]
 
     def is_contiguous(self, memory_format: memory_format = contiguous_format) -> bool:
         """Whether the tensor lies in memory in its own order, or in that of another format."""
@@ -111,18 +122,19 @@ class Tensor(Differentiable):
         raw = array_of(self, "data_ptr()")
         return raw.ctypes.data if raw.__class__ is np.ndarray else raw.data.ptr
 
-    def is_floating_point(self) -> bool:
-        return self.dtype.is_floating_point
-
     def is_complex(self) -> bool:
         return self.dtype.is_complex
 
     @property
     def T(self) -> "Tensor":
+        """A view with all dimensions in reversed order."""
         return permute(self, tuple(reversed(range(self.ndim))))
 
     @property
     def mT(self) -> "Tensor":
+        """A view with the last two dimensions swapped."""
+        if self.ndim == 1:
+            raise ShapeError("tensor.mT is only supported on matrices or batches of matrices, got a vector")
         return self.transpose(-2, -1)
 
     # ---- memory shared and history cut ----
@@ -194,48 +206,6 @@ class Tensor(Differentiable):
     def __dlpack_device__(self) -> Any:
         return array_of(self, "__dlpack_device__").__dlpack_device__()
 
-    def to(
-        self,
-        *args: Any,
-        dtype: Any = None,
-        device: Any = None,
-        copy: bool = False,
-        non_blocking: bool = False,
-        memory_format: Any = None,
-    ) -> "Tensor":
-        """The tensor in another dtype, device or memory format: to(dtype), to(device), to(device, dtype), to(other)."""
-        for a in args:
-            if isinstance(a, Handle):
-                dtype, device = a.dtype, a.device
-            elif isinstance(a, devices.device) or (isinstance(a, str) and a not in dtypes.BY_NAME):
-                device = a
-            elif isinstance(a, bool):
-                continue
-            elif a is not None:
-                dtype = a
-        out = self if dtype is None else as_dtype(self, dtypes.get(dtype))
-        if device is not None:
-            where = devices.resolve(device)
-            if where != out.device:
-                devices.xp_for(where)
-                out = to_device_p(out, device=where)
-        out = converted(out, memory_format)
-        return out.clone() if copy and out is self else out
-
-    def cpu(self) -> "Tensor":
-        return self.to(devices.CPU)
-
-    def cuda(self, device: Any = None) -> "Tensor":
-        return self.to(
-            devices.device("cuda", device) if device is None or isinstance(device, int) else devices.device(device)
-        )
-
-    def type_as(self, other: "Tensor") -> "Tensor":
-        return self.to(other.dtype)
-
-    def new_tensor(self, data: Any, **kw: Any) -> "Tensor":
-        return create.tensor(data, **{"dtype": self.dtype, "device": self.device, **kw})
-
     def new_eye(self, n: int) -> "Tensor":
         """The n-by-n identity beside this tensor."""
         return ranges.eye(n, dtype=self.dtype, device=self.device)
@@ -278,10 +248,12 @@ class Tensor(Differentiable):
         return int(self.item())
 
     def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, Handle | bool | int | float | complex | np.generic):
+            raise TypeError(f"`in` looks for a Tensor or a number in a Tensor, not for a {type(value).__name__}")
         return bool((self == value).any())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if self.ndim == 0 and spec else str(self), spec)
+        return format(self.item(), spec) if self.ndim == 0 else object.__format__(self, spec)
 
     __hash__ = Handle.__hash__
 
@@ -295,13 +267,20 @@ class Tensor(Differentiable):
             )
         out = type(self).__new__(type(self))
         memo[id(self)] = out
-        out.raw, out.node, out.chain, out.written = self.raw.copy(), None, None, 0
+        out.raw, out.node, out.chain, out.written = self.raw.copy("K"), None, None, 0
         out._grad = None if self.grad is None else self.grad.detach().clone()
         if hasattr(self, "__dict__"):
             out.__dict__.update(self.__dict__)
         if self.requires_grad:
             out.node = Leaf(out)
         return out
+
+
+def _one_of(dim: int, ndim: int) -> int:
+    """A dim of a shape, which a 0-d tensor has none of."""
+    if not -ndim <= dim < ndim:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})")
+    return dim
 
 
 handle.install(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval, Handle, wrap
+from expkit.autograd.handle import Aval, Handle, Value, wrap
 from expkit.autograd.inplace import touch
 from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
@@ -22,6 +22,7 @@ from expkit.tensor.ops.movement import (
     dim_of,
     expand,
     movedim,
+    narrow,
     reshape,
     slice_p,
 )  # fmt: skip
@@ -276,16 +277,19 @@ def in_range(index: Any, n: int, axis: int) -> Any:
     return wrap(np.where(raw < 0, raw + n, raw))
 
 
-def gather(input: Any, dim: int, index: Any) -> Any:
+def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
     """out[i][j] = input[index[i][j]][j] (for dim 0): picks along `dim`; index has input's rank."""
     index = index_tensor(index, "gather()")
-    if index.ndim != input.ndim:
+    at = dim_of(dim, require_tensor(input, "gather()").ndim)
+    if not index.raw.size and not isinstance(index.raw, Value):
+        return reshape(narrow(reshape(input, -1), 0, 0, 0), tuple(index.shape))
+    if max(index.ndim, 1) != max(input.ndim, 1):
         raise ShapeError(
             f"Index tensor must have the same number of dimensions as input tensor ({index.ndim} and {input.ndim})"
         )
-    if input.ndim == 0:
-        return reshape(gather(reshape(input, 1), 0, reshape(index, 1)), ())
-    at = dim_of(dim, input.ndim)
+    if input.ndim == 0 or index.ndim == 0:
+        out = gather(reshape(input, -1), 0, reshape(index, -1))
+        return reshape(out, tuple(index.shape))
     if any(i > n for a, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if a != at):
         raise ShapeError(
             f"gather: size of index {tuple(index.shape)} exceeds input {tuple(input.shape)} apart from dimension {at}"
@@ -301,9 +305,16 @@ def _cut(x: Any, index: Any, at: int) -> Any:
 
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """gather, with the other dimensions broadcast against each other."""
+    indices = index_tensor(indices, "take_along_dim()")
     if dim is None:
-        return gather(reshape(input, -1), 0, reshape(indices, -1))
-    at = dim_of(dim, input.ndim)
+        return gather(reshape(input, -1), 0, in_range(reshape(indices, -1), input.numel(), 0))
+    at = dim_of(dim, require_tensor(input, "take_along_dim()").ndim)
+    if input.ndim != indices.ndim:
+        raise ShapeError(
+            f"take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} and "
+            f"{indices.ndim}"
+        )
+    indices = in_range(indices, input.shape[at], at)
     shape = list(
         broadcast_shapes(
             tuple(n for a, n in enumerate(input.shape) if a != at),

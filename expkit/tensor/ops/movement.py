@@ -183,6 +183,15 @@ def _numel(shape: Sequence[int]) -> int:
     return n
 
 
+def given(args: tuple[Any, ...], named: Any, what: str) -> tuple[Any, ...]:
+    """Sizes or dims that come one by one, as one list, or by name."""
+    if named is None:
+        return args
+    if args:
+        raise TypeError(f"{what} got multiple values for one argument")
+    return (named,)
+
+
 def infer_shape(shape: tuple[int, ...], numel: int, what: str) -> tuple[int, ...]:
     """The shape with its one -1 filled in."""
     if shape.count(-1) > 1 or any(n < -1 for n in shape):
@@ -197,14 +206,15 @@ def infer_shape(shape: tuple[int, ...], numel: int, what: str) -> tuple[int, ...
     return shape
 
 
-def reshape(input: Any, *shape: Any) -> Any:
+def reshape(input: Any, *sizes_: Any, shape: Any = None) -> Any:
     """The same elements in another shape; a view where that is possible, else a copy. One size may be -1."""
-    target = infer_shape(sizes(shape), _numel(input.shape), "reshape")
+    target = infer_shape(sizes(sizes_ if shape is None else (shape,)), _numel(input.shape), "reshape")
     return apply1(reshape_p, input, shape=target)
 
 
-def permute(input: Any, *dims: Any) -> Any:
+def permute(input: Any, *order_: Any, dims: Any = None) -> Any:
     """A view with the dimensions in the order `dims`."""
+    dims = given(order_, dims, "permute()")
     order = dims[0] if len(dims) == 1 and isinstance(dims[0], list | tuple) else dims
     axes = tuple(dim_of(d, input.ndim) for d in order)
     if len(axes) != input.ndim or len(set(axes)) != len(axes):
@@ -240,9 +250,9 @@ def movedim(input: Any, source: Any, destination: Any) -> Any:
     return permute(input, tuple(place[i] if i in place else next(rest) for i in range(input.ndim)))
 
 
-def expand(input: Any, *size: Any) -> Any:
+def expand(input: Any, *sizes_: Any, size: Any = None, implicit: bool = False) -> Any:
     """A view with axes of size one repeated; -1 keeps a size, new axes come in front."""
-    target = sizes(size)
+    target = sizes(given(sizes_, size, "expand()"))
     have = tuple(input.shape)
     if len(target) < len(have):
         raise ShapeError(f"expand: {list(target)} has fewer dimensions than the tensor's {list(have)}")
@@ -329,9 +339,10 @@ def select(input: Any, dim: int, index: int) -> Any:
     return squeeze(narrow(input, at, index % n, 1), at)
 
 
-def flip(input: Any, *dims: Any) -> Any:
+def flip(input: Any, *order: Any, dims: Any = None) -> Any:
     """A copy with the order along `dims` reversed."""
-    return apply1(flip_p, input, axes=dims_of(sizes(dims), input.ndim) if sizes(dims) else ())
+    turned = sizes(given(order, dims, "flip()"))
+    return apply1(flip_p, input, axes=dims_of(turned, input.ndim) if turned else ())
 
 
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:

@@ -11,6 +11,7 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops.convert import number, require_tensor
 from expkit.tensor.ops.create import finished
+from expkit.tensor.ops.index import where
 from expkit.tensor.ops.join import stack
 from expkit.tensor.ops.movement import expand, reshape, transpose, whole
 
@@ -92,7 +93,7 @@ def linspace(
         )
         at = finished(np.arange(steps, dtype=np.float64), device, False)
         step = (end - start) * (1 / max(steps - 1, 1))
-        return (at < steps / 2).where(start + step * at, end - step * (steps - 1 - at)).to(d)
+        return where(at < steps / 2, start + step * at, end - step * (steps - 1 - at)).to(d)
     values, d = _line(start, end, steps, dtype, "linspace()")
     return finished(values.astype(d.dtype), device, requires_grad)
 

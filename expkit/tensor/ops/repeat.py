@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from expkit.autograd.handle import Handle
+from expkit.autograd.handle import Handle, Value
 from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor.ops.convert import require_tensor
@@ -18,6 +18,7 @@ from expkit.tensor.ops.movement import (
     flatten,
     flip,
     flip_p,
+    given,
     narrow,
     reshape,
     sizes,
@@ -41,18 +42,20 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
         raise RuntimeError("`shifts` required")
     if len(shifts) != len(dims):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims: {len(dims)}")
+    if input.ndim == 0:
+        raise IndexError(f"roll: dims {list(dims)} are given, but the tensor has no dimensions")
     out = input
     for shift, dim in zip(shifts, dims, strict=True):
-        n = input.shape[dim_of(dim, input.ndim)] if input.ndim else 1
+        n = input.shape[dim_of(dim, input.ndim)]
         k = whole(shift, "shifts") % n if n else 0
         if k:
             out = cat([narrow(out, dim, n - k, k), narrow(out, dim, 0, n - k)], dim)
     return clone(out) if out is input else out
 
 
-def repeat(input: Any, *repeats: Any) -> Any:
+def repeat(input: Any, *times_: Any, repeats: Any = None) -> Any:
     """Copies of the tensor side by side, `repeats` times along each dimension."""
-    times = sizes(repeats)
+    times = sizes(given(times_, repeats, "repeat()"))
     if len(times) < input.ndim:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     if any(n < 0 for n in times):
@@ -69,9 +72,9 @@ def _copied(x: Any, shape: tuple[int, ...]) -> Any:
     return out if out.chain is None else clone(contiguous(out))
 
 
-def tile(input: Any, *dims: Any) -> Any:
+def tile(input: Any, *times_: Any, dims: Any = None) -> Any:
     """As repeat, with missing counts taken as one."""
-    times = sizes(dims)
+    times = sizes(given(times_, dims, "tile()"))
     return repeat(input, *((1,) * (input.ndim - len(times)) + times))
 
 
@@ -116,10 +119,13 @@ def _places(repeats: Any, n: int, output_size: int | None) -> Any:
             f"repeat_interleave: repeats must be 0-d or a vector of {n} numbers, got shape {tuple(repeats.shape)}"
         )
     counts = expand(repeats.long(), n)
-    if n and int(counts.min()) < 0:
-        raise RuntimeError("repeats can not be negative")
-    total = int(counts.sum())
-    _expect(output_size, total)
+    if output_size is None or not isinstance(repeats.raw, Value):
+        if n and int(counts.min()) < 0:
+            raise RuntimeError("repeats can not be negative")
+        total = int(counts.sum())
+        _expect(output_size, total)
+    else:  # under a transform the values are not there to be looked at
+        total = whole(output_size, "repeat_interleave(): output_size")
     ends = counts.cumsum(0)
     # position p belongs to the first element whose end lies behind p: count the ends up to each position
     marks = ends.new_zeros(total + 1).index_add(0, ends, ends.new_ones(n))

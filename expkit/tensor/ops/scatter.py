@@ -18,6 +18,7 @@ from expkit.tensor.ops.index import (
     gather_p,
     grid,
     in_bounds,
+    in_range,
     index_tensor,
     put_add_p,
     put_p,
@@ -26,7 +27,7 @@ from expkit.tensor.ops.index import (
     where,
 )
 from expkit.tensor.ops.kinds import zeros_raw
-from expkit.tensor.ops.movement import dim_of, expand, movedim, reshape, slice_p
+from expkit.tensor.ops.movement import dim_of, expand, movedim, overwrite_p, reshape, slice_p
 from expkit.tensor.ops.pointwise import eq_p, where_p
 
 # ---- products and extrema of what meets in one place -----------------------------------------------------------------
@@ -99,15 +100,19 @@ def _others(_out: Any, base: Any, index: Any, value: Any, axis: int) -> tuple[An
     count = scatter_add_p(
         where_p(zero[0], one[0], none[0]), index, where_p(zero[1], one[1], none[1]), axis=axis
     )  # how many zeros meet
+    # the sum of those zeros is zero, but it has derivatives, which second derivatives are made of
+    zeros = scatter_add_p(where_p(zero[0], base, none[0]), index, where_p(zero[1], value, none[1]), axis=axis)
 
-    def rest(zero: Any, safe: Any, product: Any, count: Any, one: Any, none: Any) -> Any:
-        alone = where_p(eq_p(count, one), product, none)
-        return where_p(zero, alone, where_p(eq_p(count, none), product / safe, none))
+    def rest(x: Any, zero: Any, safe: Any, one: Any, none: Any, product: Any, count: Any, zeros: Any) -> Any:
+        single = eq_p(count, one)
+        of_zero = where_p(single, product, where_p(eq_p(count, one + 1), (zeros - x) * product, none))
+        quotient = product / safe
+        return where_p(zero, of_zero, where_p(eq_p(count, none), quotient, where_p(single, zeros * quotient, none)))
 
-    theirs = (gather_p(product, index, axis=axis), gather_p(count, index, axis=axis))
+    met = (product, count, zeros)
     return (
-        rest(zero[0], safe[0], product, count, one[0], none[0]),
-        rest(zero[1], safe[1], *theirs, one[1], none[1]),
+        rest(base, zero[0], safe[0], one[0], none[0], *met),
+        rest(value, zero[1], safe[1], one[1], none[1], *(gather_p(m, index, axis=axis) for m in met)),
     )
 
 
@@ -248,9 +253,7 @@ def _slices(input: Any, dim: int, index: Any, source: Any, what: str) -> tuple[i
     index = reshape(index, -1)
     expected = (*input.shape[:at], *index.shape, *input.shape[at + 1 :]) if input.ndim else tuple(index.shape)
     if tuple(source.shape) != expected and not (source.ndim == 0 and expected == (1,)):
-        raise ShapeError(
-            f"{what}: the source must have shape {expected} for this index, not {tuple(source.shape)}"
-        )
+        raise ShapeError(f"{what}: the source must have shape {expected} for this index, not {tuple(source.shape)}")
     size = input.shape[at] if input.ndim else 1
     return at, in_bounds(index, size, at, what), movedim(reshape(source, expected), at, 0)
 
@@ -291,13 +294,10 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     if index.ndim > 1:
         raise IndexError(f"index_fill(): the index must be a vector, got {index.ndim} dimensions")
     v = _filling(input, value, "index_fill()")
-    x, index = (input if input.ndim else reshape(input, 1)), reshape(index, -1)
-    n = x.shape[at]
-    if index.raw.__class__ is np.ndarray:
-        index = in_bounds(where(index < 0, index + n, index), n, at, "index_fill()")
-    rest = tuple(k for a, k in enumerate(x.shape) if a != at)
-    out = apply(put_p, x, expand(v, *index.shape, *rest), index, axes=(at,))
-    return reshape(out, tuple(input.shape))
+    n = input.shape[at] if input.ndim else 1
+    index = in_range(reshape(index, -1), n, at)
+    marks = put_p(zeros_raw(index, (n,)), zeros_raw(index) + 1, index, axes=(0,)) > 0
+    return where(reshape(marks, (n, *(1,) * (input.ndim - 1 - at)) if input.ndim else ()), v, input)
 
 
 # ---- masks -----------------------------------------------------------------------------------------------------------
@@ -316,6 +316,12 @@ def _filling(input: Any, value: Any, what: str) -> Any:
     if not isinstance(value, bool | int | float | complex):
         raise TypeError(f"{what}: the value must be a number or 0-d tensor, not {type(value).__name__}")
     return _number(value, input)
+
+
+def fill(input: Any, value: Any) -> Any:
+    """A tensor like input with one value (a number or 0-d tensor) everywhere."""
+    require_tensor(input, "fill()")
+    return apply(overwrite_p, input, expand(_filling(input, value, "fill()"), *input.shape))
 
 
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
