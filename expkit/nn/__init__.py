@@ -108,4 +108,5 @@ from expkit.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from expkit.nn.sync_batchnorm import SyncBatchNorm
 from expkit.nn.upsampling import Upsample

@@ -75,6 +75,7 @@ LAYERS = [
     row("BatchNorm1d", batch_norm, x(5, 3), 3, affine=False, momentum=0.3, keys=STATISTICS),
     row("BatchNorm2d", batch_norm, x(3, 2, 4, 4), 2, keys=f"weight bias {STATISTICS}"),
     row("BatchNorm2d", lambda s, a: batch_norm(s, a, 0.1), x(3, 2, 4, 4), 2, eps=0.1, track_running_stats=False),
+    row("SyncBatchNorm", batch_norm, x(3, 2, 4, 4), 2, keys=f"weight bias {STATISTICS}"),
     row("LayerNorm", lambda s, a: ref.layer_norm(a, (6,), s["weight"], s["bias"]), x(4, 6), 6),
     row("LayerNorm", lambda s, a: ref.layer_norm(a, (3,), s["weight"]), x(2, 3), (3,), bias=False, keys="weight"),
     row("LayerNorm", lambda s, a: ref.layer_norm(a, (6,)), x(4, 6), 6, elementwise_affine=False, keys=""),
