@@ -85,7 +85,7 @@ class TraceError(ExpkitError, RuntimeError):
     """A function cannot be traced into a graph."""
 
 
-class NonFiniteError(ExpkitError, ArithmeticError):
+class NonFiniteError(ExpkitError, ArithmeticError, RuntimeError):
     """The loss became NaN or infinite."""
 
 

@@ -1,19 +1,28 @@
-"""Gradient clipping, by the norm of all gradients together or value by value."""
+"""Gradient clipping, by the norm of all gradients together or value by value.
+
+`foreach` says in PyTorch whether one kernel takes all gradients; here it does where there is one, whatever it says.
+"""
 
 from collections.abc import Iterable
 
 from expkit.autograd.mode import MODE
-from expkit.errors import ConfigError, NonFiniteError
-from expkit.tensor import Tensor, no_grad, stack, zeros
+from expkit.errors import NonFiniteError
+from expkit.tensor import Tensor, no_grad, promote_types, stack, zeros
 from expkit.tensor.generated.update import apply_all, sum_of_squares
+from expkit.tensor.ops.distance import norm
 
 INF = float("inf")
 
 
-def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
     """The norm of all `tensors` taken as one vector: a 0-d tensor (zero when there are none)."""
     with no_grad():
-        total = _total(list(tensors), float(norm_type))
+        total = _total([tensors] if isinstance(tensors, Tensor) else list(tensors), float(norm_type))
     if error_if_nonfinite and not abs(total.item()) < INF:
         raise NonFiniteError(
             f"the total norm of order {norm_type} of the gradients is {total.item()}, so they cannot be clipped. "
@@ -22,24 +31,36 @@ def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_n
     return total
 
 
+def clip_grads_with_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """Scales all gradients in place by max_norm / total_norm, where that is less than 1."""
+    grads = _grads(parameters)
+    with no_grad():
+        scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        if MODE.special or not (scale.item() == 1 or apply_all("scale", grads, scale.item())):
+            for grad in grads:
+                grad.mul_(scale.to(grad.device))
+
+
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
 ) -> Tensor:
     """Scales all gradients in place so that their common norm is at most `max_norm`; returns the norm before.
 
     NonFiniteError for a norm that is not finite where `error_if_nonfinite`; otherwise such gradients stay so.
     """
-    grads = _grads(parameters)
-    total = get_total_norm(grads, norm_type, error_if_nonfinite)
-    with no_grad():
-        scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
-        if MODE.special or not (scale.item() == 1 or apply_all("scale", grads, scale.item())):
-            for grad in grads:
-                grad.mul_(scale)
+    held = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    total = get_total_norm(_grads(held), norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(held, max_norm, total)
     return total
 
 
-def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Clamps every gradient in place to [-clip_value, clip_value]."""
     grads, limit = _grads(parameters), float(clip_value)
     with no_grad():
@@ -58,15 +79,10 @@ def _total(tensors: list[Tensor], order: float) -> Tensor:
     squared = sum_of_squares(tensors) if order == 2 else None
     if squared is not None:
         return Tensor.of(squared**0.5, like=tensors[0])
-    norms = [_norm(tensor, order) for tensor in tensors]
-    return _norm(stack(norms), order) if norms else zeros(())
-
-
-def _norm(x: Tensor, order: float) -> Tensor:
-    if order == 2:
-        return (x * x).sum().sqrt()
-    if order == INF:
-        return x.abs().max()
-    if order <= 0:
-        raise ConfigError(f"norm_type={order} cannot be: it is a number above zero, or infinity.")
-    return x.abs().pow(order).sum().pow(1 / order)
+    if not tensors:
+        return zeros(())
+    norms = [norm(tensor, order) for tensor in tensors]
+    widest = norms[0].dtype
+    for each in norms:
+        widest = promote_types(widest, each.dtype)
+    return norm(stack([each.to(norms[0].device, widest) for each in norms]), order)

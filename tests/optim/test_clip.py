@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from expkit.errors import ConfigError, NonFiniteError
+from expkit.errors import NonFiniteError
 from expkit.optim import clip_grad_norm_, clip_grad_value_
+from expkit.tensor.clip import clip_grads_with_norm_, get_total_norm
 
 INF = float("inf")
 GRADS = [np.array([[1.0, -2.0], [0.5, 0.0]]), None, np.array(3.0), np.array([-0.1, 4.0, -5.0])]
@@ -73,6 +74,23 @@ def test_a_norm_that_is_not_finite_is_an_error_on_demand(value):
     assert not np.isfinite(clip_grad_norm_([p], 1.0).item())
 
 
-def test_an_order_that_is_no_norm_is_refused():
-    with pytest.raises(ConfigError, match=r"norm_type=0\.0"):
-        clip_grad_norm_(parameters(), 1.0, 0)
+@pytest.mark.torch
+@pytest.mark.parametrize("order", [0, -1, 0.5, 1, 2, 3, INF, -INF])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_any_order_gives_pytorchs_norm(order, kind, torch):
+    values = [np.array([3.0, -4.0, 0.0]), np.array([[1.0, -2.0]])]
+    theirs = [torch.tensor(v, dtype=getattr(torch, kind if i else "float32")) for i, v in enumerate(values)]
+    ours = [ek.tensor(t.numpy()) for t in theirs]
+    expected = torch.nn.utils.get_total_norm(theirs, order)
+    got = get_total_norm(ours, order)
+    assert got.dtype.name == kind
+    np.testing.assert_allclose(got.item(), expected.item(), rtol=1e-6)
+
+
+def test_scaling_by_a_norm_that_is_known():
+    p = ek.ones(2, requires_grad=True)
+    p.grad = ek.tensor([3.0, 4.0])
+    clip_grads_with_norm_([p], 1.0, ek.tensor(5.0))
+    np.testing.assert_allclose(p.grad.numpy(), [0.6, 0.8], rtol=1e-5)
+    clip_grads_with_norm_(p, 1.0, ek.tensor(0.5), foreach=False)
+    np.testing.assert_allclose(p.grad.numpy(), [0.6, 0.8], rtol=1e-5)

@@ -1,11 +1,22 @@
-"""torch.nn.utils' names: clipping (from tensor/clip.py, as in `optim`), parameters as one vector; rnn: sequences."""
+"""torch.nn.utils' names: clipping (from tensor/clip.py, as in `optim`), parameters as one vector, normalised weights.
+
+rnn: sequences; parametrize, parametrizations: parameters computed from others; stateless: functional_call.
+"""
 
 from collections.abc import Iterable
 
 from expkit.errors import ShapeError
-from expkit.nn.utils import rnn
+from expkit.nn.utils import parametrizations, parametrize, rnn, stateless
+from expkit.nn.utils.fusion import (
+    fuse_conv_bn_eval,
+    fuse_conv_bn_weights,
+    fuse_linear_bn_eval,
+    fuse_linear_bn_weights,
+)
+from expkit.nn.utils.init import skip_init
+from expkit.nn.utils.norms import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
 from expkit.tensor import Tensor, cat, no_grad
-from expkit.tensor.clip import clip_grad_norm_, clip_grad_value_, get_total_norm
+from expkit.tensor.clip import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
@@ -27,5 +38,8 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 
 
 __all__ = [
-    "clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "rnn", "vector_to_parameters",
+    "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "fuse_conv_bn_eval", "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval", "fuse_linear_bn_weights", "get_total_norm", "parameters_to_vector", "parametrizations",
+    "parametrize", "remove_spectral_norm", "remove_weight_norm", "rnn", "skip_init", "spectral_norm", "stateless",
+    "vector_to_parameters", "weight_norm",
 ]  # fmt: skip

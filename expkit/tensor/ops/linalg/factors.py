@@ -86,7 +86,7 @@ def _qr_shape(x: Aval, *, mode: str) -> tuple[Aval, Aval]:
 
 
 def _mirrored(x: Any) -> Any:
-    """The upper triangle of x as a matrix that is its own adjoint; only the real part of the diagonal is doubled in x + xᴴ."""
+    """The matrix that is its own adjoint and has the upper triangle of x, and the real part of its diagonal."""
     x = upper(x)
     both = x + adjoint(x)
     return both - eye_like(x) * like(row(real(diagonal(x))), x)
@@ -183,7 +183,7 @@ def _reflected(x: Any, v: Any, factor: Any) -> Any:
 
 
 def householder_product(A: Any, tau: Any) -> Any:
-    """The first columns of the product of reflections 1 - tau_i v_i v_iᴴ, v_i being column i of A below its diagonal."""
+    """The first columns of the product of reflections 1 - tau_i v_i v_iᴴ; v_i is column i of A below its diagonal."""
     m, n = matrix("linalg.householder_product", A).shape[-2:]
     if m < n:
         raise ShapeError(f"linalg.householder_product: A must have at least as many rows as columns, has {m} and {n}")

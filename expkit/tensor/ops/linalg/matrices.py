@@ -1,9 +1,9 @@
-"""What rules and functions of linear algebra share: products, triangles, adjoints (raw or Tensors), and argument checks.
+"""What rules and functions of linear algebra share: products, triangles, adjoints (raw or Tensors), argument checks.
 
 Derivatives follow M. Giles, "An extended collection of matrix derivative results" (2008), S. F. Walter and L. Lehmann
-(2012) for QR, J. Townsend (2016) for singular values. Gradients travel conjugated (autograd/engine.py): where a function
-is complex differentiable its rule is the real formula. The others are written for gradients as the user sees them, and
-`adjoint_rule` turns what comes in and goes out.
+(2012) for QR, J. Townsend (2016) for singular values. Gradients travel conjugated (autograd/engine.py): where a
+function is complex differentiable its rule is the real formula. The others are written for gradients as the user sees
+them, and `adjoint_rule` turns what comes in and goes out.
 """
 
 from collections.abc import Callable
@@ -141,7 +141,7 @@ def along(rule: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def adjoint_rule(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """A gradient rule for gradients as the user sees them, not conjugated. Those of an output that was not used are None."""
+    """A rule for gradients as the user sees them, not conjugated; None for an output that was not used."""
 
     def turned(g: Any) -> Any:
         return None if g is None else conj(g)

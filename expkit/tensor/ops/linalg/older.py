@@ -57,7 +57,7 @@ def lu_solve(input: Any, LU_data: Any, LU_pivots: Any) -> Any:
 
 
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
-    """Powers of the elements of a vector: (n,) -> (n, N), the exponents N - 1, ..., 1, 0 (0, 1, ... where increasing)."""
+    """Powers of a vector's elements: (n,) -> (n, N), the exponents N - 1, ..., 1, 0 (0, 1, ... where increasing)."""
     if x.ndim != 1:
         raise ValueError(f"vander: x must be a one-dimensional tensor, its shape is {tuple(x.shape)}")
     columns = x.shape[0] if N is None else N
@@ -67,7 +67,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 
 def _low_rank(A: Any, q: int, rounds: int) -> SVDResult:
-    """N. Halko et al., "Finding Structure with Randomness" (2009): the SVD within the span of A times random vectors."""
+    """The SVD in the span of A times random vectors: N. Halko et al., "Finding Structure with Randomness" (2009)."""
     basis = factors.qr(matmul(A, randn(A.shape[-1], q, dtype=A.dtype, device=A.device))).Q
     for _ in range(rounds):
         basis = factors.qr(matmul(adjoint(A), basis)).Q

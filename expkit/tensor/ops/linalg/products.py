@@ -1,5 +1,6 @@
 """Products of many matrices or of vectors: chains, powers, the exponential, cross and Kronecker products."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def multi_dot(tensors: Any) -> Any:
     for n, x in enumerate(xs):
         if x.ndim != 2:
             raise ShapeError(f"multi_dot(): tensor {n} must be 2D (or 1D, if it is first or last), but got {x.ndim}D")
-    for x, y in zip(xs, xs[1:], strict=False):
+    for x, y in pairwise(xs):
         if x.shape[1] != y.shape[0]:
             raise ShapeError(f"multi_dot(): tensors of {tuple(x.shape)} and {tuple(y.shape)} cannot be multiplied")
     sizes = [xs[0].shape[0], *(x.shape[1] for x in xs)]

@@ -132,7 +132,7 @@ def pinverse(input: Any, rcond: float = 1e-15) -> Any:
 
 
 def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> LstsqResult:
-    """X with the least |A X - B|, and of those the smallest; as PyTorch's drivers say, residuals, rank, singular values.
+    """X with the least |A X - B|, of those the smallest; and what the driver tells: residuals, rank, singular values.
 
     A: (*, m, n), B: (*, m, k) or (*, m).   LinAlgError where driver="gels" and A has not full rank.
     """
