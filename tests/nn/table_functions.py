@@ -12,6 +12,7 @@ from tests.nn import reference as ref
 from tests.nn import table_images as images
 from tests.nn import table_margin as margin
 from tests.nn import table_padding as padding
+from tests.nn import table_sampling as sampling
 
 R = np.random.default_rng(7)
 
@@ -81,6 +82,7 @@ ACTIVATIONS = [
     row("prelu", ref.prelu, wide(4, 5), x(1)),
     row("relu", lambda a: np.maximum(a, 0), wide(4, 5)),
     row("relu6", lambda a: np.clip(a, 0, 6), wide(4, 5)),
+    row("rrelu", lambda a: np.where(a > 0, a, a * 11 / 48), wide(4, 5)),
     row("selu", ref.selu, wide(4, 5)),
     row("sigmoid", ref.sigmoid, wide(4, 5)),
     row("silu", lambda a: a * ref.sigmoid(a), wide(4, 5)),
@@ -147,6 +149,10 @@ LAYERS = [
     row("dropout", lambda a, training: a, x(4, 3), training=False),
     row("dropout1d", lambda a, p: a * 0, x(4, 3, 2), p=1.0),
     row("dropout2d", lambda a, training: a, x(4, 3, 2, 2), training=False),
+    row("dropout3d", lambda a, training: a, x(4, 3, 2, 2, 1), training=False),
+    row("alpha_dropout", lambda a: a, x(4, 3)),
+    row("alpha_dropout", lambda a, p, training: a * 0, x(4, 3), p=1.0, training=True),
+    row("feature_alpha_dropout", lambda a: a, x(4, 3, 2)),
     row("batch_norm", ref.batch_norm, x(4, 3), x(3), p(3), x(3), x(3)),
     row("batch_norm", ref.batch_norm, x(4, 3, 2, 2), x(3), p(3), x(3), x(3)),
     row("batch_norm", ref.batch_norm, x(4, 3), None, None, x(3), x(3), training=True),
@@ -196,10 +202,10 @@ CONVOLUTIONS = [
     row("adaptive_max_pool1d", ref.adaptive_on_lines(ref.adaptive_max_pool2d), x(2, 3, 7), 3),
 ]  # fmt: skip
 
-ELSEWHERE = (*images.FUNCTIONS, *margin.FUNCTIONS, *padding.FUNCTIONS)
+ELSEWHERE = (*images.FUNCTIONS, *margin.FUNCTIONS, *padding.FUNCTIONS, *sampling.FUNCTIONS)
 MORE = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in ELSEWHERE]
 
 ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *MORE]
 
 # Functions that fit no row, and where they are tested.
-UNLIKE_ROWS = {"ctc_loss": "test_ctc.py", "multi_head_attention_forward": "test_attention.py"}
+UNLIKE_ROWS = {"ctc_loss": "test_ctc.py", "gumbel_softmax": "test_activation.py", "multi_head_attention_forward": "test_attention.py"}

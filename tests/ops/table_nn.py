@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.nn.functional import embedding, scaled_dot_product_attention
+from expkit.nn.functional import embedding, fold, scaled_dot_product_attention, unfold
 from expkit.tensor.ops.interpolate import interpolate
 from tests.ops.rows import FLOATS, Bad, Row
 from tests.ops.rows import Sample as S
@@ -130,6 +130,17 @@ def _torch_nll(torch: Any) -> Any:
     return fn
 
 
+WINDOWS = [
+    row("unfold", lambda g: [
+        S(g(2, 2, 4, 5), 2), S(g(2, 5, 4), (2, 3), (2, 1), (1, 0), (1, 2)), S(g(1, 1, 3, 3), 3), S(g(0, 2, 3, 3), 2),
+        Bad(g(3, 3), 2), Bad(g(1, 1, 3, 3), 4), Bad(g(1, 0, 3, 3), 2), Bad(g(1, 1, 3, 3), 2, -1),
+    ], call=unfold),
+    row("fold", lambda g: [
+        S(g(2, 8, 12), (4, 5), 2), S(g(12, 6), 5, (2, 3), (2, 1), (1, 0), (2, 2)), S(g(1, 9, 1), 3, 3),
+        Bad(g(2, 7, 12), (4, 5), 2), Bad(g(2, 8, 11), (4, 5), 2), Bad(g(8), (4, 5), 2),
+    ], call=fold),
+]  # fmt: skip
+
 FUSED = [
     row("gelu", lambda g: [S(g(2, 3)), S(g(4), approximate="tanh"), S(g()), S(g(0)), S(g(5, lo=-30, hi=30)), Bad(g(3), "exact"), Bad(g.ints(3, 2))]),
     row("silu", lambda g: [S(g(2, 3)), S(g()), S(g(0)), S(g(5, lo=-100, hi=100)), Bad(g.ints(3, 2))]),
@@ -163,4 +174,4 @@ ATTENTION = [
     ], call=scaled_dot_product_attention, tolerance=3, gaps={"versions": "PyTorch keeps the scaled query and key"}),
 ]  # fmt: skip
 
-ROWS = [*ATTENTION, *CONV, *POOL, *NORM, *FUSED]
+ROWS = [*ATTENTION, *CONV, *POOL, *NORM, *WINDOWS, *FUSED]

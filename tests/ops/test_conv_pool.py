@@ -105,9 +105,11 @@ def test_transposed_convolution_is_the_adjoint():
     np.testing.assert_allclose((arr(forward) * y).sum(), (arr(back) * x).sum(), rtol=1e-12)
 
 
-def test_dtypes_are_promoted():
+def test_operands_of_several_dtypes_are_refused():
     x, w = ek.ones(1, 1, 3, dtype=ek.float32), ek.ones(1, 1, 2, dtype=ek.float64)
-    assert ek.conv1d(x, w).dtype == ek.float64
+    for fn in (ek.conv1d, ek.conv_transpose1d):
+        with pytest.raises(TypeError, match=r"must have one dtype, got expkit\.float32, expkit\.float64"):
+            fn(x, w)
 
 
 ONE = ek.ones(1, 3, 8, 8)
@@ -178,11 +180,13 @@ def test_nan_propagates_through_maxima(torch):
         np.testing.assert_array_equal(ek.adaptive_max_pool1d(ek.tensor(x), 3).numpy(), [[[np.nan, 4.0, 5.0]]])
 
 
-def test_whole_numbers_have_maxima_but_no_averages():
+def test_whole_numbers_have_maxima_and_averages_cut_to_whole_numbers():
     x = ek.arange(8).reshape(1, 1, 8)
     assert ek.max_pool1d(x, 3, 2, 1).tolist() == [[[1, 3, 5, 7]]]
-    with pytest.raises(TypeError, match="floating-point"):
-        ek.avg_pool1d(x, 2)
+    assert ek.avg_pool1d(x - 4, 3, 2, 1).tolist() == [[[-2, -2, 0, 2]]]
+    assert ek.avg_pool1d(x, 2, ceil_mode=True).dtype == ek.int64
+    with pytest.raises(TypeError, match="floating-point or int64"):
+        ek.avg_pool1d(x.int(), 2)
 
 
 def test_picked_values_scatter_back():

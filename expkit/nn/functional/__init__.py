@@ -39,7 +39,8 @@ from expkit.nn.functional.classification import (
 from expkit.nn.functional.ctc import ctc_loss
 from expkit.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
 from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
-from expkit.nn.functional.linear import bilinear, embedding, one_hot
+from expkit.nn.functional.linear import bilinear
+from expkit.nn.functional.lookup import embedding, embedding_bag, one_hot
 from expkit.nn.functional.margin import (
     cosine_embedding_loss,
     gaussian_nll_loss,
@@ -54,13 +55,25 @@ from expkit.nn.functional.margin import (
     triplet_margin_with_distance_loss,
 )
 from expkit.nn.functional.multihead import multi_head_attention_forward
-from expkit.nn.functional.norm import batch_norm
+from expkit.nn.functional.norm import batch_norm, instance_norm, local_response_norm
 from expkit.nn.functional.padding import pad
+from expkit.nn.functional.pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from expkit.nn.functional.sampling import affine_grid, grid_sample
 from expkit.nn.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from expkit.tensor import group_norm, layer_norm, linear
-from expkit.tensor.ops.conv import conv1d, conv2d
-from expkit.tensor.ops.interpolate import interpolate
+from expkit.tensor.ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from expkit.tensor.ops.interpolate import interpolate, upsample, upsample_bilinear, upsample_nearest
+from expkit.tensor.ops.patches import fold, unfold
 from expkit.tensor.ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,

@@ -1,11 +1,10 @@
-"""Products with weights, and look-ups: bilinear, embedding, one_hot."""
+"""Products with weights: bilinear."""
 
 from __future__ import annotations
 
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
-from expkit.tensor.ops import lookup
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -20,20 +19,3 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     left = left.reshape(*input1.shape[:-1], out, in2)
     product = T.matmul(left, input2.unsqueeze(-1)).squeeze(-1)
     return product if bias is None else product + bias
-
-
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """Rows of `weight` (num, dim) for integer `input` of any shape -> (*input.shape, dim).
-
-    The row `padding_idx` gets no gradient. Indices outside [0, num) raise IndexError.
-    """
-    if input.dtype.is_floating_point or input.dtype == T.bool_:
-        raise TypeError(f"embedding: the input must hold integer indices, got {input.dtype}")
-    return lookup.lookup(weight, input, padding_idx)
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Integer classes of any shape -> (*shape, num_classes) int64 with one 1; -1 takes the greatest class + 1."""
-    if num_classes == -1:
-        num_classes = int(tensor.max().item()) + 1
-    return lookup.one_hot(tensor, num_classes)

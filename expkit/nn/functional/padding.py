@@ -12,11 +12,19 @@ from expkit.tensor import Tensor
 from expkit.tensor.ops.movement import pad_p
 
 Places = Callable[[int, int, int], np.ndarray]
+
+
+def _around(n: int, a: int, b: int) -> np.ndarray:
+    """What a negative side crops is gone before the rest goes around."""
+    left = n + min(a, 0) + min(b, 0)
+    return np.arange(-max(a, 0), left + max(b, 0)) % left - min(a, 0)
+
+
 # mode: which elements of an axis of n stand at its places after padding by a and b
 PLACES: dict[str, Places] = {
     "reflect": lambda n, a, b: (n - 1) - abs((n - 1) - abs(np.arange(-a, n + b))),
     "replicate": lambda n, a, b: np.arange(-a, n + b).clip(0, n - 1),
-    "circular": lambda n, a, b: np.arange(-a, n + b) % n,
+    "circular": _around,
 }
 _MOST = {"reflect": (-1, "less than"), "circular": (0, "at most")}  # the largest padding, less the axis's size
 
@@ -71,7 +79,8 @@ def _by_places(x: Tensor, dim: int, a: int, b: int, mode: str) -> Tensor:
     n = x.shape[dim]
     if mode in _MOST:
         most, words = _MOST[mode]
-        if max(a, b) > n + most:
+        cropped = n + min(a, 0) + min(b, 0) if mode == "circular" else n
+        if max(a, b) > cropped + most:
             raise ShapeError(
                 f"pad: padding size should be {words} the corresponding input dimension, but got: padding ({a}, {b}) "
                 f"at dimension {dim} of input {tuple(x.shape)}"

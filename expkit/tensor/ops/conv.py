@@ -13,10 +13,10 @@ from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
+from expkit.tensor import dtypes
 from expkit.tensor.generated import conv as kernels
 from expkit.tensor.ops import conv_arrays
 from expkit.tensor.ops.conv_batch import fold
-from expkit.tensor.ops.convert import promote
 from expkit.tensor.ops.kinds import expand_p, push_bilinear, reshape_p, sum_p
 from expkit.tensor.ops.windows import Pads, Sizes, check_rank, in_float32, out_sizes, per_axis, reach
 
@@ -126,7 +126,10 @@ def _sides(padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes, name: st
 
 
 def _check(name: str, x: Any, w: Any, b: Any, groups: int, ins: int, outs: int) -> None:
-    """ShapeErrors about ranks, groups and channels. `ins`, `outs`: the channels that the weight asks for and gives."""
+    """ShapeErrors about groups and channels. `ins`, `outs`: the channels that the weight asks for and gives."""
+    if any(v is not None and v.raw.dtype != x.raw.dtype for v in (w, b)):
+        found = ", ".join(str(dtypes.of(v.raw)) for v in (x, w, b) if v is not None)
+        raise TypeError(f"{name}: input, weight and bias must have one dtype, got {found}: convert with .to(dtype)")
     if groups < 1 or w.shape[0] % groups:
         raise ShapeError(f"{name}: groups={groups} does not divide the first size of the weight {tuple(w.shape)}")
     if x.shape[1] != ins:
@@ -171,7 +174,7 @@ def _forward(name: str, spatial: int, doc: str) -> Any:
         _check(name, x, weight, bias, groups, weight.shape[1] * groups, weight.shape[0])
         pads = _sides(padding, tuple(weight.shape[2:]), steps, spread, name)
         _fits(name, x, weight, pads, spread, out_sizes(_spatial(x), _spatial(weight), steps, pads, spread))
-        operands = promote(x, weight) if bias is None else promote(x, weight, bias)
+        operands = (x, weight) if bias is None else (x, weight, bias)
         out = apply(conv_p, *operands, stride=steps, padding=pads, dilation=spread, groups=groups)
         return out if x is input else out.squeeze(0)
 
@@ -206,10 +209,9 @@ def _backward(name: str, spatial: int, doc: str) -> Any:
         size = tuple((n - 1) * s + r - lo - hi for n, s, r, (lo, hi) in ends)
         if any(n < 1 for n in size):
             raise ShapeError(f"{name}: the output would have the size {size} (input {tuple(x.shape)}, padding {pads})")
-        operands = promote(x, weight) if bias is None else promote(x, weight, bias)
-        out = apply(conv_input_p, *operands[:2], size=size, stride=steps, padding=sides, dilation=spread, groups=groups)
+        out = apply(conv_input_p, x, weight, size=size, stride=steps, padding=sides, dilation=spread, groups=groups)
         if bias is not None:
-            out = out + _beside_channels(operands[2], out.ndim)
+            out = out + _beside_channels(bias, out.ndim)
         return out if x is input else out.squeeze(0)
 
     fn.__name__ = fn.__qualname__ = name

@@ -38,8 +38,38 @@ def _along(x: Any, axis: int, taps: Taps) -> Any:
     return total
 
 
+WEIGHT_BITS = 15  # of the whole-numbered weights that images of bytes are blended with
+
+
+def _along_bytes(x: Any, axis: int, taps: Taps) -> Any:
+    """The same for uint8, in whole numbers as PyTorch: weights of 15 bits at most, each axis rounded by itself."""
+    bits = 0
+    while bits < 22 and int(0.5 + taps.weights.max() * (1 << (bits + 1))) < 1 << WEIGHT_BITS:
+        bits += 1
+    xp, unit = xp_of(x), 1 << bits
+    if xp is np:
+        total = np.full((1,) * x.ndim, unit // 2)
+        for k in range(taps.width):
+            weights = _whole(np, taps.weights[:, k] * unit).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
+            total = total + np.take(x, np.where(k < taps.counts, taps.starts + k, 0), axis=axis) * weights
+    else:
+        weights = _whole(xp, taps.matrix(xp, np.float64) * unit)
+        total = xp.moveaxis(xp.moveaxis(x, axis, -1).astype(np.int64) @ weights.T, -1, axis) + unit // 2
+    return xp.clip(total >> bits, 0, 255).astype(np.uint8)
+
+
+def _whole(xp: Any, weights: Any) -> Any:
+    """Rounded half away from zero."""
+    return xp.trunc(weights + xp.where(weights < 0, -0.5, 0.5)).astype(np.int64)
+
+
 def _resample(x: Any, *, taps: tuple[Taps, ...]) -> Any:
     xp = xp_of(x)
+    if x.dtype == np.uint8:
+        for axis in range(x.ndim - 1, x.ndim - 1 - len(taps), -1):
+            matrix = taps[axis - x.ndim + len(taps)]
+            x = np.take(x, matrix.starts, axis=axis) if matrix.picks and xp is np else _along_bytes(x, axis, matrix)
+        return x
     for axis, matrix in enumerate(taps, x.ndim - len(taps)):
         if xp is np:
             x = _along(x, axis, matrix)
@@ -114,6 +144,7 @@ MATRICES: dict[str, Callable[..., tuple[list[Any], list[Any]]]] = {
     "nearest": _nearest, "nearest-exact": partial(_nearest, shift=0.5), "area": _area,
     "linear": _linear, "bilinear": _linear, "trilinear": _linear, "bicubic": _cubic,
 }  # fmt: skip
+BYTES = {"nearest", "nearest-exact", "bilinear", "bicubic"}  # that images of uint8 may be resampled with
 AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}  # of the modes that blend; the others take any
 
 
@@ -177,8 +208,10 @@ def _check(x: Any, sizes: Sizes, mode: str, align_corners: bool | None, antialia
         raise NotImplementedError("interpolate: antialias=True is not supported")
     if align_corners is not None and mode not in AXES:
         raise ValueError(f"interpolate: align_corners can only be set for the modes {', '.join(AXES)}, not {mode!r}")
-    if not dtypes.of(x.raw).is_floating_point:
-        raise TypeError(f"interpolate: the input must be floating-point, got {dtypes.of(x.raw)}. Use .float().")
+    d = dtypes.of(x.raw)
+    if not d.is_floating_point and not (d is dtypes.uint8 and mode in BYTES):
+        kinds = f"floating-point{' or uint8' if mode in BYTES else ''}"
+        raise TypeError(f"interpolate: mode={mode!r} takes {kinds} inputs, got {d}. Use .float().")
 
 
 def _target(sizes: Sizes, size: Any, scale_factor: Any, recompute: bool | None) -> tuple[Sizes, list[float | None]]:
@@ -202,3 +235,20 @@ def _per_axis(name: str, value: Any, sizes: Sizes, kinds: Any) -> tuple[Any, ...
     if len(items) != len(sizes):
         raise ValueError(f"interpolate: {name} must be a number or {len(sizes)} numbers, one per axis, got {value!r}")
     return items
+
+
+def upsample(
+    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Any:
+    """`interpolate` under its old name."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
+    """`interpolate` by the nearest elements, under its old name."""
+    return interpolate(input, size, scale_factor)
+
+
+def upsample_bilinear(input: Any, size: Any = None, scale_factor: Any = None) -> Any:
+    """`interpolate` with mode="bilinear" and align_corners=True, under its old name."""
+    return interpolate(input, size, scale_factor, "bilinear", True)

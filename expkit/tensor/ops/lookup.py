@@ -69,6 +69,27 @@ one_hot_p = Primitive(  # index -> (index..., classes): 1 at each class; an inde
     batch=lambda size, values, mapped, kw: one_hot_p(values[0], **kw),
 )
 
+scaled_gradient_p = Primitive(  # (x, factor) -> x, whose gradient is multiplied by the factor
+    "scaled_gradient",
+    lambda x, factor: x,
+    lambda x, factor: x,
+    (lambda g, _out, _x, factor: g * factor, None),
+    jvp=lambda tangents, _out, primals, kw: tangents[0],
+    batch=lambda size, values, mapped, kw: scaled_gradient_p(
+        *(materialize(size, v, m) for v, m in zip(values, mapped, strict=True))
+    ),
+)
+
+
+def scaled_gradient(x: Any, factor: Any) -> Any:
+    """x itself, whose gradient is multiplied by `factor` (of x's rank; no gradient of its own) on the way back."""
+    return apply(scaled_gradient_p, x, factor)
+
+
+def known(x: Any) -> bool:
+    """Whether a tensor's values can be looked at without cost: an array on the CPU."""
+    return x.raw.__class__ is np.ndarray
+
 
 def lookup(table: Any, index: Any, padding: int | None = None) -> Any:
     """The rows of a table (rows, columns) at an integer index of any shape. Indices outside [0, rows): IndexError."""

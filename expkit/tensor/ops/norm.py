@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 from expkit.autograd.handle import Aval
+from expkit.autograd.levels import Batched
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
@@ -130,6 +131,8 @@ def batch_norm(
             raise ShapeError(
                 f"batch_norm: expected more than 1 value per channel when training, got {tuple(input.shape)}"
             )
+        if any(v is not None and v.raw.__class__ is Batched for v in (weight, bias)):
+            return _affine_apart(input, weight, bias, axes, eps)
         return _normalize(input, weight, bias, axes, (1,), eps)
     if mean is None or var is None:
         raise ValueError("batch_norm: running_mean and running_var are needed when training=False")
@@ -141,6 +144,17 @@ def batch_norm(
     shape = (1, input.shape[1], *(1,) * (input.ndim - 2))
     out = _scaled(input, reshape(scale, shape), reshape(shift, shape))
     return as_dtype(out, dtypes.of(input.raw)), mean, var
+
+
+def _affine_apart(x: Any, weight: Any, bias: Any, axes: Axes, eps: float) -> tuple[Any, Any, Any]:
+    """As _normalize; under a vmap of the weights, the statistics of an x that it does not map are no batch."""
+    out, mean, var = _normalize(x, None, None, axes, (1,), eps)
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    if weight is not None:
+        out = mul(out, reshape(weight, shape))
+    if bias is not None:
+        out = add(out, reshape(bias, shape))
+    return out, mean, var
 
 
 @fused

@@ -17,6 +17,7 @@ from expkit.tensor import dtypes
 from expkit.tensor.generated import pooling as generated
 from expkit.tensor.ops import pool_arrays
 from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.elementwise import div
 from expkit.tensor.ops.interpolate import averaging, resampled
 from expkit.tensor.ops.kinds import linear, materialize
 from expkit.tensor.ops.reduce import mean
@@ -157,6 +158,11 @@ def _maxima(prim: Primitive, x: Any, kw: dict[str, Any], with_places: bool) -> A
     return (values, as_dtype(places, dtypes.int64)) if with_places else values
 
 
+def picked(x: Any, places: Any, spatial: int) -> Any:
+    """x (..., *S) at flat places (..., *P) in its last `spatial` axes."""
+    return apply(pick_p, x, places, spatial=spatial)
+
+
 def _max(x: Any, kw: dict[str, Any], with_places: bool) -> Any:
     """The places are kept where a gradient will ask for them."""
     if with_places or (MODE.grad and x.requires_grad):
@@ -191,8 +197,10 @@ def _make_avg(name: str, spatial: int) -> Any:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Any:
-        kw = geometry(name, _check_float(name, input), spatial, kernel_size, stride, padding, 1, ceil_mode)
+        kw = geometry(name, input, spatial, kernel_size, stride, padding, 1, ceil_mode)
         pads, _ = kw.pop("plain"), kw.pop("dilation")
+        if not dtypes.of(input.raw).is_floating_point:
+            return _avg_whole(name, input, pads, kw, count_include_pad, divisor_override)
         if divisor_override is not None:
             if divisor_override == 0:
                 raise ValueError(f"{name}: divisor_override must not be zero")
@@ -205,12 +213,27 @@ def _make_avg(name: str, spatial: int) -> Any:
     return _named(fn, name, spatial, "The mean of each window; `count_include_pad`: padding counts as zeros.")
 
 
+def _avg_whole(name: str, x: Any, pads: Sizes, kw: dict[str, Any], include: bool, divisor: int | None) -> Any:
+    """The means of whole numbers, cut to whole numbers."""
+    if dtypes.of(x.raw) is not dtypes.int64:
+        raise TypeError(f"{name}: the input must be floating-point or int64, got {dtypes.of(x.raw)}. Use .float().")
+    if divisor == 0:
+        raise ValueError(f"{name}: divisor_override must not be zero")
+    total = apply1(window_sum_p, x, scale=1, **kw)
+    return div(total, _counts(x, pads, include, kw) if divisor is None else divisor, rounding_mode="trunc")
+
+
 def _shares(x: Any, pads: Sizes, include: bool, kw: dict[str, Any]) -> Any:
     """One over the number of elements that count in each window."""
+    return wrap(1 / _counts(x, pads, include, kw).raw)
+
+
+def _counts(x: Any, pads: Sizes, include: bool, kw: dict[str, Any]) -> Any:
+    """How many elements count in each window."""
     inner = tuple(n + 2 * p * include for n, p in zip(_last(x, len(pads)), pads, strict=True))
     around = tuple((lo - p * include, hi - p * include) for (lo, hi), p in zip(kw["padding"], pads, strict=True))
     ones = ARRAYS.ones(Aval(inner, x.raw.dtype, getattr(x.raw, "device", None)))
-    return wrap(1 / pool_arrays.window_sum(ones, kernel=kw["kernel"], stride=kw["stride"], padding=around, scale=1.0))
+    return wrap(pool_arrays.window_sum(ones, kernel=kw["kernel"], stride=kw["stride"], padding=around, scale=1))
 
 
 def _make_adaptive_avg(name: str, spatial: int) -> Any:

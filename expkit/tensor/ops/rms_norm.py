@@ -10,6 +10,7 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.composite import slope
 from expkit.tensor.generated import norm
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import add, mul, rsqrt, square
 from expkit.tensor.ops.kinds import reduced
 from expkit.tensor.ops.reduce import mean
@@ -50,8 +51,17 @@ def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = No
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ShapeError(f"rms_norm: given normalized_shape={shape}, expected them last in input {tuple(input.shape)}")
-    eps = dtypes.finfo(input.dtype).eps if eps is None else eps
-    operands = (input,) if weight is None else (input, weight)
+    if weight is not None and tuple(weight.shape) != shape:
+        raise ShapeError(f"rms_norm: weight has shape {tuple(weight.shape)}, expected {shape}")
+    d = dtypes.of(input.raw)
+    wide = dtypes.float32 if d.itemsize == 2 else d
+    if eps is None:  # PyTorch's choice: that of the dtype it computes in
+        eps = dtypes.finfo(wide).eps
+    operands = [as_dtype(v, wide) for v in ((input,) if weight is None else (input, weight))]
+    return as_dtype(_normalized(operands, len(shape), eps), d)
+
+
+def _normalized(operands: Sequence[Any], count: int, eps: float) -> Any:
     if MODE.special or not norm.has_rms(*(v.raw for v in operands)):
-        return _plain(*operands, count=len(shape), eps=eps)
-    return apply(rms_norm_p, *operands, count=len(shape), eps=eps)[0]
+        return _plain(*operands, count=count, eps=eps)
+    return apply(rms_norm_p, *operands, count=count, eps=eps)[0]

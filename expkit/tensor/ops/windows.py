@@ -135,6 +135,8 @@ def check_rank(name: str, x: Any, spatial: int) -> bool:
 def geometry(name: str, x: Any, spatial: int, *arguments: Any) -> dict[str, Any]:
     """Canonical parameters of a pooling from kernel_size, stride, padding, dilation and ceil_mode, in this order."""
     check_rank(name, x, spatial)
+    if 0 in x.shape[-spatial - 1 :]:
+        raise ShapeError(f"{name}: only the batch may be empty, but the input has shape {tuple(x.shape)}")
     hashable = (tuple(a) if isinstance(a, list) else a for a in arguments)
     return dict(_geometry(name, tuple(x.shape), spatial, *hashable))
 
