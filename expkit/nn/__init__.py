@@ -19,9 +19,11 @@ from expkit.nn.activation import (
     PReLU,
     ReLU,
     ReLU6,
+    RReLU,
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
     Softshrink,
@@ -33,7 +35,7 @@ from expkit.nn.activation import (
 from expkit.nn.attention import MultiheadAttention
 from expkit.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from expkit.nn.conv import Conv1d, Conv2d
-from expkit.nn.dropout import Dropout, Dropout1d, Dropout2d
+from expkit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from expkit.nn.linear import Bilinear, Embedding, Flatten, Linear, Unflatten
 from expkit.nn.losses import (
     BCELoss,

@@ -41,6 +41,24 @@ class Dropout1d(_Dropout):
 
 
 class Dropout2d(_Dropout):
-    """Zeroes whole channels of (N, C, H, W) or (C, H, W) with probability p while training."""
+    """Zeroes whole channels of (N, C, H, W) with probability p while training."""
 
     function = staticmethod(F.dropout2d)
+
+
+class Dropout3d(_Dropout):
+    """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) with probability p while training."""
+
+    function = staticmethod(F.dropout3d)
+
+
+class AlphaDropout(_Dropout):
+    """Dropout for selu: mean and variance stay as they are (Klambauer et al., 2017)."""
+
+    function = staticmethod(F.alpha_dropout)
+
+
+class FeatureAlphaDropout(_Dropout):
+    """AlphaDropout of whole channels of (N, C, ...)."""
+
+    function = staticmethod(F.feature_alpha_dropout)

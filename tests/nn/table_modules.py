@@ -87,6 +87,12 @@ LAYERS = [
     row("Dropout", lambda s, a: a, x(4, 3), 0.0, keys=""),
     row("Dropout1d", lambda s, a: a, x(4, 3, 2), p=0.0, keys=""),
     row("Dropout2d", lambda s, a: a * 0, x(4, 3, 2, 2), p=1.0, keys=""),
+    row("Dropout3d", lambda s, a: a * 0, x(4, 3, 2, 2, 1), p=1.0, keys=""),
+    row("AlphaDropout", lambda s, a: a * 0, x(4, 3), p=1.0, keys=""),
+    row("FeatureAlphaDropout", lambda s, a: a, x(4, 3, 2), p=0.0, inplace=True, keys=""),
+    row("Hardtanh", lambda s, a: np.clip(a, -3, 0.5), wide(4, 5), -3.0, 0.5, keys=""),
+    row("RReLU", lambda s, a: np.where(a > 0, a, a * 0.25), wide(4, 5), 0.25, 0.25, keys=""),
+    row("Softmax2d", lambda s, a: ref.softmax(a, -3), wide(4, 5, 2, 3), keys=""),
 ]  # fmt: skip
 
 

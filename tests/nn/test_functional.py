@@ -84,7 +84,7 @@ def test_values_and_gradients_against_torch(row, torch):
 
 
 def test_every_function_has_a_row():
-    public = {name for name, value in vars(F).items() if inspect.isfunction(value) and not name.startswith("_")}
+    public = {name for name, value in vars(F).items() if inspect.isfunction(value) and name.strip("_") == name}
     assert public - {row.name for row in ROWS} == set(UNLIKE_ROWS)
 
 
@@ -215,7 +215,7 @@ ERRORS = [
     (lambda: F.gelu(ONES, "exact"), ValueError, "'none' or 'tanh'"),
     (lambda: F.hardtanh(ONES, 1.0, 0.0), ValueError, "greater than"),
     (lambda: F.dropout(ONES, 1.5), ValueError, "between 0 and 1, but got 1.5"),
-    (lambda: F.dropout2d(ONES), ShapeError, "expected 3 or 4 dimensions"),
+    (lambda: F.dropout2d(ek.ones(3)), ShapeError, "expected 3 or 4 dimensions"),
     (lambda: F.embedding(ONES, ONES), TypeError, "integer indices"),
     (lambda: F.mse_loss(ONES, ONES, weight=ek.ones(3)), ShapeError, r"weights must have the input's shape \(4, 3\)"),
     (lambda: F.huber_loss(ONES, ONES, weight=ek.ones(3)), ShapeError, r"weights must have the input's shape \(4, 3\)"),

@@ -38,7 +38,14 @@ from expkit.nn.functional.classification import (
 )
 from expkit.nn.functional.ctc import ctc_loss
 from expkit.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
-from expkit.nn.functional.dropout import dropout, dropout1d, dropout2d
+from expkit.nn.functional.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
 from expkit.nn.functional.linear import bilinear
 from expkit.nn.functional.lookup import embedding, embedding_bag, one_hot
 from expkit.nn.functional.margin import (
@@ -56,6 +63,7 @@ from expkit.nn.functional.margin import (
 )
 from expkit.nn.functional.multihead import multi_head_attention_forward
 from expkit.nn.functional.norm import batch_norm, instance_norm, local_response_norm
+from expkit.nn.functional.overwriting import celu_, elu_, hardtanh_, leaky_relu_, relu_, rrelu_, selu_, threshold_
 from expkit.nn.functional.padding import pad
 from expkit.nn.functional.pooling import (
     fractional_max_pool2d,
@@ -67,6 +75,7 @@ from expkit.nn.functional.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
+from expkit.nn.functional.random_activation import gumbel_softmax, rrelu
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from expkit.nn.functional.sampling import affine_grid, grid_sample
 from expkit.nn.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle

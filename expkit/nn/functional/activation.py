@@ -20,6 +20,11 @@ SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al., 2017: the fi
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
+def _floats(name: str, input: Tensor) -> None:
+    if not input.is_floating_point():
+        raise TypeError(f"{name}: the input must be floating-point, got {input.dtype}. Use .float().")
+
+
 def _overwrite(input: Tensor, fn: Callable[..., Tensor], *args: Any) -> Tensor:
     """The in-place form: backward keeps what it needs of a copy."""
     return input.copy_(fn(input.clone(), *args))
@@ -44,7 +49,18 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """x cut to [min_val, max_val]; the gradient is 0 at both ends."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is greater than max_val {max_val}")
+    if not input.is_floating_point():
+        min_val, max_val = _whole_bounds(input.dtype, min_val, max_val)
     return _overwrite(input, _hardtanh, min_val, max_val) if inplace else _hardtanh(input, min_val, max_val)
+
+
+def _whole_bounds(dtype: Any, low: float, high: float) -> tuple[int, int]:
+    """The bounds for whole numbers, towards 0."""
+    if dtype.is_complex or dtype is T.bool_:
+        raise TypeError(f"hardtanh: the input must be a real number type, got {dtype}")
+    if dtype is T.uint8 and low < 0:
+        raise ValueError(f"hardtanh: numbers without a sign cannot be cut at the negative {low}")
+    return int(low), int(high)
 
 
 @fused
@@ -59,6 +75,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
+    _floats("leaky_relu", input)
     return _overwrite(input, _leaky_relu, negative_slope) if inplace else _leaky_relu(input, negative_slope)
 
 
@@ -68,12 +85,18 @@ def _leaky_relu(input: Tensor, negative_slope: float) -> Tensor:
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """leaky_relu with learned slopes: weight of shape (1,), or (channels,) with the channels in dim 1."""
-    if weight.ndim == 1 and weight.shape[0] != 1:
+    """leaky_relu with learned slopes: one, or a vector of one for each channel (dim 1)."""
+    if weight.ndim > 1:
+        raise ShapeError(f"prelu: expected weight to be a scalar or a vector, got {tuple(weight.shape)}")
+    if input.dtype is not weight.dtype:
+        raise TypeError(f"prelu: input and weight need one dtype, got {input.dtype} and {weight.dtype}")
+    if weight.numel() != 1:
         channels = input.shape[1] if input.ndim > 1 else 1
         if channels != weight.shape[0]:
             raise ShapeError(f"prelu: {weight.shape[0]} slopes for {channels} channels (input {tuple(input.shape)})")
         weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
+    elif weight.ndim > input.ndim:
+        weight = weight.reshape(())
     return _prelu(input, weight)
 
 
@@ -84,6 +107,7 @@ def _prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, alpha (exp(x) - 1) elsewhere."""
+    _floats("elu", input)
     return _overwrite(input, _elu, alpha) if inplace else _elu(input, alpha)
 
 
@@ -98,11 +122,15 @@ def _elu(input: Tensor, alpha: float, scale: float = 1.0, slope: float = 1.0) ->
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Self-normalising: scale * elu(x, alpha) with the two constants of Klambauer et al., 2017."""
+    _floats("selu", input)
     return _overwrite(input, selu) if inplace else _elu(input, SELU_ALPHA, SELU_SCALE)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, alpha (exp(x / alpha) - 1) elsewhere: smooth for every alpha."""
+    _floats("celu", input)
+    if alpha == 0:
+        raise ValueError("celu: alpha must not be 0")
     return _overwrite(input, celu, alpha) if inplace else _elu(input, alpha, 1.0, 1 / alpha)
 
 
@@ -113,11 +141,17 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x), also called swish."""
-    return _overwrite(input, T.silu) if inplace else T.silu(input)
+    of = _complex_silu if input.is_complex() else T.silu
+    return _overwrite(input, of) if inplace else of(input)
+
+
+def _complex_silu(input: Tensor) -> Tensor:
+    return input * T.sigmoid(input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
+    _floats("mish", input)
     return _overwrite(input, _mish) if inplace else _mish(input)
 
 
@@ -128,6 +162,7 @@ def _mish(input: Tensor) -> Tensor:
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
+    _floats("softplus", input)
     return _softplus(input, beta, threshold)
 
 
@@ -141,6 +176,7 @@ def _softplus(input: Tensor, beta: float, threshold: float) -> Tensor:
 @fused
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without overflow."""
+    _floats("logsigmoid", input)
     negative = input < 0
     low = T.where(negative, input, -input)  # -|x|, with the slope that makes the gradient at 0 exactly 1/2
     return T.where(negative, input, 0.0) - T.log1p(T.exp(low))
@@ -155,12 +191,16 @@ def softsign(input: Tensor) -> Tensor:
 @fused
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd; 0 where |x| <= lambd."""
+    _floats("softshrink", input)
+    if lambd < 0:
+        raise ValueError(f"softshrink: lambd must be at least 0, got {lambd}")
     return T.where(input > lambd, input - lambd, T.where(input < -lambd, input + lambd, input * 0))
 
 
 @fused
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x, but 0 where |x| <= lambd."""
+    _floats("hardshrink", input)
     return T.where(T.abs(input) <= lambd, 0.0, input)
 
 
@@ -172,6 +212,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """(x + 3) / 6 cut to [0, 1]."""
+    _floats("hardsigmoid", input)
     return _overwrite(input, _hardsigmoid) if inplace else _hardsigmoid(input)
 
 
@@ -182,6 +223,7 @@ def _hardsigmoid(input: Tensor) -> Tensor:
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x)."""
+    _floats("hardswish", input)
     return _overwrite(input, _hardswish) if inplace else _hardswish(input)
 
 
@@ -197,11 +239,14 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 
 @fused
 def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
+    if input.is_complex() or input.dtype is T.bool_:
+        raise TypeError(f"threshold: the input must be a real number type, got {input.dtype}")
     return T.where(input <= threshold, value, input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along `dim` times the sigmoid of the second half."""
+    _floats("glu", input)
     if input.shape[dim] % 2:
         raise ShapeError(f"glu: size {input.shape[dim]} of dim {dim} is odd, it must split in two halves")
     return _gated(*T.chunk(input, 2, dim))
@@ -210,6 +255,9 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 @fused
 def _gated(value: Tensor, gate: Tensor) -> Tensor:
     return value * T.sigmoid(gate)
+
+
+# ---- the softmax family ----------------------------------------------------------------------------------------------
 
 
 def _implicit_dim(name: str, ndim: int) -> int:
