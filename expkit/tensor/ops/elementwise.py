@@ -234,7 +234,8 @@ def _scaled(x: Any, other: Any, alpha: Any) -> Any:
     number = alpha.item() if isinstance(alpha, Handle) else alpha
     if isinstance(number, bool) and d is not dtypes.bool_:
         raise RuntimeError(f"a bool as alpha is only supported for bool results, this one is {d}")
-    if dtypes.category(dtypes.get(type(number))) > builtins.max(dtypes.category(d), 1):
+    kind = next((t for t in (complex, float) if isinstance(number, t)), int)  # a float may be of a class of its own
+    if dtypes.category(dtypes.get(kind)) > builtins.max(dtypes.category(d), 1):
         raise RuntimeError(f"alpha={number} is no factor for a result of {d}: convert an operand first")
     return mul(other, alpha) if isinstance(other, Handle) else other * alpha
 
