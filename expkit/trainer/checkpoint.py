@@ -2,7 +2,7 @@
 
     <name>/model.safetensors    the weights under the model's own names
     <name>/state.safetensors    all other tensors (optimizer, metrics, ...)
-    <name>/state.json           everything else, referring to those tensors (codec.py)
+    <name>/state.json           everything else, referring to those tensors (serialization/codec.py)
     <name>/manifest.json        format, version, sha256 of each file, shapes, epoch, step, metrics, config
     last.json                   a pointer to the newest checkpoint; moves only after that one is on the disk
 
@@ -20,9 +20,9 @@ from uuid import uuid4
 import numpy as np
 
 from expkit.errors import CheckpointError
+from expkit.serialization import codec, tensorfile
 from expkit.tensor import Tensor, from_numpy
 from expkit.tracking.process import started
-from expkit.trainer import codec, tensorfile
 from expkit.trainer.version import expkit_version
 
 FORMAT = "expkit-checkpoint"

@@ -13,6 +13,7 @@ from expkit import nn
 from expkit.errors import CheckpointError
 from expkit.optim import SGD, Adam
 from expkit.optim.schedulers import CosineAnnealingLR, ReduceLROnPlateau, StepLR
+from expkit.serialization import codec
 from expkit.tensor import rand
 from expkit.trainer import (
     Callback,
@@ -22,7 +23,6 @@ from expkit.trainer import (
     SupervisedTask,
     Trainer,
     checkpoint,
-    codec,
     seed_everything,
 )
 from tests.trainer.conftest import loader, net

@@ -25,14 +25,16 @@ DTYPES = {
     "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16),
     "I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "I16": np.dtype("<i2"), "I8": np.dtype("i1"),
     "U64": np.dtype("<u8"), "U32": np.dtype("<u4"), "U16": np.dtype("<u2"), "U8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
+    "BOOL": np.dtype("?"), "C64": np.dtype("<c8"),
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-def dump(arrays: dict[str, np.ndarray]) -> bytes:
+def dump(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
     """The bytes of a safetensors file that holds `arrays`; wide types first, so that every array is aligned."""
     header: dict[str, Any] = {}
+    if "__metadata__" in arrays:
+        raise CheckpointError("a tensor cannot be named '__metadata__': safetensors files keep that name for texts.")
     chunks: list[bytes] = []
     position = 0
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
@@ -43,7 +45,8 @@ def dump(arrays: dict[str, np.ndarray]) -> bytes:
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [position, position + len(data)]}
         chunks.append(data)
         position += len(data)
-    text = json.dumps(header, separators=(",", ":")).encode()
+    described = {"__metadata__": metadata, **header} if metadata else header
+    text = json.dumps(described, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     _check_limits("<memory>", header, len(text))
     return len(text).to_bytes(8, "little") + text + b"".join(chunks)
@@ -51,21 +54,26 @@ def dump(arrays: dict[str, np.ndarray]) -> bytes:
 
 def load(data: bytes, path: str | Path) -> dict[str, np.ndarray]:
     """The arrays in `data`, the content of file `path`. CheckpointError, naming the file, for anything malformed."""
+    return read(data, path)[0]
+
+
+def read(data: bytes, path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays, and the texts under __metadata__."""
     if len(data) < 8:
         raise _bad(path, f"has {len(data)} bytes, fewer than the 8 that every file starts with")
     length = int.from_bytes(data[:8], "little")
     if length > min(MAX_HEADER, len(data) - 8):
         raise _bad(path, f"claims a header of {length} bytes in a file of {len(data)} (at most {MAX_HEADER} allowed)")
-    header = _parse(data[8 : 8 + length], path)
+    header, metadata = _parse(data[8 : 8 + length], path)
     _check_limits(path, header, length)
     body = memoryview(data)[8 + length :]
     spans: list[tuple[int, int]] = []
     arrays = {name: _array(name, entry, body, path, spans) for name, entry in header.items()}
     _check_spans(spans, len(body), path)
-    return arrays
+    return arrays, metadata
 
 
-def _parse(text: bytes, path: str | Path) -> dict[str, Any]:
+def _parse(text: bytes, path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [key for key, _ in pairs]
         if len(set(names)) < len(names):
@@ -82,7 +90,7 @@ def _parse(text: bytes, path: str | Path) -> dict[str, Any]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _bad(path, "has __metadata__ that is not a map of strings")
-    return header
+    return header, metadata
 
 
 def _check_limits(path: str | Path, header: dict[str, Any], length: int) -> None:

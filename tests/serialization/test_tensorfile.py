@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expkit.errors import CheckpointError
-from expkit.trainer import tensorfile
+from expkit.serialization import tensorfile
 
 ARRAYS = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -48,7 +48,7 @@ def test_the_safetensors_package_reads_our_files_and_we_read_its(tmp_path):
     assert_same(tensorfile.load(package.save(theirs, {"made by": "another"}), "x"), known)
 
 
-@pytest.mark.parametrize("dtype", ["complex64", "U3", "O", "datetime64[s]"])
+@pytest.mark.parametrize("dtype", ["complex128", "U3", "O", "datetime64[s]"])
 def test_other_dtypes_are_refused(dtype):
     with pytest.raises(CheckpointError, match=r"'a': dtype .* cannot be stored"):
         tensorfile.dump({"a": np.zeros(2, dtype)})
