@@ -37,6 +37,7 @@ _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "is_autocast_cache_enabled": "expkit.amp:is_autocast_cache_enabled",
     "set_autocast_cache_enabled": "expkit.amp:set_autocast_cache_enabled",
     "clear_autocast_cache": "expkit.amp:clear_autocast_cache",
+    "save": "expkit.serialization:save", "load": "expkit.serialization:load", "serialization": "expkit.serialization",
     "trainer": "expkit.trainer", "Trainer": "expkit.trainer:Trainer", "Task": "expkit.trainer:Task",
     "train": "expkit.trainer.experiment:train", "register": "expkit.registry:register",
 }  # fmt: skip
