@@ -330,7 +330,7 @@ from expkit.tensor.ops.shape import (
     ravel,
 )
 from expkit.tensor.ops.search import bucketize, searchsorted
-from expkit.tensor.ops.sets import cartesian_prod, combinations, isin, unique, unique_consecutive
+from expkit.tensor.ops.sets import isin, unique, unique_consecutive
 from expkit.tensor.ops.softmax import log_softmax, logsumexp, softmax
 from expkit.tensor.ops.special_functions import (
     digamma,

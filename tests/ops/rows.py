@@ -32,7 +32,8 @@ class Sample:
 
     def map(self, fn: Callable[[Any], Any]) -> "Sample":
         """The sample with fn applied to each array."""
-        return type(self)(*(_map(fn, a) for a in self.args), **{k: _map(fn, v) for k, v in self.kw.items()})
+        args = [_map(fn, a) for a in self.args]  # first: a call would evaluate its keywords before a generator
+        return type(self)(*args, **{k: _map(fn, v) for k, v in self.kw.items()})
 
     def arrays(self) -> list[Any]:
         """All arrays (or tensors), in order."""

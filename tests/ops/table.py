@@ -14,7 +14,7 @@ from tests.ops.rows import ALL, FLOATS, INTS, Bad, Maker, Row, Sample
 from tests.ops.table_linalg import ROWS as LINALG
 from tests.ops.table_nn import ROWS as NEURAL
 from tests.ops.table_reductions import ROWS as SUMMARIES
-from tests.ops.table_reductions import ROWS as SUMMARIES
+from tests.ops.table_sets import ROWS as SETS
 from tests.ops.table_shape import ROWS as SHAPED
 
 S = Sample
@@ -582,7 +582,7 @@ CONVERSIONS = [
     Row("Tensor.long", lambda g: [S(g(2, 3))], lambda x: np.trunc(x).astype(int), grad=False),
 ]  # fmt: skip
 
-ROWS = [*UNARY, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *WRITTEN, *PRODUCTS, *CREATION, *RANDOM, *SUMMARIES, *CONVERSIONS, *NEURAL, *LINALG, *SHAPED]
+ROWS = [*UNARY, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *WRITTEN, *PRODUCTS, *CREATION, *RANDOM, *SUMMARIES, *SETS, *CONVERSIONS, *NEURAL, *LINALG, *SHAPED]
 
 # Public names that are no operation on tensors: where they are tested instead.
 ELSEWHERE = {
