@@ -11,6 +11,7 @@ import numpy as np
 import expkit as ek
 from expkit.tensor.ops.elementwise import softplus_1
 from tests.ops.rows import ALL, FLOATS, INTS, Bad, Maker, Row, Sample
+from tests.ops.table_index import ROWS as INDEXED
 from tests.ops.table_linalg import ROWS as LINALG
 from tests.ops.table_nn import ROWS as NEURAL
 from tests.ops.table_reductions import ROWS as SUMMARIES
@@ -582,17 +583,19 @@ CONVERSIONS = [
     Row("Tensor.long", lambda g: [S(g(2, 3))], lambda x: np.trunc(x).astype(int), grad=False),
 ]  # fmt: skip
 
-ROWS = [*UNARY, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *WRITTEN, *PRODUCTS, *CREATION, *RANDOM, *SUMMARIES, *SETS, *CONVERSIONS, *NEURAL, *LINALG, *SHAPED]
+ROWS = [*UNARY, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *WRITTEN, *PRODUCTS, *CREATION, *RANDOM, *SUMMARIES, *SETS, *CONVERSIONS, *NEURAL, *LINALG, *SHAPED, *INDEXED]
 
 # Public names that are no operation on tensors: where they are tested instead.
 ELSEWHERE = {
     "tests/autograd/test_tape.py": "no_grad enable_grad set_grad_enabled is_grad_enabled inference_mode is_inference_mode_enabled",
     "tests/structure": "get_num_threads set_num_threads",
-    "tests/tensor/test_create.py": "tensor as_tensor from_numpy from_dlpack",
+    "tests/tensor/test_create.py": """tensor as_tensor asarray from_numpy from_dlpack scalar_tensor new_zeros new_ones new_full new_empty
+        new_empty_strided new_tensor""",
+    "tests/tensor/test_tensor.py": """Tensor Size device set_printoptions to cpu cuda type type_as is_floating_point is_signed is_nonzero is_same_size
+        is_tensor numel""",
     "tests/tensor/test_shapes.py": "broadcast_shapes storage_offset",
     "tests/tensor/test_dtypes.py": """can_cast dtype finfo iinfo get_default_dtype set_default_dtype promote_types result_type
         bool_ uint8 int8 int16 int32 int64 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128""",
     "tests/tensor/test_memory_format.py": "memory_format channels_last channels_last_3d contiguous_format preserve_format",
     "tests/tensor/test_random.py": """Generator default_generator manual_seed initial_seed get_rng_state set_rng_state""",
-    "tests/tensor/test_tensor.py": "Tensor Size device set_printoptions",
 }

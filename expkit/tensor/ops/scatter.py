@@ -27,7 +27,7 @@ from expkit.tensor.ops.index import (
     where,
 )
 from expkit.tensor.ops.kinds import zeros_raw
-from expkit.tensor.ops.movement import dim_of, expand, movedim, overwrite_p, reshape, slice_p
+from expkit.tensor.ops.movement import dim_of, expand, movedim, overwrite_p, pad_p, reshape, slice_p
 from expkit.tensor.ops.pointwise import eq_p, where_p
 
 # ---- products and extrema of what meets in one place -----------------------------------------------------------------
@@ -144,14 +144,14 @@ def _scattered(combine: Callable[..., Any], what: str, input: Any, dim: int, ind
     require_tensor(input, what)
     at = dim_of(dim, input.ndim)
     rank = max(input.ndim, 1)
-    if index.raw.size == 0:
-        return input.clone()
     if max(index.ndim, 1) != rank or (isinstance(src, Handle) and max(src.ndim, 1) != rank):
+        if not index.numel():
+            return input.clone()
         raise ShapeError(f"{what}: index and src must have the {input.ndim} dimensions of the input")
     if input.ndim == 0 or index.ndim == 0 or (isinstance(src, Handle) and src.ndim == 0):
         parts = [reshape(x, 1) if isinstance(x, Handle) and x.ndim == 0 else x for x in (input, index, src)]
         return reshape(_scattered(combine, what, parts[0], 0, *parts[1:]), tuple(input.shape))
-    if not _fits(index, input, at):
+    if index.numel() and not _fits(index, input, at):
         raise ShapeError(f"{what}: the index {tuple(index.shape)} exceeds the input {tuple(input.shape)}")
     index = bounded(index, input.shape[at], at, what)
     if not isinstance(src, Handle):
@@ -280,8 +280,6 @@ def index_reduce(input: Any, dim: int, index: Any, source: Any, reduce: str, *, 
         raise RuntimeError(f"index_reduce(): reduce must be one of prod, mean, amax, amin, got {reduce!r}")
     at, index, value = _slices(input, dim, index, source, "index_reduce()")
     x = input if input.ndim else reshape(input, 1)
-    if not index.raw.size or not x.raw.size:
-        return input.clone()
     src = movedim(value, 0, at)
     full = expand(reshape(index, -1, *(1,) * (x.ndim - 1 - at)), *src.shape)
     return reshape(_combiner(reduce, include_self)(x, full, src, axis=at), tuple(input.shape))
@@ -343,7 +341,6 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
         raise RuntimeError(
             f"masked_scatter(): the mask asks for {np.count_nonzero(mask.raw)} elements, source has {source.numel()}"
         )
-    if not source.numel():
-        return x.clone()
-    chosen = apply(gather_p, reshape(source, -1), place.clamp(max=source.numel() - 1), axis=0)
+    padded = apply1(pad_p, reshape(source, -1), widths=((0, 1),), value=0)  # there is one even in an empty source
+    chosen = apply(gather_p, padded, place.clamp(max=source.numel()), axis=0)
     return where(mask, reshape(chosen, shape), x)
