@@ -28,7 +28,11 @@ __version__ = "0.1.0"
 _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry",
     "func": "expkit.func", "linalg": "expkit.linalg", "cuda": "expkit.cuda",
-    "utils": "expkit.utils", "distributed": "expkit.distributed",
+    "use_deterministic_algorithms": "expkit.tensor.determinism:use_deterministic_algorithms",
+    "are_deterministic_algorithms_enabled": "expkit.tensor.determinism:are_deterministic_algorithms_enabled",
+    "is_deterministic_algorithms_warn_only_enabled":
+        "expkit.tensor.determinism:is_deterministic_algorithms_warn_only_enabled",
+    "random": "expkit.random", "seed": "expkit.random:seed", "utils": "expkit.utils", "distributed": "expkit.distributed",
     "special": "expkit.special", "fft": "expkit.fft", "tracking": "expkit.tracking",
     "config": "expkit.config",
     "amp": "expkit.amp", "autocast": "expkit.amp:autocast", "is_autocast_enabled": "expkit.amp:is_autocast_enabled",

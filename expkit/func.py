@@ -1,6 +1,7 @@
 """Function transforms by torch.func's names, and `functional_call`, which makes a module a function of its tensors."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +11,7 @@ from expkit.autograd.transforms import func_grad as grad
 from expkit.autograd.transforms import grad_and_value, jvp, linearize, vjp
 from expkit.autograd.vmap import vmap
 from expkit.errors import did_you_mean
+from expkit.tensor import stack
 
 
 def functional_call(
@@ -26,12 +28,52 @@ def functional_call(
     Names are those of named_parameters() and named_buffers(). Tensors that the module shares are replaced together
     (tie_weights). KeyError for an unknown name; with strict=True also for one that is left out.
     """
-    given_as = parameter_and_buffer_dicts
-    dicts = (given_as,) if isinstance(given_as, Mapping) else given_as
-    given = {name: tensor for part in dicts for name, tensor in part.items()}
-    args = args if isinstance(args, tuple) else (args,)
+    given = _joined(parameter_and_buffer_dicts)
+    args = args if isinstance(args, tuple) else () if args is None else (args,)
     with _replaced(module, given, tie_weights, strict):
         return module(*args, **(kwargs or {}))
+
+
+def _joined(dicts: Any) -> dict[str, Any]:
+    """The dictionaries as one. ValueError where they share a name."""
+    if isinstance(dicts, Mapping):
+        return dict(dicts)
+    if not isinstance(dicts, tuple | list) or not all(isinstance(part, Mapping) for part in dicts):
+        raise ValueError(f"functional_call: expected a dict of tensors or a tuple of them, got {type(dicts).__name__}")
+    counts = Counter(name for part in dicts for name in part)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"functional_call: {', '.join(twice)} appears in more than one of the dictionaries")
+    return {name: tensor for part in dicts for name, tensor in part.items()}
+
+
+def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(parameters, buffers) of an ensemble, each stacked along a new first axis, for vmap over functional_call.
+
+    The stacked parameters are leaves that require grad as the models' do. All models must be of one class and in one
+    mode (train or eval).
+    """
+    models = list(models)
+    if not models:
+        raise RuntimeError("stack_module_state: expected at least one model")
+    if len({model.training for model in models}) > 1:
+        raise RuntimeError("stack_module_state: expected all models to be in the same mode, train() or eval()")
+    kinds = {type(model) for model in models}
+    if len(kinds) > 1:
+        named = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise RuntimeError(f"stack_module_state: expected all models to be of the same class, got {named}")
+    return (
+        {name: _ensemble(models, name, "named_parameters") for name, _ in models[0].named_parameters()},
+        {name: _ensemble(models, name, "named_buffers") for name, _ in models[0].named_buffers()},
+    )
+
+
+def _ensemble(models: list[Any], name: str, of: str) -> Any:
+    tensors = [dict(getattr(model, of)())[name] for model in models]
+    needs = {t.requires_grad for t in tensors}
+    if len(needs) > 1:
+        raise RuntimeError(f"stack_module_state: {name} requires grad in some of the models only")
+    return stack([t.detach() for t in tensors]).requires_grad_(needs.pop())
 
 
 @contextmanager
@@ -82,5 +124,5 @@ def _check_names(module: Any, slots: Mapping[str, Any], given: Mapping[str, Any]
 
 __all__ = [
     "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
-    "trace", "vjp", "vmap",
+    "stack_module_state", "trace", "vjp", "vmap",
 ]  # fmt: skip
