@@ -254,7 +254,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """other - alpha * input, broadcast."""
-    return sub(other, input, alpha=alpha)
+    return sub(other, require_tensor(input, "rsub"), alpha=alpha)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:

@@ -90,9 +90,13 @@ frexp_p = Primitive(
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 signbit = unary_function(signbit_p, "True where the sign bit is set (-0.0 included).", floats=False, refuses=COMPLEX)
-copysign = binary_function(copysign_p, "input's magnitude with other's sign.", floats=True, refuses=COMPLEX)
+copysign = binary_function(
+    copysign_p, "input's magnitude with other's sign.", floats=True, refuses=COMPLEX, numbers="other"
+)
 nextafter = binary_function(nextafter_p, "The next number after input, towards other.", refuses=BOOLS + WHOLE + COMPLEX)
-heaviside = binary_function(heaviside_p, "0 for negative input, 1 for positive, `other` at 0.", refuses=COMPLEX)
+heaviside = binary_function(
+    heaviside_p, "0 for negative input, 1 for positive, `other` at 0.", refuses=COMPLEX, numbers=""
+)
 
 
 def frexp(input: Any) -> tuple[Any, Any]:
@@ -103,7 +107,7 @@ def frexp(input: Any) -> tuple[Any, Any]:
 
 def ldexp(input: Any, other: Any) -> Any:
     """input * 2^other."""
-    return mul(input, pow(2.0, other))
+    return mul(require_tensor(input, "ldexp"), pow(2.0, other))
 
 
 def frac(input: Any) -> Any:

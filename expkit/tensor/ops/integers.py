@@ -48,5 +48,5 @@ bitwise_left_shift = binary_function(
 bitwise_right_shift = binary_function(
     right_shift_p, "input's bits moved down by other.", refuses=_NO_WHOLE, name="bitwise_right_shift"
 )
-gcd = binary_function(gcd_p, "The greatest common divisor, never negative.", refuses=_NO_WHOLE)
-lcm = binary_function(lcm_p, "The least common multiple.", refuses=_NO_WHOLE)
+gcd = binary_function(gcd_p, "The greatest common divisor, never negative.", refuses=_NO_WHOLE, numbers="")
+lcm = binary_function(lcm_p, "The least common multiple.", refuses=_NO_WHOLE, numbers="")

@@ -129,7 +129,7 @@ eq_p, ne_p, lt_p, le_p, gt_p, ge_p, logical_and_p, logical_or_p, logical_xor_p =
 add_p = binary("add", np.add, (same, same))
 sub_p = binary("sub", np.subtract, (lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: -g))
 mul_p = binary("mul", np.multiply, (lambda g, _out, _x, y: g * y, lambda g, _out, x, _y: g * x))
-div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, _out, x, y: -g * (x / y) / y))
+div_p = binary("div", np.true_divide, (lambda g, _out, _x, y: g / y, lambda g, _out, x, y: -g * (x / y / y)))
 pow_p = binary(
     "pow",
     special.power,
@@ -160,16 +160,16 @@ logaddexp2_p = binary(
     ),
 )
 hypot_p = binary("hypot", np.hypot, (lambda g, out, x, _y: g * (x / out), lambda g, out, _x, y: g * (y / out)))
-fmax_p, fmin_p = (  # a tie goes to y
+fmax_p, fmin_p = (  # a tie goes to x
     binary(
         name,
         fn,
         (
-            lambda g, _out, x, y, lost=lost: where_p(_yields(x, y, lost), zeros_raw(g), g),
-            lambda g, _out, x, y, lost=lost: where_p(_yields(x, y, lost), g, zeros_raw(g)),
+            lambda g, _out, x, y, kept=kept: where_p(_stays(x, y, kept), g, zeros_raw(g)),
+            lambda g, _out, x, y, kept=kept: where_p(_stays(x, y, kept), zeros_raw(g), g),
         ),
     )
-    for name, fn, lost in (("fmax", np.fmax, le_p), ("fmin", np.fmin, ge_p))
+    for name, fn, kept in (("fmax", np.fmax, ge_p), ("fmin", np.fmin, le_p))
 )
 floor_divide_p = binary("floor_divide", special.whole_division(np.floor_divide), (flat, flat))
 trunc_divide_p = binary("trunc_divide", special.whole_division(special.trunc_divide), (flat, flat))
@@ -237,9 +237,9 @@ def _within(x: Any, low: Any, high: Any) -> Any:
     return logical_and_p(ge_p(x, low), le_p(x, high))
 
 
-def _yields(x: Any, y: Any, lost: Any) -> Any:
-    """Where the result is y: x lost, or is NaN while y is a number."""
-    return logical_or_p(lost(x, y), logical_and_p(isnan_p(x), logical_not_p(isnan_p(y))))
+def _stays(x: Any, y: Any, kept: Any) -> Any:
+    """Where the result is x: it won, or y is NaN."""
+    return logical_or_p(kept(x, y), isnan_p(y))
 
 
 def _won(g: Any, x: Any, y: Any, lost: Any) -> Any:

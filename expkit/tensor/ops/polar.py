@@ -38,6 +38,6 @@ def angle(input: Any) -> Any:
     """The angle of complex numbers in radians; of real ones pi where they are negative, else 0 (NaN stays)."""
     if is_complex(input):
         return atan2(imag(input), real(input))
-    x = floating(input).detach()  # a step function
+    x = floating(input)
     flat = choose(lt(x, 0), math.pi, 0.0)
     return choose(isnan(x), x, as_dtype(flat, dtypes.of(x.raw)))
