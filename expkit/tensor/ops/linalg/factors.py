@@ -190,7 +190,7 @@ def householder_product(A: Any, tau: Any) -> Any:
     out = eye_like(A.detach())
     for v, factor in reversed(_reflections("linalg.householder_product", A, tau)):
         out = _reflected(out, v, factor)
-    return out
+    return out if tau.shape[-1] else out + A * 0  # in A's history even so
 
 
 def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool = False) -> Any:

@@ -3,6 +3,7 @@
 from collections import namedtuple
 from typing import Any
 
+from expkit.tensor.ops.complex import real_dtype
 from expkit.tensor.ops.filled import zeros
 from expkit.tensor.ops.linalg import determinants, factors, lu_factors, products, rank, spectra, systems
 from expkit.tensor.ops.linalg.matrices import adjoint
@@ -68,7 +69,8 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 def _low_rank(A: Any, q: int, rounds: int) -> SVDResult:
     """The SVD in the span of A times random vectors: N. Halko et al., "Finding Structure with Randomness" (2009)."""
-    basis = factors.qr(matmul(A, randn(A.shape[-1], q, dtype=A.dtype, device=A.device))).Q
+    start = randn(A.shape[-1], q, dtype=real_dtype(A.dtype.dtype), device=A.device).to(A.dtype)
+    basis = factors.qr(matmul(A, start)).Q
     for _ in range(rounds):
         basis = factors.qr(matmul(adjoint(A), basis)).Q
         basis = factors.qr(matmul(A, basis)).Q

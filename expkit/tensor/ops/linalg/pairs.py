@@ -13,7 +13,8 @@ from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import cast_p, number, promote, require_tensor
 from expkit.tensor.ops.elementwise import sub
-from expkit.tensor.ops.index import index_tensor, take_p
+from expkit.tensor.ops.create import tensor
+from expkit.tensor.ops.index import take_p
 from expkit.tensor.ops.kinds import expand_p, keep, reduced, sum_p
 from expkit.tensor.ops.linalg.matrices import aligned, along, column, own_batch, row, same_batch
 from expkit.tensor.ops.matmul import matmul_p, swap
@@ -145,5 +146,5 @@ def pdist(input: Any, p: float = 2.0) -> Any:
     (x,) = _rows("pdist", input)
     if x.ndim != 2:
         raise ShapeError(f"pdist only supports 2D tensors, got: {x.ndim}D")
-    first, second = (index_tensor(i, "pdist") for i in np.triu_indices(x.shape[0], 1))
+    first, second = (tensor(i, device=x.device) for i in np.triu_indices(x.shape[0], 1))
     return apply(lengths_p, sub(apply(take_p, x, first, axes=(0,)), apply(take_p, x, second, axes=(0,))), p=p)

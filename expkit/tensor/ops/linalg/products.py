@@ -209,8 +209,9 @@ def vander(x: Any, N: int | None = None, *, increasing: bool = True) -> Any:
     d = dtypes.of(require_tensor(x, "linalg.vander").raw)
     if d is dtypes.bool_:
         raise TypeError("linalg.vander supports floating point, complex, and integer tensors, but got bool")
-    if not x.ndim:
-        raise ShapeError("linalg.vander: x must have at least one dimension")
+    if not x.ndim and N is None:
+        raise ShapeError("linalg.vander: x must have at least one dimension, or N be given")
+    x = x if x.ndim else unsqueeze(x, 0)
     n = x.shape[-1] if N is None else N
     if n <= 1:
         raise ValueError(f"N must be greater than 1, got {n}")

@@ -91,6 +91,15 @@ solve_p = Primitive(  # X of A X = B; the leading axes are broadcast
     batch=lambda size, values, mapped, kw: solve_p(*aligned(values, mapped)),
 )
 
+triangle_p = Primitive(  # the triangle of a factor that is read; its derivatives are those of the whole factor
+    "factor_triangle",
+    lambda x, *, upper: (xp_of(x).triu if upper else xp_of(x).tril)(x),
+    lambda x, *, upper: x,
+    lambda g, _out, _x, *, upper: g,
+    jvp=along(lambda t, _out, _x, *, upper: t),
+    batch=own_batch("factor_triangle"),
+)
+
 # ---- inverses and solutions ------------------------------------------------------------------------------------------
 
 
@@ -147,7 +156,7 @@ def triangular_solve(
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
     """X of A X = B, given the triangular factor L of A = L Lᴴ (upper: A = Lᴴ L)."""
     floats("cholesky_solve", square("cholesky_solve", L), matrix("cholesky_solve", B))
-    factor = triu(L) if upper else tril(L)
+    factor = apply(triangle_p, L, upper=bool(upper))
     first, second = (adjoint(factor), factor) if upper else (factor, adjoint(factor))
     return _matched("cholesky_solve", second, _matched("cholesky_solve", first, B))
 
