@@ -217,13 +217,13 @@ def _batched(cls: type[Function], args: tuple[Any, ...], top: Any) -> Any:
         out = _mapped(cls, dims).apply(*_inside(args, top))
         axes: Any = 0
     else:
-        info = _VmapInfo(top.size, getattr(_level(top), "randomness", "error"))
+        info = _VmapInfo(top.extent, getattr(_level(top), "randomness", "error"))
         out, axes = cls.vmap(info, dims, *_inside(args, top))
     found = iter(axes if isinstance(axes, tuple) else (axes,) * (len(out) if isinstance(out, tuple) else 1))
 
     def enter(o: Any) -> Any:
         axis = next(found)
-        return o if axis is None else wrap(Batched(top.level, o if axis == 0 else o.movedim(axis, 0), top.size))
+        return o if axis is None else wrap(Batched(top.level, o if axis == 0 else o.movedim(axis, 0), top.extent))
 
     return _each(enter, out)
 

@@ -4,6 +4,7 @@
 arrays: what it must know of them is installed once by `expkit.tensor` (see `install`).
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +57,10 @@ class Value:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
     def process(self, prim: Any, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         """Applies `prim` where this value is the one of the highest level among `raws`."""

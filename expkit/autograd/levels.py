@@ -118,11 +118,11 @@ def push(prim: Any, tangents: list[Any], out: Any, primals: list[Any], kw: dict[
 class Batched(Wrapped):
     """A Tensor whose axis 0 is the batch of one vmap; its own shape is that of one element."""
 
-    __slots__ = ("size",)
+    __slots__ = ("extent",)
 
-    def __init__(self, level: int, value: Handle, size: int) -> None:
+    def __init__(self, level: int, value: Handle, extent: int) -> None:
         super().__init__(level, value)
-        self.size = size
+        self.extent = extent  # of the batch
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,14 +138,14 @@ class Batched(Wrapped):
             )
         if prim.batch is None:
             raise AutogradError(f"{prim.name} has no vmap rule")
-        out = prim.batch(self.size, values, mapped, kw)
+        out = prim.batch(self.extent, values, mapped, kw)
         if prim.nout == 1:
-            return Batched(level, out, self.size)
-        return tuple(Batched(level, o, self.size) for o in out)
+            return Batched(level, out, self.extent)
+        return tuple(Batched(level, o, self.extent) for o in out)
 
     def stopped(self) -> Any:
-        return Batched(self.level, stop(self.value), self.size)
+        return Batched(self.level, stop(self.value), self.extent)
 
     def carrying(self, new: Any) -> Any:
         same = new.__class__ is Batched and new.level == self.level
-        return Batched(self.level, carry(self.value, new.value), self.size) if same else new
+        return Batched(self.level, carry(self.value, new.value), self.extent) if same else new
