@@ -131,6 +131,7 @@ from expkit.tensor.ops.elementwise import (
     trunc,
 )  # fmt: skip
 from expkit.tensor.ops.extremum import aminmax, max, min
+from expkit.tensor.ops.histogram import bincount, histc, histogram, histogramdd
 from expkit.tensor.ops.filled import (
     empty,
     empty_like,

@@ -19,6 +19,7 @@ from expkit.tensor.ops import (
     differences,
     distance,
     extremum,
+    histogram,
     filled,
     floats,
     index,
@@ -79,6 +80,7 @@ METHODS = {
     order: "argsort kthvalue msort sort topk",
     ranks: "median nanmedian mode quantile nanquantile",
     differences: "diff",
+    histogram: "bincount histc histogram",
     sets: "unique unique_consecutive",
     movement: """reshape flatten unflatten squeeze unsqueeze transpose permute t movedim expand expand_as
         broadcast_to narrow select flip diagonal""",

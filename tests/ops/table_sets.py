@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+import expkit as ek
 from tests.ops.rows import ALL, FLOATS, INTS, Bad, Maker, Row, Sample
 
 S = Sample
@@ -71,4 +72,19 @@ NEIGHBOURS = [
                                S(g(4), spacing=(SPACED,), edge_order=2), S(g(2)), Bad(g(1)), Bad(g(2), edge_order=2), Bad(g(3), spacing=[1.0, 2.0])], dtypes="float64 float32"),
 ]  # fmt: skip
 
-ROWS = [*SETS, *SEARCHES, *NEIGHBOURS]
+WHOLE = np.array([0, 3, 1, 1, 3, 3])
+POINTS = np.array([[0.1, 0.2], [0.9, 0.4], [0.5, 0.5], [1.0, 1.0]])
+BORDERS = np.array([-2.0, -0.5, 0.0, 1.0, 2.0])
+COUNTS = [
+    Row("bincount", lambda g: [S(WHOLE), S(WHOLE, minlength=7), S(WHOLE, g(6)), S(WHOLE[:0]), S(WHOLE[:0], minlength=2), Bad(WHOLE - 2), Bad(FEW), Bad(WHOLE, g(2)), Bad(WHOLE, minlength=-1)],
+        dtypes="float64 float32", grad=False, trace=False, vmap=False),
+    Row("histc", lambda g: [S(g(30), 5, -1, 2), S(g(4, 5), 4), S(g(20), bins=3, min=-2, max=2), S(np.ones(3), 4), S(np.zeros(0), 3), Bad(g(3), 0), Bad(g(3), 3, 2, 1),
+                            Bad(np.array([np.inf, 1.0]))], dtypes="float64 float32", grad=False, trace=False),
+    Row("histogram", lambda g: [S(g(30), 5), S(g(4, 5), BORDERS), S(g(20), 4, range=(-1.0, 1.0)), S(g(6), BORDERS, weight=np.abs(g(6))), S(g(20), 4, density=True), S(np.ones(3), 4), S(BORDERS, BORDERS),
+                                Bad(g(3), BORDERS, range=(0.0, 1.0)), Bad(g(3), 2, weight=g(4))], dtypes="float64 float32", grad=False, trace=False, vmap=False),
+    Row("histogramdd", lambda g: [S(POINTS, [2, 3]), S(POINTS, 2, range=[0.0, 1.0, 0.0, 2.0]), S(POINTS, [2, 2], weight=np.abs(g(4)), density=True), Bad(g(4), [2]), Bad(POINTS, [2])],
+        dtypes="float64 float32", grad=False, trace=False, vmap=False, call=lambda *a, **kw: [ek.histogramdd(*a, **kw)[0], *ek.histogramdd(*a, **kw)[1]],
+        torch=lambda t: lambda *a, **kw: [t.histogramdd(*a, **kw)[0], *t.histogramdd(*a, **kw)[1]]),
+]  # fmt: skip
+
+ROWS = [*SETS, *SEARCHES, *NEIGHBOURS, *COUNTS]
