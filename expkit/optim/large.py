@@ -8,7 +8,7 @@ from expkit.optim.adaptive import Betas, State, bounded, decayed
 from expkit.optim.optimizer import Optimizer, number
 from expkit.optim.switches import Switches
 from expkit.registry import register
-from expkit.tensor import Tensor, finfo, matmul, where, zeros, zeros_like
+from expkit.tensor import Tensor, bfloat16, finfo, float32, matmul, where, zeros, zeros_like
 
 
 @register("optim", "lion")
@@ -80,6 +80,7 @@ class Adafactor(Optimizer):
     """
 
     switches = ("foreach",)
+    takes_complex = False
 
     def __init__(
         self,
@@ -132,6 +133,9 @@ class Muon(Optimizer):
     (0.2 √max(rows, columns)). Give other parameters (biases, embeddings) to an AdamW.
     """
 
+    takes_complex = False
+    takes_tensors = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -176,12 +180,19 @@ _SCALES = {
 
 
 def orthogonal(x: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """About the orthogonal factor of a matrix: a quintic iteration that brings its singular values near 1."""
+    """About the orthogonal factor of a matrix: a quintic iteration that brings its singular values near 1.
+
+    It reckons with bfloat16's precision, as PyTorch does: each result is rounded once.
+    """
     a, b, c = coefficients
     tall = x.shape[0] > x.shape[1]
-    y = x.t() if tall else x
-    y = y / y.norm().clamp_min(eps)
+    y = _rounded(x.t() if tall else x)
+    y = _rounded(y / _rounded(y.norm()).clamp_min(eps))
     for _ in range(steps):
-        square = y @ y.t()
-        y = y * a + (square * b + (square @ square) * c) @ y
+        square = _rounded(y @ y.t())
+        y = _rounded(y * a + _rounded(square * b + (square @ square) * c) @ y)
     return y.t() if tall else y
+
+
+def _rounded(x: Tensor) -> Tensor:
+    return x.to(bfloat16).to(float32)

@@ -86,7 +86,7 @@ class _Run:
 
     def steps(self) -> Any:
         group, state = self.group, self.state
-        lr = float(group["lr"])
+        lr = group["lr"]
         first = self.loss()
         loss, g, evaluations = float(first), self.gradient(), 1
         if _largest(g) <= group["tolerance_grad"]:
@@ -95,23 +95,25 @@ class _Run:
             state["n_iter"] += 1
             d = self.direction(g)
             before, state["prev_flat_grad"], state["prev_loss"] = loss, g.clone(), loss
-            t = min(1.0, 1.0 / float(g.abs().sum())) * lr if state["n_iter"] == 1 else lr
+            t: Any = min(1.0, 1.0 / float(g.abs().sum())) * lr if state["n_iter"] == 1 else lr
             slope = float(g.dot(d))
             state["d"], state["t"] = d, t
             if slope > -group["tolerance_change"]:
                 break
             used = 0
             if group["line_search_fn"] is not None:
-                found, used = self.search(d, t, Point(0.0, loss, g, slope))
+                found, used = self.search(d, float(t), Point(0.0, loss, g, slope))
                 t, loss, g = found.t, found.loss, found.gradient
                 self.move(d, t)
             else:
-                self.move(d, t)
+                self.move(d, float(t))
                 if iteration != group["max_iter"]:
                     loss, g, used = float(self.loss()), self.gradient(), 1
             state["t"] = t
             evaluations += used
-            still = _largest(d) * t <= group["tolerance_change"] or abs(loss - before) < group["tolerance_change"]
+            still = (
+                _largest(d) * float(t) <= group["tolerance_change"] or abs(loss - before) < group["tolerance_change"]
+            )
             if evaluations >= group["max_eval"] or _largest(g) <= group["tolerance_grad"] or still:
                 break
         return first
@@ -121,6 +123,7 @@ class _Run:
         state = self.state
         if state["n_iter"] == 1:
             state.update(old_dirs=[], old_stps=[], ro=[], H_diag=1.0)
+            state["al"] = [None] * self.group["history_size"]  # the last shares, which PyTorch's state has too
             return -g
         y, s = g - state["prev_flat_grad"], state["d"] * state["t"]
         changes, moves, weights = state["old_dirs"], state["old_stps"], state["ro"]
@@ -132,11 +135,12 @@ class _Run:
             changes.append(y)
             moves.append(s)
             weights.append(1.0 / curvature)
-            state["H_diag"] = curvature / float(y.dot(y))
+            state["H_diag"] = curvature / y.dot(y)
         q, shares = -g, []
         for change, move, weight in zip(changes[::-1], moves[::-1], weights[::-1], strict=True):
             shares.append(float(move.dot(q)) * weight)
             q.add_(change, alpha=-shares[-1])
+        state["al"][: len(shares)] = shares[::-1]
         q.mul_(state["H_diag"])
         for change, move, weight, share in zip(changes, moves, weights, shares[::-1], strict=True):
             q.add_(move, alpha=share - float(change.dot(q)) * weight)

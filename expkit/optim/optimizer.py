@@ -16,7 +16,7 @@ from expkit.optim.groups import as_groups, check_options, checked_params, refuse
 from expkit.optim.hooks import Hooks, hooked
 from expkit.optim.state import pack, unpack
 from expkit.optim.switches import Switches, chosen
-from expkit.tensor import Tensor, enable_grad, no_grad, set_grad_enabled
+from expkit.tensor import Tensor, enable_grad, no_grad, set_grad_enabled, view_as_complex, view_as_real
 from expkit.tensor.generated.update import zero_all
 
 Group = dict[str, Any]
@@ -45,6 +45,8 @@ class Optimizer(Hooks):
     """
 
     fusible: ClassVar[bool] = False
+    takes_complex: ClassVar[bool] = True
+    takes_tensors: ClassVar[bool] = False  # whether update_one reckons with options that are Tensors as such
     switches: ClassVar[tuple[str, ...]] = ()  # which of `Switches` the constructor takes
     _wanted: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
 
@@ -93,7 +95,9 @@ class Optimizer(Hooks):
         return loss
 
     def _update_group(self, number: int, group: Group, differentiable: bool) -> None:
-        options = {name: plain(group[name]) for name in self._wanted[1]}
+        options = {name: group[name] for name in self._wanted[1]}
+        if not self.takes_tensors:
+            options = {name: plain(value) for name, value in options.items()}
         maximize, states, update = group.get("maximize", False), self.state, self.update_one
         pairs = []
         for p in group["params"]:
@@ -108,13 +112,30 @@ class Optimizer(Hooks):
                 self._fused.append(Fused())
             pairs = self._fused[number].update(update, pairs, options, maximize)
         for p, state in pairs:
+            if p.raw.dtype.kind == "c":
+                self._update_complex(p, state, options, maximize)
+                continue
             if differentiable:  # what was recorded in earlier steps keeps its values
                 state.update({name: value.clone() for name, value in state.items() if isinstance(value, Tensor)})
             update(p, -p.grad if maximize else p.grad, state, **options)
 
+    def _update_complex(self, p: Tensor, state: State, options: dict[str, Any], maximize: bool) -> None:
+        """One update of a complex parameter: of its real and imaginary parts, side by side."""
+        real = {name: _parts(value) for name, value in state.items()}
+        g = view_as_real(p.grad)
+        self.update_one(view_as_real(p), -g if maximize else g, real, **options)
+        for name in real.keys() - state.keys():
+            state[name] = view_as_complex(real[name])
+
     def _fresh(self, p: Tensor, group: Group) -> State:
+        if not self.takes_complex and p.dtype.is_complex:
+            raise RuntimeError(f"{type(self).__name__} does not support complex parameters. Optimize view_as_real(p).")
+        options = {name: plain(group[name]) for name in self._wanted[0]}
         with no_grad():
-            return self.init_one(p, **{name: plain(group[name]) for name in self._wanted[0]})
+            if not p.dtype.is_complex:
+                return self.init_one(p, **options)
+            real = self.init_one(view_as_real(p), **options)
+            return {name: view_as_complex(v) if v.ndim else v for name, v in real.items()}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or fills them with zeros."""
@@ -176,6 +197,10 @@ class Optimizer(Hooks):
 def number(x: Tensor) -> Any:
     """The value of a 0-d tensor, which is faster to reckon with; under a trace the tensor itself."""
     return x if MODE.special else x.item()
+
+
+def _parts(value: Any) -> Any:
+    return view_as_real(value) if isinstance(value, Tensor) and value.dtype.is_complex else value
 
 
 def plain(option: Any) -> Any:

@@ -39,7 +39,7 @@ def ours_of(name):
 
 
 LISTED = [name for name in OPS if name.split(".")[-1] in TABLE or name in TABLE or name == "nn.functional.pad"]
-UNLISTED = ["add", "mul", "nn.functional.relu", "softmax", "exp", "sum", "mean", "nn.functional.layer_norm", "nn.functional.gelu",
+UNLISTED = ["add", "mul", "softmax", "exp", "sum", "mean", "nn.functional.layer_norm", "nn.functional.gelu",
             "pow", "cumsum", "var", "nn.functional.max_pool2d", "outer", "mv"]  # fmt: skip
 
 

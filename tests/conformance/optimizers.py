@@ -79,15 +79,30 @@ def _same_entry(got: dict[str, Any], expected: dict[str, Any]) -> None:
             compare(got[name], value, dtypes=name != "step")
 
 
+def _params_to_ek(params: Any, known: dict[int, Any]) -> Any:
+    """Parameters in any of their forms, with their gradients; the same one stays the same."""
+    if isinstance(params, dict):
+        return {key: _params_to_ek(value, known) for key, value in params.items()}
+    if isinstance(params, list | tuple):
+        return type(params)(_params_to_ek(value, known) for value in params)
+    if isinstance(params, torch.Tensor):
+        if id(params) not in known:
+            made = known[id(params)] = to_ek(params)
+            made.grad = None if params.grad is None else to_ek(params.grad)
+        return known[id(params)]
+    return to_ek(params)
+
+
 def _refused(info: Any, wrong: Any) -> bool:
     """An error, or a warning where PyTorch only warns."""
     sample = wrong.optimizer_error_input
+    params = [ek.zeros(2, 2, requires_grad=True)] if sample.params is None else _params_to_ek(sample.params, {})
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         if wrong.error_on == OptimizerErrorEnum.CONSTRUCTION_ERROR:
-            _, error = attempt(lambda: getattr(ek.optim, info.name)(to_ek(sample.params), **to_ek(sample.kwargs)))
+            _, error = attempt(lambda: getattr(ek.optim, info.name)(params, **to_ek(sample.kwargs)))
         else:
-            optimizer = getattr(ek.optim, info.name)(to_ek(sample.params), **to_ek(sample.kwargs))
+            optimizer = getattr(ek.optim, info.name)(params, **to_ek(sample.kwargs))
             _, error = attempt(optimizer.step)
     if issubclass(wrong.error_type, Warning):
         assert heard or error is not None, "no warning"

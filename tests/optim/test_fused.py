@@ -226,11 +226,11 @@ def _strided():
 
 
 def _transposed():
-    return [ek.ones(6, 8).T.detach().requires_grad_()]  # its state is not
+    return [ek.ones(6, 8).T.detach().requires_grad_()]  # and so is its state
 
 
 PLAIN = {
-    "transposed": (_transposed, 1),
+    "transposed": (_transposed, 0),
     "half precision": (lambda: [ek.ones(5, dtype=ek.bfloat16).requires_grad_()], 1),
     "overlapping": (_overlapping, 2),
     "strided": (_strided, 1),

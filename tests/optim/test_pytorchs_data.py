@@ -71,7 +71,7 @@ def start():
 def test_ten_steps_and_their_state(name, kwargs):
     theirs, reference = train(torch, name, kwargs, start())
     ours, optimizer = train(ek, name, both(kwargs), start())
-    tolerance = 3e-2 if name == "Muon" else 1e-7  # PyTorch's Muon iterates in bfloat16; its ASGD keeps eta in float32
+    tolerance = 1e-2 if name == "Muon" else 1e-7  # bfloat16 rounds in a chain; PyTorch's ASGD keeps eta in float32
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=tolerance, atol=tolerance)
     got, want = optimizer.state_dict(), reference.state_dict()
@@ -79,7 +79,7 @@ def test_ten_steps_and_their_state(name, kwargs):
     assert got["state"].keys() == {
         key for key, state in want["state"].items() if any(v is not None for v in state.values())
     }
-    if name in ("Muon", "LBFGS"):
+    if name == "LBFGS":
         return
     for key, state in got["state"].items():
         assert state.keys() == want["state"][key].keys()
@@ -101,7 +101,7 @@ def test_pytorch_goes_on_from_our_state(name):
     train(torch, name, {}, None, 4, reference, copies)
     train(ek, name, {}, None, 4, optimizer, ours)
     for a, b in zip(ours, copies, strict=True):
-        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=3e-2 if name == "Muon" else 1e-6)
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-6)
 
 
 ERRORS = [
@@ -139,6 +139,28 @@ def ours_of(params):
     return convert(params)
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad", "Rprop", "ASGD"])
+def test_complex_parameters_are_pairs_of_real_ones(name):
+    def steps(lib):
+        p = lib.tensor([1 + 2j, -0.5j], dtype=lib.complex128)
+        p = p.requires_grad_() if lib is torch else p
+        optimizer = getattr(lib.optim, name)([p], **({"momentum": 0.9} if name == "SGD" else {}))
+        for k in range(3):
+            p.grad = lib.tensor([0.3 - 0.1j * k, 1j + k], dtype=lib.complex128)
+            optimizer.step()
+        return p.detach().numpy()
+
+    np.testing.assert_allclose(steps(ek), steps(torch), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "Muon"])
+def test_complex_parameters_are_refused_by_some(name):
+    p = ek.ones(2, 2, dtype=ek.complex64)
+    p.grad = ek.ones(2, 2, dtype=ek.complex64)
+    with pytest.raises(RuntimeError, match="does not support complex parameters"):
+        getattr(ek.optim, name)([p]).step()
+
+
 DIFFERENTIABLE = [name for name, info in INFOS.items() if "differentiable" in info.supported_impls]
 
 
@@ -147,7 +169,7 @@ def test_gradients_flow_through_steps(name):
     def loss(lib, p, g):
         w = p.clone()
         optimizer = getattr(lib.optim, name)([w], differentiable=True)
-        for _ in range(1 if name == "Rprop" else 2):  # PyTorch cannot go back through two of Rprop
+        for _ in range(1 if name in ("Rprop", "Adamax") else 2):  # PyTorch cannot go back through two of these
             w.grad = g * w.clone()
             optimizer.step()
         return (w * w).sum()
