@@ -25,7 +25,7 @@ from tests.conformance.convert import (
 
 RANDOM = {
     "bernoulli", "multinomial", "normal", "randn", "randn_like", "rand_like", "randint", "randint_like", "empty",
-    "empty_like", "new_empty", "uniform", "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
+    "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", "uniform", "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
 }  # fmt: skip
 METHODS = set("T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split())  # noqa: SIM905
 
@@ -93,17 +93,23 @@ ORDER: dict[tuple[str, str], Callable[[Callable[..., Any]], Callable[..., Any]]]
 }
 
 
+def _method(name: str) -> Callable[..., Any]:
+    if isinstance(getattr(ek.Tensor, name, None), property):
+        return lambda x: getattr(x, name)
+    return lambda x, *args, **kw: getattr(x, name)(*args, **kw)
+
+
 def function_of(name: str, variant: str = "") -> Callable[..., Any]:
     """expkit's function (or method) of PyTorch's name."""
     if name == "normal" and variant == "in_place":
         return ek.Tensor.normal_
-    if name == "T":
-        return lambda x: x.T
     if name.startswith("__") or name in METHODS:
-        return lambda x, *args, **kw: getattr(x, name)(*args, **kw)
+        return _method(name)
     found: Any = ek
     for part in name.split("."):
         found = getattr(found, part, None)
+    if not callable(found) and hasattr(ek.Tensor, name):
+        return _method(name)
     if found is None:
         raise NotImplementedError(f"there is no expkit.{name}")
     return ORDER.get((name, variant), _same)(found)
