@@ -33,8 +33,9 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     edges: list[Any] = []
 
     def enter(x: Any) -> Any:
-        if not _is_differentiable(x):
+        if not is_tensor(x):
             return x
+        _require_differentiable(x, "vjp: an argument")
         lifted = wrap(Lift(level.level, fresh(x)))
         lifted.node = Leaf(lifted)
         edges.append(lifted.node)
@@ -45,6 +46,8 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     aux = [_map_tensors(get, a) for a in aux]
     value = _map_tensors(get, out)
     outs = [x for x in tree.flatten(out)[0] if is_tensor(x)]
+    for x in outs:
+        _require_differentiable(x, "vjp: an output of the function")
 
     def pullback(*cotangents: Any) -> Any:
         given = cotangents[0] if len(cotangents) == 1 else cotangents
@@ -62,8 +65,8 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         rest = iter(edges)
 
         def leave(x: Any) -> Any:
-            if not _is_differentiable(x):
-                return None if is_tensor(x) else x
+            if not is_tensor(x):
+                return x
             g = found.get(next(rest))
             return wrap(ARRAYS.zeros(aval_of(x.raw))) if g is None else g
 
@@ -81,8 +84,9 @@ def _parted(out: Any, has_aux: bool, what: str) -> tuple[Any, ...]:
     return out
 
 
-def _is_differentiable(x: Any) -> bool:
-    return is_tensor(x) and (x.dtype.is_floating_point or x.dtype.is_complex)
+def _require_differentiable(x: Any, what: str) -> None:
+    if not (x.dtype.is_floating_point or x.dtype.is_complex):
+        raise AutogradError(f"{what} must be of floating point or complex dtype to be differentiated, not {x.dtype}")
 
 
 def select(fn: Callable[..., Any], argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> Any:
@@ -160,6 +164,8 @@ def jvp(fn: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, .
         t = next(directions, None)
         if not is_tensor(x):
             return x
+        if t is not None and not is_tensor(t):
+            raise TypeError(f"jvp: tangents must be Tensors, not {type(t).__name__}")
         if t is None or tuple(t.shape) != tuple(x.shape):
             raise ShapeError(
                 f"jvp: a primal has shape {tuple(x.shape)}, its tangent {None if t is None else tuple(t.shape)}"

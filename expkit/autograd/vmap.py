@@ -35,7 +35,6 @@ def vmap(
     """
     if randomness not in ("error", "different", "same"):
         raise ValueError(f"vmap: randomness must be 'error', 'different' or 'same', not {randomness!r}")
-
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"vmap: chunk_size must be None or positive, not {chunk_size}")
 
@@ -47,15 +46,16 @@ def vmap(
         if chunk_size is not None and chunk_size < size:
             return _chunked(fn, (in_dims, out_dims, randomness), chunk_size, leaves, structure, dims, size, kwargs)
         level = Level("vmap", size, randomness)
-        inner = [
-            x if d is None else wrap(Batched(level.level, _front(fresh(x), d), size))
-            for x, d in zip(leaves, dims, strict=True)
-        ]
+        fronts = [x if d is None else _front(fresh(x), d) for x, d in zip(leaves, dims, strict=True)]
+        inner = [x if d is None else wrap(Batched(level.level, x, size)) for x, d in zip(fronts, dims, strict=True)]
         with interpreting(level):
             out = fn(*tree.unflatten(structure, inner), **kwargs)
             outs, shape = tree.flatten(out)
             out_axes = _spread(out_dims, out, "out_dims")
             results = [_leave(x, d, level) for x, d in zip(outs, out_axes, strict=True)]
+        for front, x, d in zip(fronts, inner, dims, strict=True):
+            if d is not None and x.raw.value is not front:  # the function wrote into its argument
+                front.copy_(x.raw.value)
         return tree.unflatten(shape, results)
 
     return wrapped

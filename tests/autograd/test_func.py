@@ -115,3 +115,24 @@ def test_plain_tape_inside_a_transform():
 
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
     np.testing.assert_allclose(ek.vmap(slope)(ek.tensor(x)).numpy(), 3 * x**2)
+
+
+def test_writes_into_mapped_arguments_are_seen_outside():
+    x = ek.ones(3, 2)
+    out = ek.vmap(lambda v: v.mul_(2).add_(v[0]), in_dims=1, out_dims=1)(x)
+    assert out.tolist() == x.tolist() == [[4.0, 4.0]] * 3
+    y = ek.zeros(4)
+    ek.vmap(lambda v: v.add_(1), chunk_size=3)(y)
+    assert y.tolist() == [1.0] * 4
+
+
+def test_what_cannot_be_differentiated():
+    with pytest.raises(RuntimeError, match="an argument must be of floating point"):
+        ek.func.grad(lambda v: (v * 1.0).sum())(ek.arange(3))
+    with pytest.raises(RuntimeError, match="an output of the function"):
+        ek.func.vjp(lambda v: v > 0, ek.ones(2))
+    for argnums in (3, (0, 0), (), "a"):
+        with pytest.raises(RuntimeError, match="argnums"):
+            ek.func.grad(lambda v: v.sum(), argnums=argnums)(ek.ones(2))
+    with pytest.raises(TypeError, match="tangents"):
+        ek.func.jvp(lambda v: v, (ek.ones(2),), (1.0,))
