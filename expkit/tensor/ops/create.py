@@ -28,10 +28,10 @@ def _holds_arrays(data: Any) -> bool:
 
 
 def _fitting(raw: Any, d: dtypes.dtype) -> Any:
-    """Python's integers in dtype d. OverflowError where one does not fit."""
+    """Python's integers in dtype d. OverflowError where one does not fit; negative ones wrap around, as PyTorch's do."""
     if dtypes.category(d) == 1 and raw.size:
         limits = dtypes.iinfo(d)
-        if int(raw.min()) < limits.min or int(raw.max()) > limits.max:
+        if int(raw.min()) < (limits.min or -limits.max) or int(raw.max()) > limits.max:
             raise OverflowError(f"tensor(): a number does not fit into {d}: [{limits.min}, {limits.max}]")
     return raw.astype(d.dtype)
 

@@ -62,7 +62,7 @@ def arange(
 def _spaced(start: Any, end: Any, steps: int) -> np.ndarray:
     """From both ends towards the middle, so that both are met."""
     step = (end - start) / (steps - 1) if steps > 1 else 0
-    at = np.arange(steps)
+    at = np.arange(steps, dtype=np.float64)
     return np.asarray(np.where(at < steps / 2, start + step * at, end - step * (steps - 1 - at)))
 
 

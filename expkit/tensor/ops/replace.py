@@ -1,9 +1,6 @@
 """Copies of a tensor with one part replaced, and the elements at flat places."""
 
-import math
 from typing import Any
-
-import numpy as np
 
 from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply
@@ -115,13 +112,10 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 
 def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
     """The coordinates of flat places in an array of the given shape."""
-    index_tensor(indices, "unravel_index()")
+    indices = index_tensor(indices, "unravel_index()").long()
     wanted = tuple(shape.tolist()) if isinstance(shape, Handle) and shape.ndim else sizes((shape,))
     if any(n < 0 for n in wanted):
         raise ValueError(f"unravel_index(): the shape must not be negative, got {wanted}")
-    raw = indices.raw
-    if raw.__class__ is np.ndarray and raw.size and not (int(raw.min()) >= 0 and int(raw.max()) < math.prod(wanted)):
-        raise ValueError(f"unravel_index(): a place lies outside of an array of shape {wanted}")
     out, rest = [], indices
     for n in reversed(wanted):
         out.append(rest % n)
