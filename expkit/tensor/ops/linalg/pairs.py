@@ -12,8 +12,8 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import cast_p, number, promote, require_tensor
-from expkit.tensor.ops.elementwise import sub
 from expkit.tensor.ops.create import tensor
+from expkit.tensor.ops.elementwise import sub
 from expkit.tensor.ops.index import take_p
 from expkit.tensor.ops.kinds import expand_p, keep, reduced, sum_p
 from expkit.tensor.ops.linalg.matrices import aligned, along, column, own_batch, row, same_batch

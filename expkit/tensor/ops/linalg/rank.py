@@ -4,7 +4,7 @@ import math
 from collections import namedtuple
 from typing import Any
 
-from expkit.autograd.handle import Aval
+from expkit.autograd.handle import Aval, Value
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import LinAlgError, ShapeError
@@ -16,7 +16,7 @@ from expkit.tensor.ops.elementwise import abs as magnitude
 from expkit.tensor.ops.elementwise import maximum
 from expkit.tensor.ops.elementwise import square as squared
 from expkit.tensor.ops.filled import full
-from expkit.tensor.ops.kinds import reshape_p
+from expkit.tensor.ops.kinds import materialize, reshape_p
 from expkit.tensor.ops.linalg.matrices import adjoint, conj, eye_like, floats, matrix, mm, same_batch, square
 from expkit.tensor.ops.linalg.norms import matrix_norm
 from expkit.tensor.ops.linalg.reports import inv_ex
@@ -101,8 +101,8 @@ def _pinv_push(tangents: list[Any], out: Any, primals: list[Any], _kw: dict[str,
     return mm(out, ph, th, left) + mm(right, th, ph, out) - mm(out, t, out)
 
 
-def _pinv_batch(_size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
-    x = values[0] if mapped[0] else reshape_p(values[0], shape=(1, *values[0].shape))
+def _pinv_batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
+    x = materialize(size, values[0], mapped[0])
     lead = len(x.shape) - 3
     bounds = [
         reshape_p(v, shape=(v.shape[0], *(1,) * (lead - len(v.shape) + 1), *v.shape[1:])) if m else v
@@ -149,11 +149,11 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> Ls
     solution = matmul(pinv(a, rtol=rtol), b)
     values = svdvals(a.detach())
     rank = matrix_rank(a, rtol=rtol)
-    complete = bool((rank == min(a.shape[-2:])).all())
+    complete = isinstance(rank.raw, Value) or bool((rank == min(a.shape[-2:])).all())  # a transform cannot look
     if driver == "gels" and not complete:
         raise LinAlgError(f"{what}: driver='gels' needs matrices of full rank; use 'gelsy', 'gelsd' or 'gelss'")
     none = values.new_empty(0)
-    residuals = none
+    residuals = magnitude(solution).flatten()[:0]
     if driver != "gelsy" and complete and a.shape[-2] > a.shape[-1]:
         residuals = reduce.sum(squared(magnitude(matmul(a, solution) - b)), -2)
     return LstsqResult(

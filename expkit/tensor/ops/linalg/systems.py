@@ -23,7 +23,7 @@ from expkit.tensor.ops.linalg.matrices import (
     same_batch,
     square,
 )
-from expkit.tensor.ops.matmul import swap
+from expkit.tensor.ops.matmul import matmul, swap
 from expkit.tensor.ops.movement import movedim, reshape, squeeze, unsqueeze
 from expkit.tensor.ops.triangle import tril, triu
 
@@ -163,7 +163,9 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
 
 def cholesky_inverse(L: Any, upper: bool = False) -> Any:
     """The inverse of A = L Lᴴ (upper: A = Lᴴ L), given its triangular factor."""
-    return cholesky_solve(eye_like(square("cholesky_inverse", L).detach()), L, upper)
+    factor = apply(triangle_p, square("cholesky_inverse", L), upper=bool(upper))
+    inverse = apply(inv_p, factor, loose=False)
+    return matmul(inverse, adjoint(inverse)) if upper else matmul(adjoint(inverse), inverse)
 
 
 # ---- of tensors ------------------------------------------------------------------------------------------------------
