@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from expkit.tensor.ops.random import default_generator, get_rng_state, initial_seed, manual_seed, set_rng_state
+from expkit.tensor import default_generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 
 
 def seed() -> int:

@@ -21,7 +21,7 @@ from expkit.autograd.mode import MODE, enable_grad
 from expkit.autograd.saved import Packed
 from expkit.autograd.views import root_of
 from expkit.errors import AutogradError
-from expkit.tensor.ops.random import default_generator
+from expkit.tensor import default_generator
 
 Contexts = Callable[[], tuple[AbstractContextManager[Any], AbstractContextManager[Any]]]
 
