@@ -22,6 +22,7 @@ from expkit.autograd.saved import Packed
 from expkit.autograd.views import root_of
 from expkit.errors import AutogradError
 from expkit.tensor import default_generator
+from expkit.tensor.precision import STATE
 
 Contexts = Callable[[], tuple[AbstractContextManager[Any], AbstractContextManager[Any]]]
 
@@ -53,6 +54,31 @@ class set_checkpoint_early_stop:
 def noop_context_fn() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """Two contexts that do nothing: checkpoint's default."""
     return nullcontext(), nullcontext()
+
+
+class _Autocast:
+    """Autocast as it is now, to be had again in a with block."""
+
+    def __init__(self) -> None:
+        self.then = self._now()
+
+    @staticmethod
+    def _now() -> tuple[Any, ...]:
+        return dict(STATE.enabled), dict(STATE.dtypes), STATE.cache_enabled
+
+    @staticmethod
+    def _set(enabled: dict[str, bool], dtypes: dict[str, Any], cache_enabled: bool) -> None:
+        STATE.dtypes.update(dtypes)
+        STATE.cache_enabled = cache_enabled
+        for device, on in enabled.items():
+            STATE.enable(device, on)
+
+    def __enter__(self) -> None:
+        self.before = self._now()
+        self._set(*self.then)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._set(*self.before)
 
 
 class _Input:
@@ -95,6 +121,7 @@ class _Frame:
         self.args = [_Input(x) if isinstance(x, Handle) else x for x in args]
         self.kwargs = {k: _Input(x) if isinstance(x, Handle) else x for k, x in kwargs.items()}
         self.early_stop = _early_stop[-1]
+        self.autocast = _Autocast()
         self.places: list[weakref.ref[_Place]] = []
         self.found: dict[int, dict[int, Any]] = {}  # of each backward pass: number -> tensor
 
@@ -123,7 +150,7 @@ class _Frame:
         try:
             if self.rng is not None:
                 default_generator.set_state(self.rng)
-            with enable_grad(), saved_tensors_hooks(keep, lambda x: x), self.again:
+            with enable_grad(), saved_tensors_hooks(keep, lambda x: x), self.autocast, self.again:
                 self.fn(*map(_value, self.args), **{k: _value(x) for k, x in self.kwargs.items()})
         except _Enough:
             pass

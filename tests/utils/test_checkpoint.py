@@ -199,6 +199,19 @@ def test_contexts():
     assert entered == ["first", "again"]
 
 
+def test_autocast_is_as_it_was():
+    net = nn.Linear(4, 4)
+    x = ek.randn(3, 4).requires_grad_()
+    found = []
+    for run in (plainly, checkpoint):
+        with ek.autocast("cpu", dtype=ek.bfloat16):
+            out = run(lambda v: net(v).exp(), x)
+        assert out.dtype is ek.bfloat16
+        found.append(ek.autograd.grad(out.float().sum(), [x, net.weight]))
+    for plain, again in zip(*found, strict=True):
+        np.testing.assert_array_equal(again.numpy(), plain.numpy())
+
+
 # ---- misuse ----------------------------------------------------------------------------------------------------------
 
 
