@@ -131,6 +131,15 @@ from expkit.tensor.ops.elementwise import (
     trunc,
 )  # fmt: skip
 from expkit.tensor.ops.extremum import aminmax, max, min
+from expkit.tensor.ops.generator import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)  # fmt: skip
 from expkit.tensor.ops.histogram import bincount, histc, histogram, histogramdd
 from expkit.tensor.ops.filled import (
     empty,
@@ -269,21 +278,17 @@ from expkit.tensor.ops.pool import (
     max_pool3d,
 )
 from expkit.tensor.ops.random import (
-    Generator,
     bernoulli,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
     multinomial,
     normal,
+    poisson,
     rand,
     rand_like,
     randint,
+    randint_like,
     randn,
     randn_like,
     randperm,
-    set_rng_state,
 )  # fmt: skip
 from expkit.tensor.ops.ranges import (
     arange,
@@ -362,7 +367,7 @@ class _CallableModule(ModuleType):
 
 sys.modules[__name__].__class__ = _CallableModule
 
-for _name, _target in methods.ALIASES.items():
+for _name, _target in (methods.ALIASES | methods.FUNCTION_ALIASES).items():
     if _target in globals():
         globals()[_name] = globals()[_target]
 

@@ -10,6 +10,7 @@ from expkit.autograd.tape import apply2
 from expkit.errors import ShapeError
 from expkit.tensor import casts, dtypes
 from expkit.tensor import inplace as ip
+from expkit.tensor import inplace_random as ip_random
 from expkit.tensor.core import Tensor
 from expkit.tensor.ops import (
     addmm,
@@ -142,6 +143,9 @@ ALIASES = {
     "arccosh": "acosh", "arcsinh": "asinh", "arctanh": "atanh", "arctan2": "atan2",
 }  # fmt: skip
 
+# Of functions that are no methods.
+FUNCTION_ALIASES = {"concat": "cat", "concatenate": "cat", "row_stack": "vstack"}
+
 UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "truediv": np.true_divide}
 
 COMPARE = {"__eq__": ew.eq, "__ne__": ew.ne, "__lt__": ew.lt, "__le__": ew.le, "__gt__": ew.gt, "__ge__": ew.ge}
@@ -223,7 +227,10 @@ def _where(self: Any, condition: Any, other: Any) -> Any:
     return index.where(condition, self, other)
 
 
-WRITING = "copy_ fill_ zero_ uniform_ normal_ bernoulli_ random_ addcmul_ addcdiv_ lerp_"
+WRITING = {
+    ip: "copy_ fill_ zero_ addcmul_ addcdiv_ lerp_",
+    ip_random: "uniform_ normal_ log_normal_ exponential_ cauchy_ geometric_ bernoulli_ random_",
+}
 
 
 def attach() -> None:
@@ -237,8 +244,9 @@ def attach() -> None:
     for module, names in RELAID.items():
         for name in names.split():
             setattr(Tensor, f"{name}_", relaid(getattr(module, name)))
-    for name in WRITING.split():
-        setattr(Tensor, name, getattr(ip, name))
+    for module, names in WRITING.items():
+        for name in names.split():
+            setattr(Tensor, name, getattr(module, name))
     for name, d in casts.NAMES.items():
         setattr(Tensor, name, casts.cast(d))
     for name, instead in REFUSED.items():

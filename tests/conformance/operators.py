@@ -25,7 +25,8 @@ from tests.conformance.convert import (
 
 RANDOM = {
     "bernoulli", "multinomial", "normal", "randn", "randn_like", "rand_like", "randint", "randint_like", "empty",
-    "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", "uniform", "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
+    "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", "uniform",
+    "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
 }  # fmt: skip
 METHODS = set("T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split())  # noqa: SIM905
 

@@ -28,7 +28,7 @@ def _holds_arrays(data: Any) -> bool:
 
 
 def _fitting(raw: Any, d: dtypes.dtype) -> Any:
-    """Python's integers in dtype d. OverflowError where one does not fit; negative ones wrap around, as PyTorch's do."""
+    """Python's integers in dtype d. OverflowError where one does not fit; negative ones wrap around."""
     if dtypes.category(d) == 1 and raw.size:
         limits = dtypes.iinfo(d)
         if int(raw.min()) < (limits.min or -limits.max) or int(raw.max()) > limits.max:

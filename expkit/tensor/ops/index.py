@@ -13,7 +13,6 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.determinism import alert
-from expkit.tensor.determinism import alert
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import index as by_kernel
 from expkit.tensor.generated.index import look, many, within
