@@ -34,9 +34,25 @@ from expkit.nn.activation import (
 )
 from expkit.nn.attention import MultiheadAttention
 from expkit.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
-from expkit.nn.conv import Conv1d, Conv2d
+from expkit.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from expkit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from expkit.nn.linear import Bilinear, Embedding, Flatten, Linear, Unflatten
+from expkit.nn.embedding import Embedding, EmbeddingBag
+from expkit.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
+from expkit.nn.linear import Bilinear, Flatten, Linear, Unflatten
 from expkit.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -65,7 +81,18 @@ from expkit.nn.margin import (
     TripletMarginWithDistanceLoss,
 )
 from expkit.nn.module import Module
-from expkit.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from expkit.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from expkit.nn.padding import (
     ChannelShuffle,
     CircularPad1d,
@@ -86,7 +113,7 @@ from expkit.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from expkit.nn.parameter import Buffer, Parameter
+from expkit.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from expkit.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -97,12 +124,21 @@ from expkit.nn.pooling import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
 )
 from expkit.nn.rnn import GRU, LSTM, RNN, RNNBase
 from expkit.nn.rnn_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from expkit.nn.sync_batchnorm import SyncBatchNorm
 from expkit.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -110,5 +146,4 @@ from expkit.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
-from expkit.nn.sync_batchnorm import SyncBatchNorm
-from expkit.nn.upsampling import Upsample
+from expkit.nn.upsampling import Fold, Unfold, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d

@@ -1,7 +1,8 @@
-"""Normalisation layers: BatchNorm1d, BatchNorm2d, LayerNorm, GroupNorm, RMSNorm."""
+"""Normalisation layers: batch, instance, layer, group, RMS and local response norm."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import expkit.nn.functional as F
@@ -9,6 +10,7 @@ import expkit.tensor as T
 from expkit.autograd import no_grad
 from expkit.errors import ShapeError
 from expkit.nn import init
+from expkit.nn.function_module import FunctionModule, module_of
 from expkit.nn.module import Module
 from expkit.nn.parameter import Parameter
 from expkit.tensor import Tensor
@@ -27,8 +29,8 @@ def _reset_affine(module: Module) -> None:
         init.zeros_(module.bias)
 
 
-class _BatchNorm(Module):
-    """Everything but the shapes that it takes: `dims` and their picture."""
+class RunningNorm(Module):
+    """What batch and instance norm share: weight, bias and running statistics of channels. `dims`: what they take."""
 
     dims: ClassVar[tuple[int, ...]]
     picture: ClassVar[str]
@@ -67,9 +69,29 @@ class _BatchNorm(Module):
         self.reset_running_stats()
         _reset_affine(self)
 
+    def _check_dims(self, input: Tensor) -> None:
+        if input.ndim not in self.dims:
+            expected = " or ".join(map(str, self.dims))
+            raise ShapeError(f"expected {expected} dimensions {self.picture}, got {input.ndim}: {tuple(input.shape)}")
+
+    def channel_axis(self, input: Tensor) -> int:
+        """Where the channels of an input are."""
+        self._check_dims(input)
+        return 1
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+
+class _BatchNorm(RunningNorm):
+    """Everything about batch norm but the shapes that it takes."""
+
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
-        use_batch = self.training or self.running_mean is None
+        use_batch = self.training or (self.running_mean is None and self.running_var is None)
         update = self.training and self.track_running_stats
         return F.batch_norm(
             input,
@@ -83,9 +105,7 @@ class _BatchNorm(Module):
         )
 
     def _check(self, input: Tensor) -> None:
-        if input.ndim not in self.dims:
-            expected = " or ".join(map(str, self.dims))
-            raise ShapeError(f"expected {expected} dimensions {self.picture}, got {input.ndim}: {tuple(input.shape)}")
+        self._check_dims(input)
         if input.shape[1] != self.num_features:
             raise ShapeError(f"expected {self.num_features} features in dim 1, got input {tuple(input.shape)}")
 
@@ -94,13 +114,9 @@ class _BatchNorm(Module):
         if self.num_batches_tracked is not None:
             with no_grad():
                 self.num_batches_tracked.add_(1)
-        return self.momentum if self.momentum is not None else 1.0 / int(self.num_batches_tracked)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        )
+        if self.momentum is not None:
+            return self.momentum
+        return 0.0 if self.num_batches_tracked is None else 1.0 / int(self.num_batches_tracked)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -119,6 +135,79 @@ class BatchNorm2d(_BatchNorm):
 
     dims = (4,)
     picture = "(N, C, H, W)"
+
+
+class BatchNorm3d(_BatchNorm):
+    """Each channel to mean 0 and variance 1 over the batch.   (N, C, D, H, W); otherwise as BatchNorm1d"""
+
+    dims = (5,)
+    picture = "(N, C, D, H, W)"
+
+
+class _InstanceNorm(RunningNorm):
+    """Everything about instance norm but the shapes that it takes."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+
+    def channel_axis(self, input: Tensor) -> int:
+        """Where the channels of an input are: before its spatial dimensions."""
+        self._check_dims(input)
+        return input.ndim - self.dims[0]
+
+    def forward(self, input: Tensor) -> Tensor:
+        axis = self.channel_axis(input)
+        if input.shape[axis] != self.num_features:
+            text = f"expected {self.num_features} features in dim {axis}, got input {tuple(input.shape)}"
+            if self.affine:
+                raise ShapeError(text)
+            warnings.warn(f"{text}: num_features is not used here, as affine=False", stacklevel=2)
+        out = F.instance_norm(
+            input if axis else input.unsqueeze(0),
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or not self.track_running_stats,
+            self.momentum if self.momentum is not None else 0.0,
+            self.eps,
+        )
+        return out if axis else out.squeeze(0)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Each channel of each sample to mean 0 and variance 1.   (N, C, L) or (C, L)
+
+    With `track_running_stats`, evaluation goes by running statistics, which training moves by `momentum`.
+    """
+
+    dims = (2, 3)
+    picture = "(C, L) or (N, C, L)"
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Each channel of each sample to mean 0 and variance 1.   (N, C, H, W) or (C, H, W); else as InstanceNorm1d"""
+
+    dims = (3, 4)
+    picture = "(C, H, W) or (N, C, H, W)"
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Each channel of each sample to mean 0 and variance 1.   (N, C, D, H, W) or unbatched; else as InstanceNorm1d"""
+
+    dims = (4, 5)
+    picture = "(C, D, H, W) or (N, C, D, H, W)"
 
 
 class LayerNorm(Module):
@@ -216,3 +305,13 @@ class GroupNorm(Module):
 
 def _shape(normalized_shape: int | list[int] | tuple[int, ...]) -> tuple[int, ...]:
     return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+
+
+class _LocalResponseNorm(FunctionModule):
+    size: int
+
+    def extra_repr(self) -> str:
+        return super().extra_repr().removeprefix("size=")
+
+
+LocalResponseNorm = module_of("LocalResponseNorm", F.local_response_norm, __name__, _LocalResponseNorm)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expkit.autograd import no_grad
 from expkit.errors import CheckpointError
-from expkit.nn.parameter import Parameter
+from expkit.nn.parameter import Parameter, is_lazy
 from expkit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def _run_hooks(module: Module, kind: str, *args: Any) -> None:
 def save(module: Module, prefix: str, keep_vars: bool) -> dict[str, Tensor]:
     """The state dict of `module`; its children's keys follow its own, depth first."""
     _run_hooks(module, "save_pre", prefix, keep_vars)
-    out = {prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in persistent(module)}
+    out = {
+        prefix + name: tensor if keep_vars or is_lazy(tensor) else tensor.detach()
+        for name, tensor in persistent(module)
+    }
     for name, child in module._modules.items():
         if child is not None:
             out.update(child.state_dict(prefix=f"{prefix}{name}.", keep_vars=keep_vars))

@@ -1,4 +1,4 @@
-"""Upsample: interpolation as a layer."""
+"""Upsample: interpolation as a layer; Unfold and Fold: windows as columns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,14 @@ class _Upsample(FunctionModule):
 
     def extra_repr(self) -> str:
         by = f"size={self.size!r}" if self.scale_factor is None else f"scale_factor={self.scale_factor!r}"
-        return f"{by}, mode={self.mode!r}"
+        mode = self.__dict__.get("mode") or ("nearest" if "nearest" in type(self).function.__name__ else "bilinear")
+        return f"{by}, mode={mode!r}"
 
 
 Upsample = module_of("Upsample", interpolate, __name__, _Upsample)
+
+
+UpsamplingNearest2d = module_of("UpsamplingNearest2d", F.upsample_nearest, __name__, _Upsample)
+UpsamplingBilinear2d = module_of("UpsamplingBilinear2d", F.upsample_bilinear, __name__, _Upsample)
+Unfold = module_of("Unfold", F.unfold, __name__)
+Fold = module_of("Fold", F.fold, __name__)
