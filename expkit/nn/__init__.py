@@ -52,6 +52,7 @@ from expkit.nn.lazy import (
     LazyInstanceNorm3d,
     LazyLinear,
 )
+from expkit.nn.functional.linear_loss import LinearCrossEntropyOptions
 from expkit.nn.linear import Bilinear, Flatten, Linear, Unflatten
 from expkit.nn.losses import (
     BCELoss,
@@ -61,6 +62,7 @@ from expkit.nn.losses import (
     HuberLoss,
     KLDivLoss,
     L1Loss,
+    LinearCrossEntropyLoss,
     MSELoss,
     NLLLoss,
     SmoothL1Loss,

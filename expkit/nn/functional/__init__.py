@@ -47,6 +47,7 @@ from expkit.nn.functional.dropout import (
     feature_alpha_dropout,
 )
 from expkit.nn.functional.linear import bilinear
+from expkit.nn.functional.linear_loss import LinearCrossEntropyOptions, linear_cross_entropy
 from expkit.nn.functional.lookup import embedding, embedding_bag, one_hot
 from expkit.nn.functional.margin import (
     cosine_embedding_loss,

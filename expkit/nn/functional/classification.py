@@ -219,5 +219,5 @@ def _divergence_of_logs(input: Tensor, target: Tensor) -> Tensor:
 
 @elementwise_loss
 def _divergence(input: Tensor, target: Tensor) -> Tensor:
-    positive = target > 0
-    return T.where(positive, target * T.log(T.where(positive, target, 1.0)), 0.0) - target * input
+    zero = target == 0  # what is negative gives NaN
+    return T.where(zero, 0.0, target * T.log(T.where(zero, 1.0, target))) - target * input

@@ -44,58 +44,64 @@ def ctc_loss(
         raise ShapeError(f"ctc_loss: log_probs must not be empty, got {tuple(log_probs.shape)}")
     if not 0 <= blank < classes:
         raise ValueError(f"ctc_loss: blank must be in label range, 0 to {classes - 1}, got {blank}")
-    inputs = _lengths("input_lengths", input_lengths, batch, steps)
-    lengths = _lengths("target_lengths", target_lengths, batch, None)
+    inputs = _lengths("input_lengths", input_lengths, x, steps)
+    lengths = _lengths("target_lengths", target_lengths, x, None)
     labels = _labels(targets, lengths, blank)
     in_bounds(labels, classes, 1, "ctc_loss: targets")
     states, skip = _states(labels, blank)
-    last, within = (T.from_numpy(v).to(x.device) for v in _ends(inputs, lengths, steps, states.shape[1]))
-    loss = ctc(x, states, skip, last, within, zero_infinity)
-    if not inputs.all():  # nothing is certain to be nothing
-        nothing = T.from_numpy((inputs == 0) & (lengths == 0)).to(x.device)
-        loss = T.where(nothing, 0.0, loss)
+    loss = ctc(x, states, skip, *_ends(inputs, lengths, steps, states.shape[1]), zero_infinity)
+    # without any step, nothing is certain to be nothing
+    loss = T.where(T.logical_and(T.eq(inputs, 0), T.eq(lengths, 0)), 0.0, loss)
     if reduction == "mean":
-        return (loss / T.tensor(lengths.clip(1), dtype=x.dtype, device=x.device)).mean()
+        return (loss / lengths.clamp_min(1).to(x.dtype)).mean()
     return loss.sum() if reduction == "sum" else loss if log_probs.ndim == 3 else loss.squeeze(0)
 
 
-def _lengths(name: str, given: Lengths, batch: int, most: int | None) -> np.ndarray[Any, Any]:
-    """As whole numbers on the host, checked."""
-    values = given.cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
-    if values.size and values.dtype.kind not in "iu":
+def _lengths(name: str, given: Lengths, x: Tensor, most: int | None) -> Tensor:
+    """One for each sequence, where x is; checked on the host, if they are there."""
+    values = given if isinstance(given, Tensor) else T.tensor(given)
+    if values.dtype.is_floating_point or values.dtype.is_complex or values.dtype is T.bool_:
         raise TypeError(f"ctc_loss: {name} must be integral, got {values.dtype}")
-    values = values.reshape(-1).astype(np.int64)
-    if len(values) != batch:
-        raise ShapeError(f"ctc_loss: {name} must be of size batch_size {batch}, got {len(values)}")
-    if values.size and (values.min() < 0 or (most is not None and values.max() > most)):
+    values = values.reshape(-1).to(T.int64)
+    if values.shape[0] != x.shape[1]:
+        raise ShapeError(f"ctc_loss: {name} must be of size batch_size {x.shape[1]}, got {values.shape[0]}")
+    raw = values.raw
+    if raw.__class__ is np.ndarray and (raw.min() < 0 or (most is not None and raw.max() > most)):
         bound = "at least 0" if most is None else f"between 0 and {most}"
-        raise ShapeError(f"ctc_loss: expected {name} to be {bound}, got {values.tolist()}")
-    return values
+        raise ShapeError(f"ctc_loss: expected {name} to be {bound}, got {raw.tolist()}")
+    return values.to(x.device)
 
 
-def _labels(targets: Tensor, lengths: np.ndarray[Any, Any], blank: int) -> Tensor:
+def _labels(targets: Tensor, lengths: Tensor, blank: int) -> Tensor:
     """(N, S) classes, S at least 1, blanks beyond each length."""
     if targets.dtype.is_complex or targets.dtype is T.bool_:
         raise TargetError(f"ctc_loss: targets must be integers, got {targets.dtype}")
-    longest, batch = max(int(lengths.max(initial=0)), 1), len(lengths)
     if targets.ndim == 1:
-        if targets.shape[0] != lengths.sum():
-            raise ShapeError(
-                f"ctc_loss: expected as many targets as target_lengths add up to, {lengths.sum()}, "
-                f"got {targets.shape[0]}"
-            )
-        places = (np.cumsum(lengths) - lengths)[:, None] + np.arange(longest)
-        flat = targets if targets.shape[0] else T.zeros(1, dtype=T.int64, device=targets.device)
-        rows = flat[T.tensor(places.clip(0, flat.shape[0] - 1), device=flat.device)]
-    elif targets.ndim == 2 and targets.shape[0] == batch and targets.shape[1] >= lengths.max(initial=0):
-        rows = targets[:, :longest] if targets.shape[1] else T.zeros(batch, 1, dtype=T.int64, device=targets.device)
+        rows = _apart(targets, lengths.cpu().numpy())
     else:
+        rows = targets
+        known = lengths.raw.__class__ is np.ndarray
+        longest = int(lengths.raw.max()) if known else 0
+        if targets.ndim != 2 or targets.shape[0] != lengths.shape[0] or targets.shape[1] < longest:
+            raise ShapeError(
+                f"ctc_loss: expected targets ({lengths.shape[0]}, at least {longest}) or one after the other, "
+                f"got {tuple(targets.shape)}"
+            )
+        rows = targets[:, :longest] if known else targets
+    if not rows.shape[1]:
+        rows = T.zeros(rows.shape[0], 1, dtype=T.int64, device=rows.device)
+    there = T.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
+    return T.where(there, rows.to(lengths.device, T.int64), blank)
+
+
+def _apart(targets: Tensor, lengths: np.ndarray[Any, Any]) -> Tensor:
+    """Targets that lie one after the other, in rows."""
+    if targets.shape[0] != lengths.sum():
         raise ShapeError(
-            f"ctc_loss: expected targets ({batch}, at least {lengths.max(initial=0)}) or ({lengths.sum()},), "
-            f"got {tuple(targets.shape)}"
+            f"ctc_loss: expected as many targets as target_lengths add up to, {lengths.sum()}, got {targets.shape[0]}"
         )
-    there = T.from_numpy(np.arange(longest) < lengths[:, None]).to(rows.device)
-    return T.where(there, rows.to(T.int64), blank)
+    places = (np.cumsum(lengths) - lengths)[:, None] + np.arange(lengths.max())
+    return targets[T.tensor(places.clip(0, max(targets.shape[0] - 1, 0)), device=targets.device)]
 
 
 def _states(labels: Tensor, blank: int) -> tuple[Tensor, Tensor]:
@@ -108,11 +114,9 @@ def _states(labels: Tensor, blank: int) -> tuple[Tensor, Tensor]:
     return states, T.cat([T.zeros(batch, 2, dtype=T.bool_, device=labels.device), other], 1)
 
 
-def _ends(
-    inputs: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any], steps: int, count: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _ends(inputs: Tensor, lengths: Tensor, steps: int, count: int) -> tuple[Tensor, Tensor]:
     """(where and when paths end: in the last label or the blank behind it; which steps count)"""
-    state, final = np.arange(count), 2 * lengths[:, None]
-    ends = (state == final) | (state == final - 1)
-    when = np.arange(steps)[:, None] == inputs - 1
-    return when[:, :, None] & ends, (np.arange(steps)[:, None] < inputs)[:, :, None]
+    state, final = T.arange(count, device=lengths.device), (2 * lengths).unsqueeze(1)
+    ends = T.logical_or(T.eq(state, final), T.eq(state, final - 1))
+    step = T.arange(steps, device=inputs.device).unsqueeze(1)
+    return T.logical_and(T.eq(step, inputs - 1).unsqueeze(2), ends), (step < inputs).unsqueeze(2)

@@ -213,13 +213,14 @@ def gaussian_nll_loss(
     """(log var + (x - y)² / var) / 2 with var at least eps (Nix and Weigend, 1994).
 
     full: with the constant log(2π) / 2.
-    var: a number, or the input's shape, or that with a last dimension of 1, or without it.
+    var: a number, or the input's shape, or that with one dimension of 1, or without its last.
     """
     spread = var if isinstance(var, Tensor) else T.full(input.shape, var, dtype=input.dtype, device=input.device)
     if tuple(spread.shape) != tuple(input.shape):
+        pairs = zip(spread.shape, input.shape, strict=False)
         if tuple(spread.shape) == tuple(input.shape[:-1]):
             spread = spread.unsqueeze(-1)
-        elif tuple(spread.shape[:-1]) != tuple(input.shape[:-1]) or spread.shape[-1] != 1:
+        elif spread.ndim != input.ndim or [n for n, m in pairs if n != m] != [1]:
             raise ShapeError(f"gaussian_nll_loss: var is of incorrect size {tuple(spread.shape)}")
     fixed = spread.detach()
     if fixed.raw.__class__ is np.ndarray and (fixed.raw < 0).any():  # not looked at on a GPU or under a transform
