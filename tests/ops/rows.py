@@ -236,7 +236,8 @@ def array_of(x: Any) -> np.ndarray:
     elif isinstance(x, ek.Tensor):
         out = x.detach().numpy()
     else:
-        out = x.detach().float().numpy() if str(x.dtype) == "torch.bfloat16" else x.detach().numpy()
+        x = x.detach().resolve_conj().resolve_neg()
+        out = x.float().numpy() if str(x.dtype) == "torch.bfloat16" else x.numpy()
     return out.astype(np.float32) if out.dtype == NUMPY["bfloat16"] else out
 
 

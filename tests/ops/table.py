@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 import expkit as ek
+from expkit.tensor.methods import ALIASES
 from expkit.tensor.ops.elementwise import softplus_1
 from tests.ops.rows import ALL, FLOATS, INTS, Bad, Maker, Row, Sample
+from tests.ops.table_elementwise import ROWS as ELEMENTWISE
 from tests.ops.table_index import ROWS as INDEXED
 from tests.ops.table_linalg import ROWS as LINALG
 from tests.ops.table_nn import ROWS as NEURAL
+from tests.ops.table_products import ROWS as FACTORED
 from tests.ops.table_reductions import ROWS as SUMMARIES
 from tests.ops.table_sets import ROWS as SETS
 from tests.ops.table_shape import ROWS as SHAPED
@@ -583,7 +586,7 @@ CONVERSIONS = [
     Row("Tensor.long", lambda g: [S(g(2, 3))], lambda x: np.trunc(x).astype(int), grad=False),
 ]  # fmt: skip
 
-ROWS = [*UNARY, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *WRITTEN, *PRODUCTS, *CREATION, *RANDOM, *SUMMARIES, *SETS, *CONVERSIONS, *NEURAL, *LINALG, *SHAPED, *INDEXED]
+ROWS = [*UNARY, *ELEMENTWISE, *BINARY, *REDUCE, *MOVEMENT, *INDEX, *WRITTEN, *PRODUCTS, *CREATION, *RANDOM, *SUMMARIES, *SETS, *CONVERSIONS, *NEURAL, *LINALG, *FACTORED, *SHAPED, *INDEXED]
 
 # Public names that are no operation on tensors: where they are tested instead.
 ELSEWHERE = {
@@ -593,9 +596,10 @@ ELSEWHERE = {
         new_empty_strided new_tensor""",
     "tests/tensor/test_tensor.py": """Tensor Size device set_printoptions to cpu cuda type type_as is_floating_point is_signed is_nonzero is_same_size
         is_tensor numel""",
+    "tests/ops/test_elementwise.py": f"is_complex {' '.join(ALIASES)}",
     "tests/tensor/test_shapes.py": "broadcast_shapes storage_offset",
     "tests/tensor/test_dtypes.py": """can_cast dtype finfo iinfo get_default_dtype set_default_dtype promote_types result_type
         bool_ uint8 int8 int16 int32 int64 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128""",
     "tests/tensor/test_memory_format.py": "memory_format channels_last channels_last_3d contiguous_format preserve_format",
-    "tests/tensor/test_random.py": """Generator default_generator manual_seed initial_seed get_rng_state set_rng_state""",
+    "tests/tensor/test_random.py": """poisson randint_like seed Generator default_generator manual_seed initial_seed get_rng_state set_rng_state""",
 }

@@ -191,10 +191,10 @@ minimum = binary_function(
 fmax = binary_function(fmax_p, "The larger of both, and of a number and NaN the number.", refuses=_ORDERED, **_PAIR)
 fmin = binary_function(fmin_p, "The smaller of both, and of a number and NaN the number.", refuses=_ORDERED, **_PAIR)
 logaddexp = binary_function(
-    logaddexp_p, "log(exp(input) + exp(other)), without overflow.", floats=True, refuses=BOOLS + WHOLE, **_PAIR
+    logaddexp_p, "log(exp(input) + exp(other)), without overflow.", refuses=BOOLS + WHOLE, **_PAIR
 )
 logaddexp2 = binary_function(
-    logaddexp2_p, "log2(2^input + 2^other), without overflow.", floats=True, refuses=BOOLS + WHOLE + COMPLEX, **_PAIR
+    logaddexp2_p, "log2(2^input + 2^other), without overflow.", refuses=BOOLS + WHOLE + COMPLEX, **_PAIR
 )
 hypot = binary_function(hypot_p, "sqrt(input² + other²), without overflow.", refuses=BOOLS + WHOLE + COMPLEX, **_PAIR)
 floor_divide = binary_function(floor_divide_p, "input / other, rounded down.", refuses=_DIVIDED)

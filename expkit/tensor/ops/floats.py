@@ -94,9 +94,14 @@ copysign = binary_function(
     copysign_p, "input's magnitude with other's sign.", floats=True, refuses=COMPLEX, numbers="other"
 )
 nextafter = binary_function(nextafter_p, "The next number after input, towards other.", refuses=BOOLS + WHOLE + COMPLEX)
-heaviside = binary_function(
-    heaviside_p, "0 for negative input, 1 for positive, `other` at 0.", refuses=COMPLEX, numbers=""
-)
+_heaviside_of = binary_function(heaviside_p, "", refuses=COMPLEX, numbers="", name="heaviside")
+
+
+def heaviside(input: Any, values: Any) -> Any:
+    """0 for negative input, 1 for positive, `values` at 0. TypeError unless both are of one dtype."""
+    if require_tensor(input, "heaviside").raw.dtype != require_tensor(values, "heaviside").raw.dtype:
+        raise TypeError(f"heaviside: both tensors must have one dtype, got {input.dtype} and {values.dtype}")
+    return _heaviside_of(input, values)
 
 
 def frexp(input: Any) -> tuple[Any, Any]:

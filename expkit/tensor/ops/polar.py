@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 from expkit.autograd.tape import apply1
-from expkit.tensor import dtypes
 from expkit.tensor.ops.complex import COMPLEX, imag, is_complex, real, view_as_complex_p
-from expkit.tensor.ops.convert import as_dtype, floating, require_tensor
+from expkit.tensor.ops.convert import floating, require_tensor
 from expkit.tensor.ops.elementwise import atan2, choose, cos, isnan, lt, mul, sin
 from expkit.tensor.ops.join import stack
 from expkit.tensor.ops.kinds import broadcast_shapes
@@ -39,5 +38,4 @@ def angle(input: Any) -> Any:
     if is_complex(input):
         return atan2(imag(input), real(input))
     x = floating(input)
-    flat = choose(lt(x, 0), math.pi, 0.0)
-    return choose(isnan(x), x, as_dtype(flat, dtypes.of(x.raw)))
+    return choose(lt(x, 0), math.pi, choose(isnan(x), x, 0.0))

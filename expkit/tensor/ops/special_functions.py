@@ -31,7 +31,8 @@ lgamma_p = unary("lgamma", gamma.lgamma, lambda g, _out, x: g * digamma_p(x))
 digamma_p = unary("digamma", gamma.digamma, lambda g, _out, x: g * polygamma_p(x, n=1))
 polygamma_p = unary("polygamma", gamma.polygamma, lambda g, _out, x, *, n: g * polygamma_p(x, n=n + 1))
 
-erfinv_p = unary("erfinv", quantiles.erfinv, lambda g, out, _x: times(g * exp_p(out * out), 0.5 * math.sqrt(math.pi)))
+# (erfinv keeps x as well: the result may be overwritten, and is then computed again)
+erfinv_p = unary("erfinv", quantiles.erfinv, lambda g, out, x: times(g * exp_p(out * out), 0.5 * math.sqrt(math.pi)))
 ndtri_p = unary(
     "ndtri", quantiles.ndtri, lambda g, out, _x: times(g * exp_p(times(out * out, 0.5)), math.sqrt(2 * math.pi))
 )
@@ -46,7 +47,7 @@ log_ndtr_p = unary(
 def _over_x(value: Any, x: Any, at_zero: float) -> Any:
     """value / x, where x is 0 its limit."""
     origin = eq_p(x, 0)
-    return where_p(origin, zeros_raw(x) + at_zero, value / where_p(origin, zeros_raw(x) + 1, x))
+    return where_p(origin, times(zeros_raw(x) + 1, at_zero), value / where_p(origin, zeros_raw(x) + 1, x))
 
 
 i0_p = unary("i0", bessel.i0, lambda g, _out, x: g * i1_p(x))
@@ -68,7 +69,7 @@ entr_p = unary("entr", widened(_entropy), lambda g, _out, x: g * (-log_p(x) - 1)
 def _times_log(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     def impl(x: Any, y: Any) -> Any:
         xp = xp_of(x if hasattr(x, "dtype") else y)
-        return xp.where((x == 0) & ~xp.isnan(y), 0 * y, x * log(xp, y))
+        return xp.where((x == 0) & ~xp.isnan(y), 0 * x, x * log(xp, y))
 
     return widened2(impl)
 
