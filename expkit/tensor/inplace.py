@@ -13,7 +13,6 @@ from expkit.tensor import dtypes
 from expkit.tensor.generated.inplace import fill as by_kernel
 from expkit.tensor.generated.inplace import update
 from expkit.tensor.generated.pointwise import HEAVY, LIGHT
-from expkit.tensor.ops import random
 from expkit.tensor.ops.convert import as_dtype, constant, to_device_p
 from expkit.tensor.ops.elementwise import div, mul, sub
 from expkit.tensor.ops.movement import expand, overwrite_p
@@ -169,32 +168,3 @@ def lerp_(x: Any, end: Any, weight: Any) -> Any:
     if _in_one_pass(x, "lerp", (end, weight)):
         return x
     return x.add_(mul(sub(end, x), weight))
-
-
-def uniform_(x: Any, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> Any:
-    """Fills with uniform random numbers on [a, b)."""
-    if a > b:
-        raise ValueError(f"uniform_ expects to draw from [from, to) with from <= to, got [{a}, {b})")
-    return assign(x, random.rand(*x.shape, generator=generator, dtype=x.dtype, device=x.device) * (b - a) + a)
-
-
-def normal_(x: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
-    """Fills with normal random numbers."""
-    if std < 0:
-        raise ValueError(f"normal_ expects std >= 0.0, but found std {std}")
-    return assign(x, random.randn(*x.shape, generator=generator, dtype=x.dtype, device=x.device) * std + mean)
-
-
-def bernoulli_(x: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
-    """Fills with ones with probability p, else zeros."""
-    if not isinstance(p, Handle) and not 0 <= p <= 1:
-        raise ValueError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-    u = random.rand(*x.shape, generator=generator, dtype=dtypes.float32, device=x.device)
-    return assign(x, (u < p).to(x.dtype))
-
-
-def random_(x: Any, low: int = 0, high: int | None = None, *, generator: Any = None) -> Any:
-    """Fills with integers on [low, high)."""
-    if high is None:
-        low, high = (0, low) if low else (0, 2**24 if x.dtype.is_floating_point else dtypes.iinfo(x.dtype).max)
-    return assign(x, random.randint(low, high, tuple(x.shape), generator=generator, device=x.device).to(x.dtype))

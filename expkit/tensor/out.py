@@ -28,6 +28,9 @@ _NAMES = """
     triu true_divide trunc var vdot vstack where xlogy zeros
 """
 TAKING = frozenset(_NAMES.split())
+PLACES = frozenset(
+    {"argmax", "argmin", "argsort", "bucketize", "multinomial", "nonzero", "searchsorted"}
+)  # not converted
 
 
 def deliver(result: Any, out: Any, name: str, arguments: tuple[Any, ...] = ()) -> Any:
@@ -58,7 +61,7 @@ def _into(result: Any, out: Any, name: str, arguments: tuple[Any, ...]) -> Any:
     if result.device != out.device:
         raise DeviceError(f"{name}(): the result is on {result.device} and out on {out.device}")
     have, want = dtypes.of(result.raw), dtypes.of(out.raw)
-    if not dtypes.can_cast(have, want):
+    if not dtypes.can_cast(have, want) or (name in PLACES and have is not want):
         raise TypeError(f"{name}(): result type {have} can't be cast to the desired output type {want}")
     if tuple(result.shape) != tuple(out.shape):
         if any(a is out for a in arguments):

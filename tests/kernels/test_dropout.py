@@ -11,7 +11,8 @@ import expkit as ek
 import expkit.nn.functional as F
 from expkit.kernels.cpu.nets.random import MAKERS
 from expkit.tensor.generated import random as kernels
-from expkit.tensor.ops import fused, random
+from expkit.tensor.ops import fused
+from expkit.tensor.ops import generator as random
 from tests.kernels.guards import install
 
 pytest.importorskip("llvmlite")

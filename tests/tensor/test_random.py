@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from expkit.tensor.ops import random as engine
+from expkit.tensor.ops import generator as engine
 
 # Random123's known answers for philox4x32-10 (Salmon et al., SC 2011): counter, key -> result.
 KNOWN = [
@@ -232,3 +232,95 @@ def test_wrong_arguments_are_refused(call):
     with pytest.raises((TypeError, ValueError, RuntimeError)) as caught:
         call()
     assert str(caught.value)
+
+
+# ---- distributions ---------------------------------------------------------------------------------------------------
+
+N = 40_000
+FILLS = {  # (call on a tensor of N elements, mean, standard deviation)
+    "exponential_": (lambda x: x.exponential_(2.0), 0.5, 0.5),
+    "log_normal_": (lambda x: x.log_normal_(0.0, 0.5), 1.1331, 0.6039),
+    "geometric_": (lambda x: x.geometric_(0.25), 4.0, 3.4641),
+    "uniform_": (lambda x: x.uniform_(-1, 3), 1.0, 1.1547),
+    "uniform_ by name": (lambda x: x.uniform_(**{"from": -1, "to": 3}), 1.0, 1.1547),
+    "normal_": (lambda x: x.normal_(2, 3), 2.0, 3.0),
+    "random_": (lambda x: x.random_(2, 6), 3.5, 1.1180),
+    "bernoulli_": (lambda x: x.bernoulli_(0.3), 0.3, 0.4583),
+    "bernoulli_ of a tensor": (lambda x: x.bernoulli_(ek.tensor([0.3], dtype=ek.float64)), 0.3, 0.4583),
+    "poisson, small rate": (lambda x: ek.poisson(x.fill_(3.0)), 3.0, 1.7321),
+    "poisson, large rate": (lambda x: ek.poisson(x.fill_(60.0)), 60.0, 7.7460),
+    "bernoulli with p": (lambda x: ek.bernoulli(x, 0.3), 0.3, 0.4583),
+    "randint_like": (lambda x: ek.randint_like(x, 2, 6), 3.5, 1.1180),
+}
+
+
+@pytest.mark.parametrize("name", FILLS)
+@pytest.mark.parametrize("dtype", [ek.float64, ek.float32])
+def test_moments(name, dtype):
+    fill, mean, std = FILLS[name]
+    ek.manual_seed(11)
+    x = fill(ek.zeros(N, dtype=dtype)).double()
+    assert abs(x.mean().item() - mean) < 5 * std / N**0.5
+    assert abs(x.std().item() / std - 1) < 0.05
+
+
+def test_cauchy_has_its_quartiles():
+    ek.manual_seed(11)
+    x = ek.zeros(N, dtype=ek.float64).cauchy_(1.0, 2.0)
+    assert np.allclose(ek.quantile(x, ek.tensor([0.25, 0.5, 0.75], dtype=ek.float64)).tolist(), [-1, 1, 3], atol=0.1)
+
+
+def test_poisson_counts_as_often_as_it_should():
+    ek.manual_seed(5)
+    for rate in (0.5, 12.0):
+        counts = ek.bincount(ek.poisson(ek.full((N,), rate)).long(), minlength=40)[:40].double() / N
+        k = ek.arange(40, dtype=ek.float64)
+        expected = ek.exp(k * np.log(rate) - rate - ek.lgamma(k + 1))
+        assert (counts - expected).abs().max().item() < 0.01
+
+
+def test_complex_normals_have_variance_one():
+    ek.manual_seed(5)
+    x = ek.randn(N, dtype=ek.complex64)
+    assert abs((x.abs() ** 2).mean().item() - 1) < 0.05
+    assert abs(x.real.var().item() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("draw", [ek.bernoulli, ek.poisson, lambda x: ek.normal(x, 0.1), lambda x: ek.normal(0.0, x)])
+def test_a_draw_has_gradient_zero(draw):
+    x = ek.full((3,), 0.5, requires_grad=True)
+    draw(x).sum().backward()
+    assert x.grad.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: ek.zeros(2).exponential_(-1), ValueError),
+        (lambda: ek.zeros(2).cauchy_(0, 0), ValueError),
+        (lambda: ek.zeros(2).log_normal_(0, -1), ValueError),
+        (lambda: ek.zeros(2).geometric_(1.5), ValueError),
+        (lambda: ek.zeros(2).uniform_(1, 0), ValueError),
+        (lambda: ek.zeros(2, dtype=ek.int64).uniform_(), TypeError),
+        (lambda: ek.zeros(2).random_(3, 3), RuntimeError),
+        (lambda: ek.zeros(2).bernoulli_(ek.rand(3)), RuntimeError),
+        (lambda: ek.randint_like(ek.zeros(2), 3, 3), RuntimeError),
+        (lambda: ek.randint(0, 300, (2,), dtype=ek.uint8), RuntimeError),
+        (lambda: ek.poisson(ek.tensor([-1.0])), RuntimeError),
+        (lambda: ek.rand(2, size=(2,)), TypeError),
+        (lambda: ek.rand(2, shape=(2,)), TypeError),
+        (lambda: ek.normal(0.0, -1.0, (2,)), RuntimeError),
+        (lambda: ek.bernoulli(ek.rand(2), 1.5), ValueError),
+    ],
+)
+def test_what_is_no_distribution_is_refused(call, error):
+    with pytest.raises(error):
+        call()
+
+
+def test_sizes_may_be_named():
+    assert ek.rand(size=(2, 3)).shape == ek.randn(size=(2, 3)).shape == (2, 3)
+
+
+def test_seed_takes_entropy():
+    assert ek.seed() != ek.seed()

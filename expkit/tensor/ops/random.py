@@ -1,212 +1,65 @@
-"""Random numbers: counter-based, the same on every device and in every mode.
+"""Random tensors: uniform, normal, whole numbers, orders, and draws from given distributions."""
 
-Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is the seed, the counter
-the offset plus the logical index of the element, so the result depends on nothing else. A generator's whole state is
-(seed, offset); a draw of n 32-bit words moves the offset by ceil(n / 4).
-"""
-
-import builtins
 from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval, Handle, wrap
-from expkit.autograd.levels import Batched
-from expkit.autograd.mode import MODE
+from expkit.autograd.handle import Aval, Handle
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
-from expkit.errors import AutogradError, ShapeError
+from expkit.errors import ShapeError
 from expkit.tensor import devices, dtypes
-from expkit.tensor.devices import xp_of
-from expkit.tensor.generated import random as kernels
-from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.convert import as_dtype, require_tensor
+from expkit.tensor.ops.generator import (
+    Generator,
+    draw,
+    normal_p,
+    uniform_p,
+    words_per,
+)
+from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
 from expkit.tensor.ops.movement import sizes
 from expkit.tensor.ops.order import argsort
+from expkit.tensor.ops.poisson import counts
 
-M0, M1 = 0xD2511F53, 0xCD9E8D57
-W0, W1 = 0x9E3779B9, 0xBB67AE85
-WORD = np.dtype(np.uint32)
-
-
-def rounds(c: tuple[Any, Any, Any, Any], seed: int, xp: Any = np) -> tuple[Any, Any, Any, Any]:
-    """Philox 4x32-10 of counters: four arrays of 32-bit words, held as uint64; the key is the seed's two halves."""
-    mask, shift = xp.uint64(0xFFFFFFFF), xp.uint64(32)
-    k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
-    for _ in range(10):
-        p0, p1 = c[0] * xp.uint64(M0), c[2] * xp.uint64(M1)
-        c = ((p1 >> shift) ^ c[1] ^ xp.uint64(k0), p1 & mask, (p0 >> shift) ^ c[3] ^ xp.uint64(k1), p0 & mask)
-        k0, k1 = (k0 + W0) & 0xFFFFFFFF, (k1 + W1) & 0xFFFFFFFF
-    return c
+# ---- primitives ------------------------------------------------------------------------------------------------------
 
 
-def philox(seed: int, offset: int, words: int, xp: Any = np) -> Any:
-    """`words` random 32-bit words: 4 for each counter from `offset` on."""
-    if xp is np:
-        fast = kernels.fill("words", seed, offset, (words,))
-        if fast is not None:
-            return fast.view(WORD)
-    blocks = -(-words // 4)
-    counter = xp.arange(blocks, dtype=np.uint64) + xp.uint64(offset % 2**64)
-    rest = xp.zeros(blocks, np.uint64)
-    c = rounds((counter & xp.uint64(0xFFFFFFFF), counter >> xp.uint64(32), rest, rest), seed, xp)
-    return xp.stack(c, 1).reshape(-1)[:words].astype(np.uint32)
+def _integers(bits: Any, *, low: int, high: int, dtype: Any) -> Any:
+    pairs = bits.reshape(-1, 2).astype(np.uint64)
+    whole = (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
+    below = whole if high - low >= 1 << 64 else whole % np.uint64(high - low)
+    return (below + np.uint64(low % (1 << 64))).astype(np.int64).astype(dtype)
 
 
-class Generator:
-    """A stream of random numbers; its state is (seed, offset)."""
-
-    def __init__(self, device: Any = "cpu") -> None:
-        self.device = devices.resolve(device)
-        self.seed_, self.offset = 0x5EED, 0
-
-    def manual_seed(self, seed: int) -> "Generator":
-        """Starts the stream of `seed` from its beginning."""
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise TypeError(f"manual_seed: the seed must be an int, not {type(seed).__name__}")
-        self.seed_, self.offset = int(seed) % 2**64, 0
-        return self
-
-    def initial_seed(self) -> int:
-        return self.seed_
-
-    def seed(self) -> int:
-        """Seeds from the operating system's entropy; returns the seed."""
-        self.manual_seed(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
-        return self.seed_
-
-    def get_state(self) -> tuple[int, int]:
-        return (self.seed_, self.offset)
-
-    def set_state(self, state: Any) -> None:
-        seed, offset = state
-        self.seed_, self.offset = int(seed) % 2**64, int(offset)
-
-    def take(self, words: int) -> tuple[int, int]:
-        """(seed, offset) for a draw of `words` 32-bit words; the stream moves past them."""
-        here = (self.seed_, self.offset)
-        self.offset += -(-words // 4)
-        return here
-
-    def __repr__(self) -> str:
-        return f"Generator(seed={self.seed_}, offset={self.offset})"
+integers_p = Primitive("integers", _integers, lambda b, *, low, high, dtype: Aval((b.shape[0] // 2,), dtype, b.device))
 
 
-default_generator = Generator()
+def _drawn_push(tangents: list[Any], out: Any, _primals: list[Any], _kw: dict[str, Any]) -> Any:
+    return zeros_raw(out) if tangents[0] is None else tangents[0]
 
 
-def manual_seed(seed: int) -> Generator:
-    """Seeds the default generator."""
-    return default_generator.manual_seed(seed)
+drawn_p = Primitive(  # a draw, seen as a function of its distribution's parameter: one that does not move it
+    "drawn",
+    lambda value, _parameter: value,
+    lambda value, _parameter: value,
+    (lambda g, _out, _value, _parameter: g, lambda g, _out, _value, _parameter: zeros_raw(g, tuple(_parameter.shape))),
+    jvp=_drawn_push,
+    batch=lambda size, values, mapped, kw: drawn_p(
+        *(materialize(size, v, m) for v, m in zip(values, mapped, strict=True))
+    ),
+)
 
 
-def initial_seed() -> int:
-    """The seed of the default generator."""
-    return default_generator.initial_seed()
-
-
-def get_rng_state() -> tuple[int, int]:
-    """The default generator's (seed, offset)."""
-    return default_generator.get_state()
-
-
-def set_rng_state(state: Any) -> None:
-    """Sets the default generator's (seed, offset)."""
-    default_generator.set_state(state)
-
-
-# ---- the primitive ---------------------------------------------------------------------------------------------------
-# state: (seed, offset) as a uint64 array on the host, the one operand, so that a trace has it as an input
-
-
-def _words(state: Any, *, words: int, device: devices.device) -> Any:
-    seed, offset = (int(v) for v in state.tolist())
-    return philox(seed, offset, words, devices.xp_for(device))
-
-
-def _batch_words(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
-    raise AutogradError("vmap over the state of a random generator is not possible")
-
-
-words_p = Primitive("philox", _words, lambda state, *, words, device: Aval((words,), WORD, device), batch=_batch_words)
-
-
-def _uniform(bits: Any, *, dtype: Any) -> Any:
-    """[0, 1): 24 bits of a word for float32 and smaller, 53 bits of two words for float64."""
-    if dtype == np.float64:
-        pairs = bits.reshape(-1, 2).astype(np.uint64)
-        whole = (pairs[:, 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[:, 1] >> np.uint64(6))
-        return whole.astype(np.float64) * 2.0**-53
-    keep = {2: 8 if np.dtype(dtype).name == "bfloat16" else 11}.get(np.dtype(dtype).itemsize, 24)
-    return ((bits >> np.uint32(32 - keep)).astype(np.float32) * np.float32(2.0**-keep)).astype(dtype)
-
-
-def _normal(bits: Any, *, dtype: Any) -> Any:
-    """Box and Muller's transform: two normals from two uniforms."""
-    wide = np.float64 if dtype == np.float64 else np.float32
-    u = _uniform(bits, dtype=wide).reshape(-1, 2)
-    xp = xp_of(bits)
-    radius = xp.sqrt(-2 * xp.log1p(-u[:, 0]))
-    angle = wide(2 * np.pi) * u[:, 1]
-    return xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], 1).reshape(-1).astype(dtype)
-
-
-def _per(dtype: Any) -> int:
-    return 2 if dtype == np.float64 else 1
-
-
-uniform_p = Primitive("uniform", _uniform, lambda b, *, dtype: Aval((b.shape[0] // _per(dtype),), dtype, b.device))
-normal_p = Primitive("normal", _normal, lambda b, *, dtype: Aval((b.shape[0] // _per(dtype),), dtype, b.device))
+def _unmoved(value: Any, *parameters: Any) -> Any:
+    """The draw, with a gradient of zero for the parameters that want one."""
+    for p in parameters:
+        if isinstance(p, Handle) and p.requires_grad:
+            value = apply(drawn_p, value, p)
+    return value
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    n = 1
-    for k in shape:
-        n *= k
-    return n
-
-
-def _levels() -> list[Any]:
-    """The vmaps that are open: a draw must say whether it differs between their elements."""
-    return [i for i in MODE.stack if i.kind == "vmap"]
-
-
-def draw(
-    shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device,
-    name: str = "", chance: float = 0.0,
-) -> Any:  # fmt: skip
-    """finish(words as a tensor, count) of fresh random words, in `shape`; under vmap as its randomness says.
-
-    name, chance: the kernel that makes the same without the words, where there is one.
-    """
-    opened = _levels()
-    if any(level.randomness == "error" for level in opened):
-        raise AutogradError("vmap: a random operation was called; say randomness='same' or 'different'")
-    different = [level for level in opened if level.randomness == "different"]
-    full = (*(level.size for level in different), *shape)
-    count = _numel(full)
-    if builtins.any(n < 0 for n in shape):
-        raise ShapeError(f"trying to create a tensor with a negative dimension: {list(shape)}")
-    gen = default_generator if generator is None else generator
-    if not isinstance(gen, Generator):
-        raise TypeError(f"generator must be an expkit.Generator, not {type(gen).__name__}")
-    words = (count + count % 2) * words_each  # an even number of results: normals come in pairs
-    taken = gen.take(words)
-    if name and not MODE.special and where == devices.CPU:
-        fast = kernels.fill(name, *taken, full, chance)
-        if fast is not None:
-            return wrap(fast)
-    state = wrap(np.asarray(taken, np.uint64))
-    if any(i.kind == "trace" for i in MODE.stack):
-        trace = next(i for i in MODE.stack if i.kind == "trace")
-        state = wrap(trace.const(state.raw))
-    out = finish(apply(words_p, state, words=words, device=where))
-    out = out[:count].reshape(full) if out.shape[0] != count else out.reshape(full)
-    for level in different:
-        out = wrap(Batched(level.level, out, level.size))
-    return out
 
 
 def require_values(x: Any, fits: Any, message: str) -> None:
@@ -215,34 +68,59 @@ def require_values(x: Any, fits: Any, message: str) -> None:
         raise RuntimeError(message)
 
 
-def _options(dtype: Any, device: Any) -> tuple[dtypes.dtype, devices.device]:
-    d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
-    return d, devices.resolve(device)
+def _shape(what: str, given: tuple[Any, ...], named: Any) -> tuple[int, ...]:
+    """The sizes of a call: rand(2, 3), rand((2, 3)) or rand(size=(2, 3))."""
+    if named is not None:
+        if given:
+            raise TypeError(f"{what}(): the size was given twice")
+        given = (named,)
+    return sizes(given)
 
 
 def _float_draw(
     prim: Primitive, shape: tuple[int, ...], generator: Any, dtype: Any, device: Any, requires_grad: bool
 ) -> Any:
-    d, where = _options(dtype, device)
-    if not d.is_floating_point:
-        raise TypeError(f"{prim.name} random numbers need a floating-point dtype, not {d}")
-    name = f"{prim.name} {d.dtype.str[1:]}"
-    out = draw(shape, _per(d.dtype), lambda w: apply(prim, w, dtype=d.dtype), generator, where, name)
+    d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
+    where = devices.resolve(device)
+    if d.is_complex:  # the parts of a normal one have variance 1/2
+        part = np.dtype(np.float32 if d is dtypes.complex64 else np.float64)
+        pairs = _draw_floats(prim, (*shape, 2), generator, part, where)
+        out = (pairs[..., 0] + pairs[..., 1] * 1j) * (0.5**0.5 if prim is normal_p else 1.0)
+    elif d.is_floating_point:
+        out = _draw_floats(prim, shape, generator, d.dtype, where)
+    else:
+        raise TypeError(f"{prim.name} random numbers need a floating-point or complex dtype, not {d}")
     return out.requires_grad_() if requires_grad else out
 
 
+def _draw_floats(prim: Primitive, shape: tuple[int, ...], generator: Any, dtype: Any, where: devices.device) -> Any:
+    name = f"{prim.name} {dtype.str[1:]}"
+    return draw(shape, words_per(dtype), lambda w: apply(prim, w, dtype=dtype), generator, where, name)
+
+
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    **named: Any,
+) -> Any:  # fmt: skip
     """Uniform on [0, 1)."""
-    return _float_draw(uniform_p, sizes(size), generator, dtype, device, requires_grad)
+    shape = _shape("rand", size, _only_size("rand", named))
+    return _float_draw(uniform_p, shape, generator, dtype, device, requires_grad)
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    **named: Any,
+) -> Any:  # fmt: skip
     """Standard normal."""
-    return _float_draw(normal_p, sizes(size), generator, dtype, device, requires_grad)
+    shape = _shape("randn", size, _only_size("randn", named))
+    return _float_draw(normal_p, shape, generator, dtype, device, requires_grad)
+
+
+def _only_size(what: str, named: dict[str, Any]) -> Any:
+    size = named.pop("size", None)
+    if named:
+        raise TypeError(f"{what}() got an unexpected keyword argument {next(iter(named))!r}")
+    return size
 
 
 def survivors(shape: tuple[int, ...], p: float, where: devices.device, generator: Generator | None = None) -> Any:
@@ -259,9 +137,10 @@ def _like(fn: Any) -> Any:
         device: Any = None,
         generator: Generator | None = None,
         requires_grad: bool = False,
+        memory_format: Any = None,
     ) -> Any:
         return fn(
-            *input.shape,
+            *require_tensor(input, f"{fn.__name__}_like").shape,
             dtype=dtype or input.dtype,
             device=device or input.device,
             generator=generator,
@@ -284,35 +163,72 @@ def randint(
     generator: Generator | None = None,
     dtype: Any = dtypes.int64,
     device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """Integers on [low, high), also randint(high, size). 64 random bits each: no visible bias up to 2**32."""
-    if size is None:
+    if isinstance(high, list | tuple) and size is None:
         low, high, size = 0, low, high
-    if not isinstance(size, list | tuple) or isinstance(high, list | tuple):
+    elif high is None:
+        low, high = 0, low
+    if not isinstance(size, list | tuple):
         raise TypeError("randint: expected randint(high, size) or randint(low, high, size), size a tuple")
-    if high <= low:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     d = dtypes.get(dtype)
-    return draw(
+    low, high = _bounds("randint", low, high, d)
+    out = draw(
         sizes((size,)),
         2,
-        lambda w: apply(integers_p, w, low=int(low), high=int(high), dtype=d.dtype),
+        lambda w: apply(integers_p, w, low=low, high=high, dtype=d.dtype),
         generator,
         devices.resolve(device),
     )
+    return out.requires_grad_() if requires_grad else out
 
 
-def _integers(bits: Any, *, low: int, high: int, dtype: Any) -> Any:
-    pairs = bits.reshape(-1, 2).astype(np.uint64)
-    whole = (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
-    return ((whole % np.uint64(high - low)).astype(np.int64) + low).astype(dtype)
+def _bounds(what: str, low: Any, high: Any, d: dtypes.dtype) -> tuple[int, int]:
+    low, high = (int(v.item()) if isinstance(v, Handle) else v for v in (low, high))
+    if high <= low:
+        raise RuntimeError(f"{what}: expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    if dtypes.category(d) == 1 and not dtypes.iinfo(d).min <= low <= high - 1 <= dtypes.iinfo(d).max:
+        raise RuntimeError(f"{what}: [{low}, {high}) is out of bounds for {d}")
+    return int(low), int(high)
 
 
-integers_p = Primitive("integers", _integers, lambda b, *, low, high, dtype: Aval((b.shape[0] // 2,), dtype, b.device))
+def randint_like(
+    input: Any,
+    low: int,
+    high: int | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Any:
+    """As randint, with the shape, dtype and device of `input`; also randint_like(input, high)."""
+    shape = tuple(require_tensor(input, "randint_like").shape)
+    low, high = (0, low) if high is None else (low, high)
+    return randint(
+        low,
+        high,
+        shape,
+        generator=generator,
+        dtype=dtype or input.dtype,
+        device=device or input.device,
+        requires_grad=requires_grad,
+    )
 
 
-def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None) -> Any:
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = dtypes.int64,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Any:
     """A random order of 0 ... n-1: the order that sorts n random 64-bit words."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"randperm: n must be an int, not {type(n).__name__}")
     if n < 0:
         raise RuntimeError(f"randperm: n must be non-negative, got {n}")
     keys = draw(
@@ -322,16 +238,25 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.
         generator,
         devices.resolve(device),
     )
-    return as_dtype(argsort(keys), dtypes.get(dtype))
+    out = as_dtype(argsort(keys), dtypes.get(dtype))
+    return out.requires_grad_() if requires_grad else out
 
 
-def bernoulli(input: Any, *, generator: Generator | None = None) -> Any:
-    """1 with the probability given by each element of `input`, else 0."""
-    if not input.is_floating_point():
+def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) -> Any:
+    """1 with the probability given by each element of `input` (by p, if it is given), else 0. Its gradient is zero."""
+    if not require_tensor(input, "bernoulli").is_floating_point():
         raise TypeError(f"bernoulli: the probabilities must be floating-point, not {input.dtype}")
-    require_values(input, lambda p: (p >= 0) & (p <= 1), "bernoulli: each probability must lie in [0, 1]")
-    u = rand(*input.shape, generator=generator, device=input.device, dtype=dtypes.float32)
-    return (u < input).to(input.dtype)
+    chance = input.detach() if p is None else p
+    return _unmoved(as_dtype(hits(tuple(input.shape), chance, input, generator), dtypes.of(input.raw)), input)
+
+
+def hits(shape: tuple[int, ...], chance: Any, like: Any, generator: Generator | None) -> Any:
+    """A mask that is true with the probability `chance`, a number or tensor."""
+    if isinstance(chance, Handle):
+        require_values(chance, lambda v: (v >= 0) & (v <= 1), "bernoulli: each probability must lie in [0, 1]")
+    elif not 0 <= chance <= 1:
+        raise ValueError(f"bernoulli expects p to be in [0, 1], but got p={chance}")
+    return rand(*shape, generator=generator, device=like.device, dtype=dtypes.float32) < chance
 
 
 def normal(
@@ -342,19 +267,26 @@ def normal(
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
-    """Normal with the given mean and standard deviation: tensors (their shape), or numbers with a size."""
+    """Normal with the given mean and standard deviation: tensors (their shape), or numbers with a size.
+
+    The gradient for mean and std is zero: a draw is not a function of them. (randn(...) * std + mean is one.)
+    """
     if isinstance(std, Handle):
         require_values(std, lambda v: v >= 0, "normal: std must not be negative")
     elif std < 0:
-        raise ValueError(f"normal: std must not be negative, got {std}")
-    like = next((x for x in (mean, std) if isinstance(x, Handle)), None)
-    if like is None:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    given = [x for x in (mean, std) if isinstance(x, Handle)]
+    if not given:
         if size is None:
             raise TypeError("normal: with numbers for mean and std a size is needed")
-        return randn(*sizes((size,)), generator=generator, dtype=dtype, device=device) * std + mean
-    shape = (mean + std * 0).shape if isinstance(mean, Handle) else std.shape
-    return randn(*shape, generator=generator, dtype=like.dtype, device=like.device) * std + mean
+        out = randn(*sizes((size,)), generator=generator, dtype=dtype, device=device) * std + mean
+        return out.requires_grad_() if requires_grad else out
+    shape = broadcast_shapes(*(tuple(x.shape) for x in given))
+    noise = randn(*shape, generator=generator, dtype=given[0].dtype, device=given[0].device)
+    scale, centre = (x.detach() if isinstance(x, Handle) else x for x in (std, mean))
+    return _unmoved(as_dtype(noise * scale + centre, dtypes.of(given[0].raw)), *given)
 
 
 def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Any:
@@ -367,7 +299,8 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
             f"multinomial: expected floating-point weights of 1 or 2 dimensions and num_samples >= 1, "
             f"got {input.dtype}{list(input.shape)} and {num_samples}"
         )
-    weights = input if input.ndim == 2 else input.reshape(1, -1)
+    weights = (input if input.ndim == 2 else input.reshape(1, -1)).detach()
+    weights = weights.float() if weights.itemsize == 2 else weights
     rows, n = weights.shape
     require_values(weights, lambda w: np.isfinite(w) & (w >= 0), "multinomial: a weight is negative or not finite")
     if num_samples > n and not replacement:
@@ -376,17 +309,30 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
         )
     least = 1 if replacement else num_samples
     require_values(weights, lambda w: (w > 0).sum(-1) >= least, f"multinomial: fewer than {least} weights above 0")
+    options = {"generator": generator, "device": input.device, "dtype": weights.dtype}
     if replacement:
         edges = weights.cumsum(-1)
-        u = rand(rows, num_samples, generator=generator, device=input.device, dtype=input.dtype) * edges[:, -1:]
+        u = rand(rows, num_samples, **options) * edges[:, -1:]
         out = (u.unsqueeze(-1) >= edges.unsqueeze(1)).sum(-1).clamp(max=n - 1)
     else:
-        u = rand(rows, n, generator=generator, device=input.device, dtype=input.dtype)
-        out = ((1 - u).log() / weights).topk(num_samples, -1).indices
+        out = ((1 - rand(rows, n, **options)).log() / weights).topk(num_samples, -1).indices
     return out if input.ndim == 2 else out.reshape(num_samples)
 
 
-__all__ = [
-    "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial",
-    "normal", "philox", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "set_rng_state",
-]  # fmt: skip
+def poisson(input: Any, generator: Generator | None = None) -> Any:
+    """Draws from Poisson distributions with the rates in `input`. Its gradient is zero."""
+    if not require_tensor(input, "poisson").is_floating_point():
+        raise TypeError(f"poisson: the rates must be floating-point, not {input.dtype}")
+    require_values(input, lambda rate: rate >= 0, "poisson: each rate must be at least 0")
+    return _unmoved(as_dtype(counts(input.detach().double(), _uniform_source(input, generator)), input.dtype), input)
+
+
+def _uniform_source(like: Any, generator: Generator | None) -> Any:
+    """() -> fresh uniform float64 numbers in the shape of a tensor."""
+    return lambda: rand(*like.shape, generator=generator, device=like.device, dtype=dtypes.float64)
+
+
+def require_size(shape: tuple[int, ...], like: Any, what: str) -> None:
+    """ShapeError where a parameter's shape does not broadcast to that of the tensor to be filled."""
+    if broadcast_shapes(shape, tuple(like.shape)) != tuple(like.shape):
+        raise ShapeError(f"{what}: a parameter of shape {shape} does not fit {tuple(like.shape)}")

@@ -2,7 +2,7 @@
 
 Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The key is the seed, a counter gives four 32-bit
 words; eight counters are worked on at once, each word in a lane of 64 bits. The words, and the uniform numbers made of
-them, are bit for bit those of `expkit.tensor.ops.random`.
+them, are bit for bit those of `expkit.tensor.ops.generator`.
 """
 
 from __future__ import annotations

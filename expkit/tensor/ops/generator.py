@@ -1,0 +1,211 @@
+"""Generators of random numbers: counter-based, the same on every device and in every mode.
+
+Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is the seed, the counter
+the offset plus the logical index of the element, so the result depends on nothing else. A generator's whole state is
+(seed, offset); a draw of n 32-bit words moves the offset by ceil(n / 4).
+"""
+
+import builtins
+from typing import Any
+
+import numpy as np
+
+from expkit.autograd.handle import Aval, wrap
+from expkit.autograd.levels import Batched
+from expkit.autograd.mode import MODE
+from expkit.autograd.primitive import Primitive
+from expkit.autograd.tape import apply
+from expkit.errors import AutogradError, ShapeError
+from expkit.tensor import devices
+from expkit.tensor.devices import xp_of
+from expkit.tensor.generated import random as kernels
+
+M0, M1 = 0xD2511F53, 0xCD9E8D57
+W0, W1 = 0x9E3779B9, 0xBB67AE85
+WORD = np.dtype(np.uint32)
+
+
+def rounds(c: tuple[Any, Any, Any, Any], seed: int, xp: Any = np) -> tuple[Any, Any, Any, Any]:
+    """Philox 4x32-10 of counters: four arrays of 32-bit words, held as uint64; the key is the seed's two halves."""
+    mask, shift = xp.uint64(0xFFFFFFFF), xp.uint64(32)
+    k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    for _ in range(10):
+        p0, p1 = c[0] * xp.uint64(M0), c[2] * xp.uint64(M1)
+        c = ((p1 >> shift) ^ c[1] ^ xp.uint64(k0), p1 & mask, (p0 >> shift) ^ c[3] ^ xp.uint64(k1), p0 & mask)
+        k0, k1 = (k0 + W0) & 0xFFFFFFFF, (k1 + W1) & 0xFFFFFFFF
+    return c
+
+
+def philox(seed: int, offset: int, words: int, xp: Any = np) -> Any:
+    """`words` random 32-bit words: 4 for each counter from `offset` on."""
+    if xp is np:
+        fast = kernels.fill("words", seed, offset, (words,))
+        if fast is not None:
+            return fast.view(WORD)
+    blocks = -(-words // 4)
+    counter = xp.arange(blocks, dtype=np.uint64) + xp.uint64(offset % 2**64)
+    rest = xp.zeros(blocks, np.uint64)
+    c = rounds((counter & xp.uint64(0xFFFFFFFF), counter >> xp.uint64(32), rest, rest), seed, xp)
+    return xp.stack(c, 1).reshape(-1)[:words].astype(np.uint32)
+
+
+class Generator:
+    """A stream of random numbers; its state is (seed, offset)."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device = devices.resolve(device)
+        self.seed_, self.offset = 0x5EED, 0
+
+    def manual_seed(self, seed: int) -> "Generator":
+        """Starts the stream of `seed` from its beginning."""
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise TypeError(f"manual_seed: the seed must be an int, not {type(seed).__name__}")
+        self.seed_, self.offset = int(seed) % 2**64, 0
+        return self
+
+    def initial_seed(self) -> int:
+        return self.seed_
+
+    def seed(self) -> int:
+        """Seeds from the operating system's entropy; returns the seed."""
+        self.manual_seed(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
+        return self.seed_
+
+    def get_state(self) -> tuple[int, int]:
+        return (self.seed_, self.offset)
+
+    def set_state(self, state: Any) -> None:
+        seed, offset = state
+        self.seed_, self.offset = int(seed) % 2**64, int(offset)
+
+    def take(self, words: int) -> tuple[int, int]:
+        """(seed, offset) for a draw of `words` 32-bit words; the stream moves past them."""
+        here = (self.seed_, self.offset)
+        self.offset += -(-words // 4)
+        return here
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self.seed_}, offset={self.offset})"
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seeds the default generator."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seeds the default generator from the operating system's entropy; returns the seed."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> tuple[int, int]:
+    """The default generator's (seed, offset)."""
+    return default_generator.get_state()
+
+
+def set_rng_state(state: Any) -> None:
+    """Sets the default generator's (seed, offset)."""
+    default_generator.set_state(state)
+
+
+# ---- the primitive ---------------------------------------------------------------------------------------------------
+# state: (seed, offset) as a uint64 array on the host, the one operand, so that a trace has it as an input
+
+
+def _words(state: Any, *, words: int, device: devices.device) -> Any:
+    seed, offset = (int(v) for v in state.tolist())
+    return philox(seed, offset, words, devices.xp_for(device))
+
+
+def _batch_words(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any]) -> Any:
+    raise AutogradError("vmap over the state of a random generator is not possible")
+
+
+words_p = Primitive("philox", _words, lambda state, *, words, device: Aval((words,), WORD, device), batch=_batch_words)
+
+
+def _uniform(bits: Any, *, dtype: Any) -> Any:
+    """[0, 1): 24 bits of a word for float32 and smaller, 53 bits of two words for float64."""
+    if dtype == np.float64:
+        pairs = bits.reshape(-1, 2).astype(np.uint64)
+        whole = (pairs[:, 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[:, 1] >> np.uint64(6))
+        return whole.astype(np.float64) * 2.0**-53
+    keep = {2: 8 if np.dtype(dtype).name == "bfloat16" else 11}.get(np.dtype(dtype).itemsize, 24)
+    return ((bits >> np.uint32(32 - keep)).astype(np.float32) * np.float32(2.0**-keep)).astype(dtype)
+
+
+def _normal(bits: Any, *, dtype: Any) -> Any:
+    """Box and Muller's transform: two normals from two uniforms."""
+    wide = np.float64 if dtype == np.float64 else np.float32
+    u = _uniform(bits, dtype=wide).reshape(-1, 2)
+    xp = xp_of(bits)
+    radius = xp.sqrt(-2 * xp.log1p(-u[:, 0]))
+    angle = wide(2 * np.pi) * u[:, 1]
+    return xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], 1).reshape(-1).astype(dtype)
+
+
+def words_per(dtype: Any) -> int:
+    return 2 if dtype == np.float64 else 1
+
+
+uniform_p = Primitive("uniform", _uniform, lambda b, *, dtype: Aval((b.shape[0] // words_per(dtype),), dtype, b.device))
+normal_p = Primitive("normal", _normal, lambda b, *, dtype: Aval((b.shape[0] // words_per(dtype),), dtype, b.device))
+
+
+# ---- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    n = 1
+    for k in shape:
+        n *= k
+    return n
+
+
+def _levels() -> list[Any]:
+    """The vmaps that are open: a draw must say whether it differs between their elements."""
+    return [i for i in MODE.stack if i.kind == "vmap"]
+
+
+def draw(
+    shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device,
+    name: str = "", chance: float = 0.0,
+) -> Any:  # fmt: skip
+    """finish(words as a tensor, count) of fresh random words, in `shape`; under vmap as its randomness says.
+
+    name, chance: the kernel that makes the same without the words, where there is one.
+    """
+    opened = _levels()
+    if any(level.randomness == "error" for level in opened):
+        raise AutogradError("vmap: a random operation was called; say randomness='same' or 'different'")
+    different = [level for level in opened if level.randomness == "different"]
+    full = (*(level.size for level in different), *shape)
+    count = _numel(full)
+    if builtins.any(n < 0 for n in shape):
+        raise ShapeError(f"trying to create a tensor with a negative dimension: {list(shape)}")
+    gen = default_generator if generator is None else generator
+    if not isinstance(gen, Generator):
+        raise TypeError(f"generator must be an expkit.Generator, not {type(gen).__name__}")
+    words = (count + count % 2) * words_each  # an even number of results: normals come in pairs
+    taken = gen.take(words)
+    if name and not MODE.special and where == devices.CPU:
+        fast = kernels.fill(name, *taken, full, chance)
+        if fast is not None:
+            return wrap(fast)
+    state = wrap(np.asarray(taken, np.uint64))
+    if any(i.kind == "trace" for i in MODE.stack):
+        trace = next(i for i in MODE.stack if i.kind == "trace")
+        state = wrap(trace.const(state.raw))
+    out = finish(apply(words_p, state, words=words, device=where))
+    out = out[:count].reshape(full) if out.shape[0] != count else out.reshape(full)
+    for level in different:
+        out = wrap(Batched(level.level, out, level.size))
+    return out
