@@ -23,9 +23,10 @@ from tests.conformance.convert import (
     to_ek,
 )
 
+FILLS = ("uniform", "exponential", "cauchy", "log_normal", "geometric")  # the in-place methods without their underscore
 RANDOM = {
     "bernoulli", "multinomial", "normal", "randn", "randn_like", "rand_like", "randint", "randint_like", "empty",
-    "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", "uniform",
+    "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", *FILLS,
     "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
 }  # fmt: skip
 METHODS = set("T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split())  # noqa: SIM905
@@ -104,6 +105,8 @@ def function_of(name: str, variant: str = "") -> Callable[..., Any]:
     """expkit's function (or method) of PyTorch's name."""
     if name == "normal" and variant == "in_place":
         return ek.Tensor.normal_
+    if name in FILLS:
+        return _method(f"{name}_")
     if name.startswith("__") or name in METHODS:
         return _method(name)
     found: Any = ek
