@@ -294,6 +294,7 @@ def _device(index: int) -> Iterator[None]:
 def _make_module() -> ModuleType:
     module = FakeSpace("cupy", "", np)
     module.linalg = FakeSpace("cupy.linalg", "linalg.", np.linalg)
+    module.fft = FakeSpace("cupy.fft", "fft.", np.fft)
     module.lib = SimpleNamespace(
         stride_tricks=FakeSpace("cupy.lib.stride_tricks", "lib.stride_tricks.", np.lib.stride_tricks)
     )

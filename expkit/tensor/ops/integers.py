@@ -11,27 +11,29 @@ from expkit.tensor.ops.kinds import binary
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
 
-def _dtype(x: Any, y: Any) -> np.dtype:
-    return x.dtype if hasattr(x, "dtype") else y.dtype
+def _operands(x: Any, y: Any) -> tuple[Any, Any, np.dtype]:
+    """(x, the distance as an array, their dtype)"""
+    d = x.dtype if hasattr(x, "dtype") else y.dtype
+    return x, y if hasattr(y, "dtype") else xp_of(x).full((), y, d), d
+
+
+def _outside(y: Any, d: np.dtype) -> Any:
+    return (y < 0) | (y >= 8 * d.itemsize)
 
 
 def _left(x: Any, y: Any) -> Any:
     """Where the distance is negative or the width and more, nothing is left."""
-    d = _dtype(x, y)
-    return np.where(_outside(y, d), d.type(0), np.left_shift(x, np.clip(y, 0, 8 * d.itemsize - 1))).astype(d)
+    x, y, d = _operands(x, y)
+    xp = xp_of(y)
+    return xp.where(_outside(y, d), d.type(0), xp.left_shift(x, xp.clip(y, 0, 8 * d.itemsize - 1))).astype(d)
 
 
 def _right(x: Any, y: Any) -> Any:
     """Where the distance is negative or the width and more, the sign is left."""
-    d = _dtype(x, y)
-    last = 8 * d.itemsize - 1
-    shifted = np.right_shift(x, np.where(_outside(y, d), last, y).astype(d))
-    return np.where(_outside(y, d), d.type(0), shifted).astype(d) if d.kind == "u" else shifted
-
-
-def _outside(y: Any, d: Any) -> Any:
-    y = y if hasattr(y, "dtype") else np.asarray(y, d)
-    return xp_of(y).logical_or(y < 0, y >= 8 * d.itemsize)
+    x, y, d = _operands(x, y)
+    xp, last = xp_of(y), d.type(8 * d.itemsize - 1)
+    shifted = xp.right_shift(x, xp.where(_outside(y, d), last, y).astype(d))
+    return xp.where(_outside(y, d), d.type(0), shifted).astype(d) if d.kind == "u" else shifted
 
 
 left_shift_p = binary("left_shift", _left)
