@@ -32,6 +32,9 @@ _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "are_deterministic_algorithms_enabled": "expkit.tensor.determinism:are_deterministic_algorithms_enabled",
     "is_deterministic_algorithms_warn_only_enabled":
         "expkit.tensor.determinism:is_deterministic_algorithms_warn_only_enabled",
+    "is_anomaly_enabled": "expkit.autograd:is_anomaly_enabled",
+    "is_anomaly_check_nan_enabled": "expkit.autograd:is_anomaly_check_nan_enabled",
+    "set_anomaly_enabled": "expkit.autograd.anomaly:set_anomaly_enabled",
     "random": "expkit.random", "seed": "expkit.random:seed", "utils": "expkit.utils", "distributed": "expkit.distributed",
     "special": "expkit.special", "fft": "expkit.fft", "tracking": "expkit.tracking",
     "config": "expkit.config",

@@ -76,6 +76,18 @@ def _ensemble(models: list[Any], name: str, of: str) -> Any:
     return stack([t.detach() for t in tensors]).requires_grad_(needs.pop())
 
 
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Lets every BatchNorm in the module forget its running statistics and keep none; returns the module.
+
+    Writing them is what a transform of the module could not do.
+    """
+    for module in root.modules():
+        if hasattr(module, "num_batches_tracked") and hasattr(module, "track_running_stats"):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
+
+
 @contextmanager
 def _replaced(module: Any, given: Mapping[str, Any], tie_weights: bool, strict: bool) -> Iterator[None]:
     """The module's tensors exchanged for those given, and put back at the end."""
@@ -124,5 +136,5 @@ def _check_names(module: Any, slots: Mapping[str, Any], given: Mapping[str, Any]
 
 __all__ = [
     "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
-    "stack_module_state", "trace", "vjp", "vmap",
+    "replace_all_batch_norm_modules_", "stack_module_state", "trace", "vjp", "vmap",
 ]  # fmt: skip

@@ -51,6 +51,11 @@ def _switch(mode: bool, check_nan: bool) -> None:
     MODE.anomaly, MODE.check_nan = mode, check_nan
 
 
+def set_anomaly_enabled(mode: bool, check_nan: bool = True) -> None:
+    """Switches anomaly mode on or off in this thread."""
+    _switch(bool(mode), bool(check_nan))
+
+
 def is_anomaly_enabled() -> bool:
     """Whether anomaly mode is on in this thread."""
     return MODE.anomaly

@@ -5,7 +5,7 @@ from typing import Any
 
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
 from expkit.autograd.hooks import as_tuple
-from expkit.errors import ShapeError
+from expkit.errors import AutogradError, ShapeError
 
 RETAIN = 0  # the hook of retain_grad: called after all others
 
@@ -44,6 +44,8 @@ def _replaced(g: Any, result: Any, boxed: bool) -> Any:
         raise ShapeError(
             f"a hook on a tensor returned a gradient of shape {tuple(result.raw.shape)} for one of {tuple(g.shape)}"
         )
+    if result.raw.dtype != g.dtype:
+        raise AutogradError(f"a hook on a tensor returned a gradient of dtype {result.raw.dtype} for one of {g.dtype}")
     return result if boxed else result.raw
 
 

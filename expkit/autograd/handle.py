@@ -96,7 +96,7 @@ class _Arrays:
     raw_types: frozenset[Any]  # array classes; a result of another class (a NumPy scalar) is wrapped by `as_raw`
     as_raw: Callable[[Any], Any]
     shares: Callable[[Any, Any], bool]  # does the second array look into the first one's memory?
-    owned: Callable[[Any], Any]  # the array, or a copy that nobody else holds
+    owned: Callable[[Any, Any], Any]  # the array, or a copy that nobody else holds; in the second one's memory format
     plus: Callable[[Any, Any], Any]  # the sum of two gradients: arrays, Values or Tensors
     add_into: Callable[[Any, Any], None]
     has_nan: Callable[[Any], bool]  # False for what has no values yet

@@ -7,7 +7,7 @@ from expkit.autograd.callbacks import RETAIN, raw_of
 from expkit.autograd.engine import run
 from expkit.autograd.handle import ARRAYS, Handle, Value, aval_of, wrap
 from expkit.autograd.hooks import hooks_of
-from expkit.autograd.mode import MODE, set_grad_enabled, tick
+from expkit.autograd.mode import MODE, enable_grad, set_grad_enabled, tick
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import root_of
 from expkit.autograd.vmap import vmap
@@ -83,7 +83,7 @@ def backward(
     given: set[int] = {id(raw_of(g)) for _, g in roots}
     for edge, g in found.items():
         target = edge.ref() if edge.__class__ is Leaf else held.get(id(edge))
-        if target is not None:
+        if target is not None and not (edge.hooks and RETAIN in edge.hooks):  # what is retained is there already
             accumulate(target, g, given)
         if edge.__class__ is Leaf:
             _after(edge, target, g)
@@ -109,7 +109,7 @@ def _edge(x: Any, what: str) -> Any:
 
 def _run(roots: Any, targets: Any, retain_graph: bool | None, create_graph: bool) -> dict[Any, Any]:
     retain = create_graph if retain_graph is None else retain_graph
-    with set_grad_enabled((MODE.grad and create_graph) or bool(MODE.stack)):
+    with set_grad_enabled(create_graph or bool(MODE.stack)):
         return run(roots, get=(lambda x: x) if create_graph else raw_of, targets=targets, retain=retain)
 
 
@@ -124,8 +124,9 @@ def accumulate(target: Any, g: Any, given: set[int]) -> None:
     old = target.grad
     if old is not None:
         _require_fit(old, g)
-    if isinstance(g, Handle):
-        _set_grad(target, g.clone() if old is None else old + g)
+    if isinstance(g, Handle):  # create_graph=True, which counts for this step too
+        with enable_grad():
+            _set_grad(target, g.clone() if old is None else old + g)
         return
     if g.__class__ not in ARRAYS.raw_types and not isinstance(g, Value):
         g = ARRAYS.as_raw(g)
@@ -133,7 +134,7 @@ def accumulate(target: Any, g: Any, given: set[int]) -> None:
         if g.__class__ in ARRAYS.raw_types:
             if id(g) in given:
                 g = g.copy()
-            g = ARRAYS.owned(g)
+            g = ARRAYS.owned(g, target.raw)
             given.add(id(g))
         _set_grad(target, wrap(g))
     elif old.raw.__class__ in ARRAYS.raw_types and g.__class__ in ARRAYS.raw_types and old.node is None:

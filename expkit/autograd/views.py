@@ -35,14 +35,14 @@ def _settle(view: View) -> None:
     parent = view.parent
     while parent.chain is not None and parent.chain.made > view.made:
         parent = parent.chain.parent
-    if parent is not view.parent:
-        view.parent, view.root = parent, root_of(parent)
+    view.parent = parent
 
 
 def _replay(x: Handle) -> None:
     view = x.chain
     view.stamp = tick()
     parent = view.parent
+    view.root = parent if parent.chain is None else parent.chain.root
     if MODE.special and isinstance(parent.raw, Value):
         raw = view.prim.bind(parent.raw, **view.kw)
         if view.tracked is False:  # detached: the new value, and what derivatives it has of its own

@@ -45,8 +45,16 @@ def shares(a: Any, b: Any) -> bool:
     return bool(np.may_share_memory(a, b)) if a.__class__ is np.ndarray else False
 
 
-def owned(x: Any) -> Any:
-    """The array if it is a contiguous one that owns its memory, a copy otherwise."""
+def owned(x: Any, like: Any) -> Any:
+    """The array if it is a contiguous one that owns its memory, a copy otherwise.
+
+    Where `like` lies in memory in another order and without gaps, the copy lies as it does.
+    """
+    if x.__class__ is like.__class__ and not like.flags.c_contiguous:
+        new = xp_of(like).empty_like(like, dtype=x.dtype)
+        if new.strides == like.strides:
+            new[...] = x
+            return new
     if x.base is None and x.flags.c_contiguous:
         return x
     return xp_of(x).ascontiguousarray(x) if x.base is None else x.copy()

@@ -556,3 +556,41 @@ def nothing_to_differentiate_by(m):
     return [raises(lambda: (x * 2).sum().backward(inputs=[])), raises(lambda: m.autograd.grad((x * 2).sum(), [])),
             raises(lambda: m.autograd.grad((x * 2).sum(), 3.0)), raises(lambda: m.autograd.grad(3.0, x)),
             raises(lambda: (x * 2).backward(3.0))]
+
+
+@scenario
+def gradients_lie_in_memory_as_their_tensors(m):
+    found = []
+    for w in (m.ones(3, 4).t(), m.ones(2, 3, 4, 4).to(memory_format=m.channels_last), m.ones(3, 8)[:, ::2], m.ones(2, 3)):
+        w = w.detach().requires_grad_()
+        (w.contiguous() ** 2).sum().backward()
+        found.append(list(w.grad.stride()))
+    return found
+
+
+@scenario
+def a_retained_gradient_that_is_asked_for_comes_once(m):
+    x = x64(m, 1.0, 2.0)
+    y = x * 2
+    y.retain_grad()
+    (y * 3).sum().backward(inputs=[y])
+    return [y.grad, x.grad]
+
+
+@scenario
+def create_graph_under_no_grad(m):
+    x = x64(m, 1.0, 2.0)
+    y = (x * x).sum()
+    with m.no_grad():
+        y.backward(create_graph=True)
+    return [x.grad, x.grad.requires_grad]
+
+
+@scenario
+def hooks_keep_shape_and_dtype(m):
+    def run(hook):
+        x = x64(m, 1.0, 2.0)
+        x.register_hook(hook)
+        return raises(lambda: (x * 2).sum().backward())
+
+    return [run(lambda g: m.ones(3, dtype=m.float64)), run(lambda g: g.float()), run(lambda g: 3), run(lambda g: g * 2)]
