@@ -12,6 +12,7 @@ from expkit.config.composition import Composed
 from expkit.config.derived import is_derived
 from expkit.config.device import settle_device, trainer_arguments
 from expkit.config.filled import DERIVED, POSITIONAL
+from expkit.config.param_groups import check_optimizer, refuse_closures
 from expkit.errors import ConfigError, did_you_mean
 from expkit.registry import LATER, bind, check
 
@@ -71,10 +72,14 @@ def validate(composed: Composed) -> dict[str, Any]:
         if group == "scheduler":
             entry, timing = split_schedule(entry)
             bind("a scheduler", schedule_timing, symbolic(timing), where=composed.origins.within(group))
+        if group == "optim":
+            entry = check_optimizer(entry, origin)
         if entry.get("name") == RESOLVED_LATER.get(group, ""):
             _refuse_arguments(group, entry, origin)
         else:
             check(group, symbolic(entry), DERIVED, composed.origins.within(group), positional=positional)
+        if group == "optim" and config.get("train", True):
+            refuse_closures(entry["name"], origin)
     for folder, group in NAMED_GROUPS.items():
         for key, entry in named_entries(config.get(folder), folder, origin):
             check(group, symbolic(entry), (), composed.origins.within(key))

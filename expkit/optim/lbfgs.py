@@ -24,6 +24,8 @@ class LBFGS(Optimizer):
     line_search_fn: None (steps of length lr) or "strong_wolfe".
     """
 
+    needs_closure = True  # its step evaluates the loss itself
+
     def __init__(
         self,
         params: Iterable[Any],

@@ -30,14 +30,6 @@ DEFAULTS = {
     "gradient_clip_algorithm": "norm",
     "deterministic": False,
 }
-PRECISIONS = {
-    "32-true": "float32",
-    "32": "float32",
-    32: "float32",
-    "64-true": "float64",
-    "64": "float64",
-    64: "float64",
-}
 MAX_EPOCHS = 1000  # where neither epochs, steps nor time are limited
 
 
@@ -49,7 +41,11 @@ class Arguments:
     strategy: Literal["auto", "single_device"] = "auto"
     devices: int | str | list[int] = "auto"
     num_nodes: int = 1
-    precision: Literal["32-true", "64-true", "32", "64", 32, 64] | None = None
+    precision: (
+        Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
+        | Literal["32", "64", "16", "bf16", 32, 64, 16]
+        | None
+    ) = None
     logger: Any = None
     callbacks: Any = None
     fast_dev_run: bool | int = False

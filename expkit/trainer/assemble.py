@@ -7,6 +7,7 @@ from typing import Any
 
 from expkit import tree
 from expkit.config import Composed, named_entries, split_schedule
+from expkit.config.param_groups import split_groups
 from expkit.data import DataModule
 from expkit.errors import ConfigError, DataError, ExpkitError, ShapeError
 from expkit.optim import Optimizer
@@ -16,6 +17,8 @@ from expkit.tracking import JournalLogger, RunInfo
 from expkit.trainer import feed
 from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks import Callback
+from expkit.trainer.console import say
+from expkit.trainer.groups import choose
 from expkit.trainer.optimizers import Schedule
 from expkit.trainer.supervised import AUTO_LOSS, SupervisedTask
 
@@ -91,13 +94,19 @@ def make_task(
     model = make(composed, "model", config["model"], given={**derived, **_outputs(config.get("loss"), data)})
     loss = _make_loss(composed, config.get("loss"), data.task, derived)
 
+    entry, rows = split_groups(config["optim"])
+    chosen = choose(model, rows, composed.origins.of("optim.groups")) if rows else None
+    for line in chosen.summary() if chosen else ():
+        say(line)
+
     def optimizer(params: Iterable[Tensor]) -> Optimizer:
-        return make(composed, "optim", config["optim"], list(params), given=derived)
+        mine = list(params) if chosen is None else chosen.of(params)
+        return make(composed, "optim", entry, mine, given=derived)
 
     scheduler = None
-    entry = config.get("scheduler")
-    if entry is not None and entry.get("name") != "none":
-        arguments, timing = split_schedule(entry)
+    schedule = config.get("scheduler")
+    if schedule is not None and schedule.get("name") != "none":
+        arguments, timing = split_schedule(schedule)
         timing = {name: value for name, value in timing.items() if value is not None}
 
         def scheduler(optimizer: Optimizer) -> Schedule:

@@ -11,7 +11,7 @@ from expkit.errors import DataError
 from expkit.tensor import get_rng_state, no_grad
 from expkit.trainer import diagnose
 from expkit.trainer.logged import Logged
-from expkit.trainer.optimizers import clip
+from expkit.trainer.optimizers import clip, has_gradients
 from expkit.trainer.rehearse import check_schedules
 from expkit.trainer.signals import Interrupted, signals
 from expkit.trainer.state import rng_state, set_rng
@@ -63,7 +63,8 @@ def train_batch(t: "Trainer", batch: Any, last: bool) -> None:
     if loss is not None:
         diagnose.check_loss(t, loss, batch, index, generator)
         t.call("on_before_backward", loss)
-        (loss if gather == 1 else loss / gather).backward()
+        share = loss if gather == 1 else loss / gather
+        (share if t.scaler is None else t.scaler.scale(share)).backward()
         t.call("on_after_backward")
     complete = last or (index + 1) % gather == 0
     if complete:
@@ -77,12 +78,19 @@ def train_batch(t: "Trainer", batch: Any, last: bool) -> None:
 
 
 def update(t: "Trainer") -> None:
-    """One optimizer step and what belongs to it."""
+    """One optimizer step and what belongs to it. With loss scaling, gradients that overflowed make no step."""
+    scaler = t.scaler if has_gradients(t.optimizer) else None
+    if scaler is not None:
+        scaler.unscale_(t.optimizer)
     t.call("on_before_optimizer_step", t.optimizer)
-    if t.detect_anomaly:
+    if t.detect_anomaly and scaler is None:
         diagnose.check_gradients(t)
     clip(t.optimizer, t.gradient_clip_val, t.gradient_clip_algorithm or "norm")
-    t.optimizer.step()
+    if scaler is None:
+        t.optimizer.step()
+    else:
+        scaler.step(t.optimizer)
+        scaler.update()
     t.progress.global_step += 1
     t.step_schedules("step", t.progress.global_step)
 

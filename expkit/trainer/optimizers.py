@@ -107,6 +107,11 @@ def _schedule(entry: Any) -> Schedule:
     return Schedule(**{**own, **entry})
 
 
+def has_gradients(optimizer: Optimizer) -> bool:
+    """Whether any parameter of an optimizer has a gradient."""
+    return any(param.grad is not None for group in optimizer.param_groups for param in group["params"])
+
+
 def clip(optimizer: Optimizer, value: float | None, algorithm: str) -> None:
     """Clips the gradients of all parameters of `optimizer`, by their common norm or each value; None, 0 = not."""
     if not value:

@@ -15,6 +15,7 @@ from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
 from expkit.trainer.logged import Logged
 from expkit.trainer.optimizers import Schedule
+from expkit.trainer.precision import in_precision
 from expkit.trainer.state import Progress, gather
 from expkit.trainer.task import Task, flexible
 from expkit.trainer.triggers import Every
@@ -35,6 +36,7 @@ class Runtime(Arguments):
         super().__post_init__()
         self.device: Any = None
         self.dtype: Any = None
+        self.scaler: Any = None  # amp's GradScaler, where the precision needs one
         self.config: Any = None  # what checkpoints say about how they were made
         self.progress = Progress()
         self.logged = {stage: Logged() for stage in STAGES}
@@ -193,7 +195,9 @@ class Runtime(Arguments):
     def connect_steps(self) -> None:
         """Looks up the task's step methods, so that they may leave out arguments that they do not need."""
         assert isinstance(self.task, Task)
-        self.steps = {stage: flexible(getattr(self.task, name), args) for stage, (name, args) in STEP_ARGUMENTS.items()}
+        for stage, (name, args) in STEP_ARGUMENTS.items():
+            step = flexible(getattr(self.task, name), args)
+            self.steps[stage] = in_precision(self.precision, self.device, step)
 
     def train_batches(self) -> Iterable[Any]:
         """What is left of the epoch's batches."""

@@ -85,6 +85,7 @@ def gather(trainer: Any) -> dict[str, Any]:
         checkpoint["optimizer_name"] = type(trainer.optimizer).__name__
         checkpoint["schedulers"] = [schedule.scheduler.state_dict() for schedule in trainer.schedules]
         checkpoint["scheduler_names"] = [type(schedule.scheduler).__name__ for schedule in trainer.schedules]
+        checkpoint["scaler"] = None if trainer.scaler is None else trainer.scaler.state_dict()
     trainer.call("on_save_checkpoint", checkpoint)
     return checkpoint
 
@@ -134,6 +135,7 @@ def _restore_optimizer(trainer: Any, checkpoint: dict[str, Any]) -> None:
     pairs = (
         ("optimizer", checkpoint.get("optimizer_name"), type(trainer.optimizer).__name__),
         ("scheduler", checkpoint.get("scheduler_names"), names),
+        ("loss scaling", checkpoint.get("scaler") is not None, trainer.scaler is not None),
     )
     for what, then, now in pairs:
         if then != now:
@@ -142,5 +144,7 @@ def _restore_optimizer(trainer: Any, checkpoint: dict[str, Any]) -> None:
                 f"Choose the same {what}, or start a new run."
             )
     trainer.optimizer.load_state_dict(checkpoint["optimizer"])
+    if trainer.scaler is not None and checkpoint.get("scaler"):
+        trainer.scaler.load_state_dict(checkpoint["scaler"])
     for schedule, state in zip(trainer.schedules, checkpoint["schedulers"], strict=True):
         schedule.scheduler.load_state_dict(state)

@@ -60,7 +60,8 @@ class SupervisedTask(Task):
         size = len(y)
         training = stage == "train"
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=True, batch_size=size)
-        scores = prediction.detach() - 0.5 if isinstance(self.loss, BCELoss) else prediction.detach()
+        scores = prediction.detach() if prediction.itemsize > 2 else prediction.detach().float()
+        scores = scores - 0.5 if isinstance(self.loss, BCELoss) else scores
         for place, (name, metric) in enumerate(self.metrics[stage].items()):
             metric.update(scores, y)
             shown = place == 0 and not training

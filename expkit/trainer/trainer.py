@@ -6,15 +6,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from expkit import tensor
 from expkit.errors import CheckpointError, ConfigError, ExpkitError
 from expkit.nn.module import Module
 from expkit.tensor import devices
 from expkit.tracking import JournalLogger
 from expkit.trainer import checkpoint, feed, hooks, loop, optimizers, state
-from expkit.trainer.arguments import PRECISIONS
 from expkit.trainer.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichModelSummary, RichProgressBar, Timer
 from expkit.trainer.console import console, say, warn
+from expkit.trainer.precision import dtype_of, scaler_for
 from expkit.trainer.rehearse import Shapes, rehearse
 from expkit.trainer.report import results_table
 from expkit.trainer.runtime import STAGES, Runtime
@@ -39,8 +38,8 @@ class Trainer(Runtime):
         self.finalize_loggers = True  # whether the end of fit, test, ... ends the run as well
         self.device = devices.resolve(_device_name(self.accelerator, self.devices))
         devices.xp_for(self.device)  # DeviceError now and not after the data was loaded
-        assert self.precision is not None
-        self.dtype = getattr(tensor, PRECISIONS[self.precision])
+        self.dtype = dtype_of(self.precision)
+        self.scaler = scaler_for(self.precision, self.device)
         if self.fast_dev_run:
             self._shorten(int(self.fast_dev_run))
         self.loggers = self._make_loggers()

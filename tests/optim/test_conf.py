@@ -28,7 +28,7 @@ def test_there_is_one_for_each_name(group):
 def test_it_lists_every_argument_and_explains_it(group, name):
     text, config = entry(group, name)
     arguments = [argument.name for argument in describe(group, name).arguments][GROUPS[group] :]
-    own = set(config) - {"name"} - (TRAINERS if group == "scheduler" else set())
+    own = set(config) - {"name"} - (TRAINERS if group == "scheduler" else {"groups"} if group == "optim" else set())
     assert own == set(arguments) - CLOSED
     lines = text.splitlines()
     assert lines[0].startswith("# ")
@@ -41,7 +41,7 @@ def test_its_values_are_accepted(group, name):
     values = {key: LATER if str(value).startswith("${derived:") else value for key, value in config.items()}
     if name in ("csv", "npz"):
         values["path"] = "file"
-    for key in TRAINERS:
+    for key in (*TRAINERS, "groups"):
         values.pop(key, None)
     check(group, values, positional=GROUPS[group])
 

@@ -39,7 +39,7 @@ WRONG = {
     "accumulate_grad_batches": [0],
     "gradient_clip_val": [-1.0, "big"],
     "gradient_clip_algorithm": ["nrom"],
-    "precision": ["16-mixed", "bf16-mixed", 16],
+    "precision": ["16-moxed", "8-true", 8],
     "accelerator": ["tpu"],
     "strategy": ["ddp"],
     "devices": [2, [0, 1], "0,1"],
