@@ -1,6 +1,6 @@
 """Modules, layers, losses, initialisation: `import expkit as ek; ek.nn.Linear(64, 10)`. Names are PyTorch's."""
 
-from expkit.nn import functional, init, models, utils
+from expkit.nn import functional, init, models, modules, utils
 from expkit.nn.activation import (
     CELU,
     ELU,
@@ -37,6 +37,7 @@ from expkit.nn.containers import ModuleDict, ModuleList, ParameterDict, Paramete
 from expkit.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from expkit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from expkit.nn.embedding import Embedding, EmbeddingBag
+from expkit.nn.functional.linear_loss import LinearCrossEntropyOptions
 from expkit.nn.lazy import (
     LazyBatchNorm1d,
     LazyBatchNorm2d,
@@ -52,7 +53,6 @@ from expkit.nn.lazy import (
     LazyInstanceNorm3d,
     LazyLinear,
 )
-from expkit.nn.functional.linear_loss import LinearCrossEntropyOptions
 from expkit.nn.linear import Bilinear, Flatten, Linear, Unflatten
 from expkit.nn.losses import (
     BCELoss,

@@ -27,6 +27,7 @@ class Members:
     _non_persistent_buffers_set: set[str]
 
     def __init__(self) -> None:
+        super().__init__()
         self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _non_persistent_buffers_set=set())
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -74,7 +75,8 @@ class Members:
         object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self), *self._parameters, *self._buffers, *self._modules})
+        names = {*object.__dir__(self), *self._parameters, *self._buffers, *self._modules}
+        return sorted(name for name in names if not name[0].isdigit())  # those of lists are no attributes to write
 
     def _register(self, table: str, name: str, value: Any, persistent: bool = True) -> None:
         """Put `value` into `table` under `name`, taking the name away from the other tables and from `__dict__`."""

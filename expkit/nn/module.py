@@ -5,34 +5,29 @@ Names, arguments and semantics are those of `torch.nn.Module`. State dicts live 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from textwrap import indent
 from typing import Any, Self
 
-from expkit.autograd import no_grad
 from expkit.errors import ShapeError
 from expkit.nn import context, hooks, state
+from expkit.nn.conversion import Converting
+from expkit.nn.hooked import Hooked
 from expkit.nn.members import KINDS, Members
 from expkit.nn.parameter import Parameter
-from expkit.tensor import Tensor, bfloat16, float16, float32, float64
-from expkit.tensor import dtype as Dtype
+from expkit.tensor import Tensor
 
 
-class Module(Members):
+class Module(Members, Hooked, Converting):
     """Base class of all layers and models: assign Parameters and Modules as attributes, write `forward`."""
 
     training: bool
     _modules: dict[str, Module | None]
+    _version: int = 1  # of the layout of its state
 
     def __init__(self) -> None:
         super().__init__()
-        self.__dict__.update(
-            training=True,
-            _forward_pre_hooks=OrderedDict(),
-            _forward_hooks=OrderedDict(),
-            _state_hooks={kind: OrderedDict() for kind in state.HOOKS},
-        )
+        self.__dict__["training"] = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; a subclass writes it. Call the module itself, so that hooks run."""
@@ -40,7 +35,13 @@ class Module(Members):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if self._forward_hooks or self._forward_pre_hooks:
+            if (
+                self._forward_hooks
+                or self._forward_pre_hooks
+                or hooks.EVERYWHERE
+                or self._backward_hooks
+                or self._backward_pre_hooks
+            ):
                 return hooks.call(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except ShapeError as error:
@@ -125,6 +126,18 @@ class Module(Members):
             module = child
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at the dotted path `target`; `strict`: only where there is one already."""
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise ValueError("cannot set the submodule without a target name: the path is empty")
+        if not isinstance(module, Module):
+            raise ValueError(f"the module to put at {target!r} is a {type(module).__name__}, not a Module")
+        parent = self.get_submodule(path)
+        if strict and parent._modules.get(name) is None:
+            raise AttributeError(f"{type(parent).__name__} has no submodule `{name}` (looking for '{target}').")
+        setattr(parent, name, module)
+
     def _get_member(self, table: str, target: str) -> Any:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
@@ -179,99 +192,14 @@ class Module(Members):
         fn(self)
         return self
 
-    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        """Replace the values of parameters, their gradients and buffers by `fn` of them; Parameters keep identity."""
-        with no_grad():
-            for param in self.parameters():
-                param.data = fn(param.data)
-                if param.grad is not None:
-                    param.grad = fn(param.grad)
-            replaced: dict[int, Tensor] = {}  # a buffer shared by two modules stays shared
-            for module in self.modules():
-                for name, buffer in module._buffers.items():
-                    if buffer is not None:
-                        if id(buffer) not in replaced:
-                            replaced[id(buffer)] = fn(buffer)
-                        module._buffers[name] = replaced[id(buffer)]
-        return self
+    # --- state dicts (state.py) ---------------------------------------------------------------------------------
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """`to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`; a dtype converts floating-point state only.
-
-        memory_format=expkit.channels_last: the parameters and buffers with four dimensions in that format.
-        """
-        layout = kwargs.pop("memory_format", None)
-        where, kind = _parse_to(*args, **kwargs)
-        if kind is not None and not kind.is_floating_point:
-            raise TypeError(f"Module.to only accepts floating point dtypes, but got desired dtype={kind}")
-        return self._apply(
-            lambda t: t.to(
-                device=where or t.device,
-                dtype=kind if kind and t.is_floating_point() else t.dtype,
-                memory_format=layout if layout and t.ndim == len(layout.order) else None,
-            )
-        )
-
-    def float(self) -> Self:
-        """Floating-point parameters and buffers as float32."""
-        return self.to(float32)
-
-    def double(self) -> Self:
-        """Floating-point parameters and buffers as float64."""
-        return self.to(float64)
-
-    def half(self) -> Self:
-        """Floating-point parameters and buffers as float16."""
-        return self.to(float16)
-
-    def bfloat16(self) -> Self:
-        """Floating-point parameters and buffers as bfloat16."""
-        return self.to(bfloat16)
-
-    def cpu(self) -> Self:
-        """Parameters and buffers on the CPU."""
-        return self.to("cpu")
-
-    def cuda(self, device: int | str | None = None) -> Self:
-        """Parameters and buffers on a GPU (the current one, or the one given by number or name)."""
-        return self.to(f"cuda:{device}" if isinstance(device, int) else device or "cuda")
-
-    # --- hooks and state dicts (hooks.py, state.py) -------------------------------------------------------------
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> hooks.RemovableHandle:
-        """Call `hook(module, args)` (or `(module, args, kwargs)`) before forward; what it returns replaces them."""
-        return hooks.add(self._forward_pre_hooks, hook, prepend=prepend, kind=with_kwargs)
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> hooks.RemovableHandle:
-        """Call `hook(module, args, output)` (or `(module, args, kwargs, output)`) after forward; may replace output."""
-        return hooks.add(self._forward_hooks, hook, prepend=prepend, kind=with_kwargs)
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> hooks.RemovableHandle:
-        """Call `hook(module, prefix, keep_vars)` before this module's part of a state dict is written."""
-        return hooks.add(self._state_hooks["save_pre"], hook)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> hooks.RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after this module's part is written; may edit it."""
-        return hooks.add(self._state_hooks["save_post"], hook)
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> hooks.RemovableHandle:
-        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before a load."""
-        return hooks.add(self._state_hooks["load_pre"], hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> hooks.RemovableHandle:
-        """Call `hook(module, incompatible_keys)` after a load that succeeded."""
-        return hooks.add(self._state_hooks["load_post"], hook)
-
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
         """Dotted name -> tensor for all parameters and persistent buffers; they share memory with the module.
 
         With `keep_vars` the tensors are the parameters themselves, otherwise they are detached from the graph.
         """
-        return state.save(self, prefix, keep_vars)
+        return state.save(self, destination, prefix, keep_vars)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
@@ -282,6 +210,26 @@ class Module(Members):
         `strict=False`) and every size that differs. `assign=True` takes the given tensors instead of copying.
         """
         return state.load(self, state_dict, strict, assign)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Puts this module's own state into `destination`; a subclass may add to it."""
+        state.save_own(self, destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """Takes this module's own state: (state_dict, prefix, local_metadata, strict, missing, unexpected, errors)."""
+        state.load_own(self, *args)
+
+    def get_extra_state(self) -> Any:
+        """What belongs into a state dict beside tensors; a subclass writes it, and set_extra_state with it."""
+        raise RuntimeError(f"{self._get_name()} has no extra state: write get_extra_state and set_extra_state")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Takes what get_extra_state gave."""
+        raise RuntimeError(f"{self._get_name()} has no extra state: write get_extra_state and set_extra_state")
+
+    def has_extra_state(self) -> bool:
+        """Whether the class writes get_extra_state."""
+        return type(self).get_extra_state is not Module.get_extra_state
 
     # --- printing -----------------------------------------------------------------------------------------------
 
@@ -303,19 +251,3 @@ class Module(Members):
             return f"{self._get_name()}({extra})"
         lines += [f"({name}): {indent(repr(module), '  ').lstrip()}" for name, module in self._modules.items()]
         return f"{self._get_name()}(\n" + "\n".join(f"  {line}" for line in lines) + "\n)"
-
-
-def _parse_to(
-    target: Any = None,
-    dtype_: Dtype | None = None,
-    non_blocking: bool = False,
-    *,
-    device: Any = None,
-    dtype: Any = None,
-) -> tuple[Any, Any]:
-    """The (device, dtype) that the arguments of `to` mean; None where one is not given."""
-    if isinstance(target, Tensor):
-        return target.device, target.dtype
-    if isinstance(target, Dtype):
-        return device, target
-    return (device if target is None else target), (dtype if dtype_ is None else dtype_)

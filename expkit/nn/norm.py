@@ -34,6 +34,7 @@ class RunningNorm(Module):
 
     dims: ClassVar[tuple[int, ...]]
     picture: ClassVar[str]
+    _version = 2
 
     def __init__(
         self,
@@ -68,6 +69,13 @@ class RunningNorm(Module):
         """Forget the statistics, weight to 1 and bias to 0."""
         self.reset_running_stats()
         _reset_affine(self)
+
+    def _load_from_state_dict(self, given: Any, prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
+        """State from before batches were counted, or without a version, may lack the count."""
+        key = f"{prefix}num_batches_tracked"
+        if self.track_running_stats and key not in given and (metadata.get("version") or 1) < 2:
+            given[key] = T.zeros_like(self.num_batches_tracked)
+        super()._load_from_state_dict(given, prefix, metadata, *rest)
 
     def _check_dims(self, input: Tensor) -> None:
         if input.ndim not in self.dims:
