@@ -23,7 +23,7 @@ COMPLEX = {real: wide for wide, real in REAL.items()}
 # ---- primitives ------------------------------------------------------------------------------------------------------
 
 
-def real_dtype(d: Any) -> np.dtype:
+def real_dtype(d: Any) -> Any:
     """The dtype of the parts of a complex number; other dtypes are their own."""
     return REAL.get(np.dtype(d), np.dtype(d))
 
@@ -64,7 +64,7 @@ def _put_whole(view: Primitive, back: Primitive) -> Primitive:
         return back.impl(value).copy()
 
     def for_value(g: Any, _out: Any, _base: Any, _value: Any) -> Any:
-        return back.vjp[0](g, None, _value)  # type: ignore[index, misc]
+        return back.vjp[0](g, None, _value)  # type: ignore[index]
 
     def jvp(tangents: list[Any], out: Any, _primals: list[Any], _kw: dict[str, Any]) -> Any:
         return zeros_raw(out) if tangents[1] is None else back(tangents[1])

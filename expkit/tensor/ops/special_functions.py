@@ -66,7 +66,7 @@ def _entropy(x: Any) -> Any:
 entr_p = unary("entr", widened(_entropy), lambda g, _out, x: g * (-log_p(x) - 1))
 
 
-def _times_log(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+def _times_log(log: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def impl(x: Any, y: Any) -> Any:
         xp = xp_of(x if hasattr(x, "dtype") else y)
         return xp.where((x == 0) & ~xp.isnan(y), 0 * x, x * log(xp, y))
