@@ -63,7 +63,7 @@ class Node(Hooked):
 
     def __getattr__(self, name: str) -> Any:
         """The context of a Function, as PyTorch shows it: saved_tensors, and what forward has put there."""
-        call = self.prim if name != "prim" else None
+        call: Any = self.prim if name != "prim" else None
         if call is None or call.__class__ is Primitive or not hasattr(call, "ctx"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return call.saved_of(self) if name == "saved_tensors" else getattr(call.ctx, name)

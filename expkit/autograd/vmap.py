@@ -73,7 +73,7 @@ def _spread(dims: Any, value: Any, what: str) -> list[Any]:
         raise ValueError(f"vmap: {what} has {dims!r} where there is one value, a {type(value).__name__}")
     if isinstance(dims, dict) != isinstance(value, dict) or len(dims) != len(value):
         raise ValueError(f"vmap: {what} is not compatible with the structure of the values: {dims!r}")
-    if isinstance(dims, dict) and dims.keys() != value.keys():
+    if isinstance(dims, dict) and isinstance(value, dict) and dims.keys() != value.keys():
         raise ValueError(f"vmap: {what} has the keys {list(dims)}, the values have {list(value)}")
     pairs = [(dims[k], value[k]) for k in value] if isinstance(dims, dict) else zip(dims, value, strict=True)
     return [d for part, child in pairs for d in _spread(part, child, what)]
