@@ -14,11 +14,12 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError, TraceError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import as_dtype, require_tensor
+from expkit.tensor.ops.convert import as_dtype, constant, require_tensor
 from expkit.tensor.ops.elementwise import add, choose, eq, floor, ge, le, logical_and, lt, mul, sub
 from expkit.tensor.ops.kinds import materialize
 from expkit.tensor.ops.movement import flatten
 from expkit.tensor.ops.reduce import amax, amin, sum
+from expkit.tensor.ops.scan import cumsum
 from expkit.tensor.ops.search import searchsorted_p
 from expkit.tensor.parts import array_of
 
@@ -89,7 +90,7 @@ def _limits(what: str, x: Any, low: float, high: float) -> None:
 def _own_range(what: str, x: Any, margin: float) -> tuple[Any, Any]:
     """(least, largest) element, moved apart by the margin where they are equal; (0, 1) of no elements."""
     if not x.numel():
-        return x.new_tensor(0.0), x.new_tensor(1.0)
+        return x.new_zeros(()), x.new_ones(())
     low, high = amin(x, 0), amax(x, 0)
     if x.raw.__class__ is np.ndarray and not np.isfinite(np.asarray([low.item(), high.item()])).all():
         raise RuntimeError(f"{what}(): the elements must be finite where no range is given")
@@ -128,11 +129,11 @@ def _edges(what: str, x: Any, bins: Any, limits: Any) -> Any:
     if limits is None:
         low, high = _own_range(what, x, 0.5)
     else:
-        low, high = (x.new_tensor(float(v)) for v in limits)
+        low, high = (constant(float(v), dtypes.of(x.raw), x) for v in limits)
         _limits(what, x, *map(float, limits))
         gap = 0.5 * (float(limits[0]) == float(limits[1]))
         low, high = low - gap, high + gap
-    k = x.new_tensor(np.arange(count + 1))
+    k = cumsum(x.new_ones(count + 1), 0) - 1
     step = (high - low) / count
     return choose(lt(k, (count + 1) // 2), add(low, mul(k, step)), sub(high, mul(sub(count, k), step)))
 

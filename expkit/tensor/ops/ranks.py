@@ -11,7 +11,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.elementwise import add, ceil, choose, floor, isnan, mul, round, sub
 from expkit.tensor.ops.index import gather_p, take_along_dim
 from expkit.tensor.ops.movement import dim_of, flatten, movedim, squeeze, unsqueeze
@@ -139,7 +139,7 @@ def _quantile_arguments(what: str, input: Any, q: Any, interpolation: str) -> An
     if not isinstance(q, Handle):
         if not 0 <= q <= 1:
             raise ValueError(f"{what}(): q must lie in [0, 1], got {q}")
-        q = input.new_tensor(float(q))
+        q = constant(float(q), d, input)
     if q.ndim > 1 or dtypes.of(q.raw) is not d:
         raise ValueError(f"{what}(): q must be a number or vector of {d}, got {dtypes.of(q.raw)}{list(q.shape)}")
     if q.raw.__class__ is np.ndarray and not ((q.raw >= 0) & (q.raw <= 1)).all():
