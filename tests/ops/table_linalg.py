@@ -36,6 +36,26 @@ def weighted(parts: Any) -> Any:
     return w, (v * (v * 0 + 1).cumsum(-1)) @ v.mT
 
 
+def graded(g: Maker, *shape: int) -> Any:
+    """Square matrices with real eigenvalues that lie apart, and eigenvectors that are not orthogonal."""
+    n = shape[-1]
+    return np.arange(1.0, n + 1) * np.eye(n) + 0.1 * g(*shape, n)
+
+
+def products_of(w: Any, v: Any) -> Any:
+    """Eigenvalues and eigenvectors of any order, length and sign, in forms that do not depend on them."""
+    return (w**2).sum(-1).real, (v.abs() ** 2 @ v.mT.abs() ** 2)
+
+
+def packed(g: Maker, n: int) -> Any:
+    """What lu_factor might return."""
+    return regular(g, n, n)
+
+
+def pivots(n: int) -> Any:
+    return np.asarray([*range(2, n + 1), n])
+
+
 def row(name: str, samples: Any, numpy: Any = None, **kw: Any) -> Row:
     def theirs(torch: Any) -> Any:
         return getattr(torch.linalg, name)
@@ -87,4 +107,33 @@ ROWS = [
     row("matrix_rank", lambda g: [S(g(3, 2)), S(np.ones((3, 3))), S(np.ones((2, 3, 3)), atol=0.1)], grad=False),
     row("pinv", lambda g: [S(spread(g, 3, 2)), S(spread(g, 2, 2, 3))]),
     row("multi_dot", lambda g: [S([g(2, 3), g(3, 4), g(4, 1)]), S([g(3), g(3, 4), g(4)]), S([g(2, 2), g(2, 2)]), Bad([g(2, 2)])]),
+    row("inv_ex", lambda g: [S(regular(g, 3, 3)), S(regular(g, 2, 2, 2)), Bad(g(2, 3))]),
+    row("solve_ex", lambda g: [S(regular(g, 3, 3), g(3, 2)), S(regular(g, 2, 3, 3), g(2, 3)), S(regular(g, 3, 3), g(2, 3), left=False), Bad(g(3, 3), g(2, 2))]),
+    of("cholesky_ex", lambda fn, x, **kw: fn(positive(x), **kw), lambda g: [S(regular(g, 3, 3)), S(regular(g, 2, 2, 2), upper=True)]),
+    row("lu_factor_ex", lambda g: [S(regular(g, 3, 3)), Bad(g(3))]),
+    row("lu_factor", lambda g: [S(regular(g, 3, 3)), S(g(2, 4, 3)), S(g(3, 4)), S(regular(g, 3, 3), pivot=False), Bad(g(3))],
+        gaps={"torch": "PyTorch factorises without pivoting on GPUs only"}, dtypes="float64"),
+    row("lu", lambda g: [S(regular(g, 3, 3)), S(g(2, 4, 3)), S(g(3, 4)), Bad(g(3))]),
+    row("householder_product", lambda g: [S(g(4, 3), g(3)), S(g(2, 3, 3), g(2, 2)), Bad(g(2, 3), g(2)), Bad(g(3, 2), g(3))]),
+    of("eigvalsh", lambda fn, x, *a: fn((x + x.mT) / 2, *a), lambda g: [S(spread(g, 3, 3)), S(spread(g, 2, 3, 3), "U"), Bad(g(3)), Bad(g(2, 2), "X")]),
+    of("eig", lambda fn, x: products_of(*fn(x)), lambda g: [S(graded(g, 3)), S(graded(g, 2, 3)), Bad(g(2, 3))]),
+    of("eigvals", lambda fn, x: (fn(x) ** 3).sum(-1).real, lambda g: [S(g(3, 3)), S(graded(g, 2, 3)), Bad(g(2, 3))]),
+    row("lstsq", lambda g: [S(spread(g, 4, 2), g(4, 3)), S(spread(g, 2, 4), g(2, 1)), S(spread(g, 3, 2), g(3)), Bad(g(4, 2), g(3, 2)), Bad(g(4, 2), g(4, 2), driver="x")]),
+    of("lstsq", lambda fn, *a, **kw: fn(*a, **kw)[:2], lambda g: [S(spread(g, 4, 2), g(4, 3), driver=d) for d in ("gels", "gelsd", "gelss")], vmap=False, trace=False),
+    row("pinv", lambda g: [S(spread(g, 3, 2), rtol=0.1), S(spread(g, 2, 3, 3), atol=0.1), Bad(g(3))]),
+    of("pinv", lambda fn, x, **kw: fn((x + x.mT) / 2, **kw), lambda g: [S(spread(g, 3, 3), hermitian=True)]),
+    of("pinv", lambda fn, x: fn(x @ x.mT), lambda g: [S(spread(g, 3, 2))]),
+    row("cond", lambda g: [S(spread(g, 3, 2)), *(S(regular(g, 3, 3), p) for p in (2, -2, "fro", "nuc", 1, -1, np.inf, -np.inf)), Bad(g(3, 3), 3), Bad(g(3, 2), 1)],
+        gaps={"torch_grad": "PyTorch overwrites the inverse that its own backward needs"}),
+    row("cross", lambda g: [S(g(2, 3), g(2, 3)), S(g(1, 3), g(4, 3)), S(g(3, 2), g(3, 2), dim=0), Bad(g(2, 2), g(2, 2)), Bad(g(3), g(2, 3))]),
+    row("vecdot", lambda g: [S(g(2, 3), g(2, 3)), S(g(3), g(2, 3)), S(g(2, 3), g(2, 3), dim=0), Bad(g(2), g(3))]),
+    row("vander", lambda g: [S(g(3)), S(g(2, 3), N=4), Bad(g(3), N=1), Bad(g())]),
+    row("matrix_exp", lambda g: [S(g(2, 3, 3)), Bad(g(2, 3))]),
+    row("tensorinv", lambda g: [S(g(2, 3, 6)), S(g(4, 2, 2), ind=1), Bad(g(2, 3, 4)), Bad(g(2, 2), ind=0)]),
+    row("tensorsolve", lambda g: [S(g(2, 3, 6), g(2, 3)), S(g(2, 6, 3), g(2, 3), dims=(1,)), Bad(g(2, 3, 4), g(2, 3))]),
+    row("lu_solve", lambda g: [S(packed(g, 3), pivots(3), g(3, 2)), S(packed(g, 3), pivots(3), g(2, 3), left=False), S(packed(g, 3), pivots(3), g(3, 2), adjoint=True)],
+        call=lambda a, p, b, **kw: ek.linalg.lu_solve(a, p.to("int32"), b, **kw),
+        torch=lambda torch: lambda a, p, b, **kw: torch.linalg.lu_solve(a, p.int(), b, **kw)),
+    row("diagonal", lambda g: [S(g(2, 3)), S(g(2, 3, 4), offset=1), S(g(2, 3, 4), dim1=0, dim2=1)]),
+    row("matmul", lambda g: [S(g(2, 3), g(3, 2))], np.matmul),
 ]  # fmt: skip

@@ -63,7 +63,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
         raise ValueError(f"vander: x must be a one-dimensional tensor, its shape is {tuple(x.shape)}")
     columns = x.shape[0] if N is None else N
     if columns < 2:  # linalg.vander refuses these
-        return (x.unsqueeze(-1) ** 0)[:, :columns]
+        return (x.detach().unsqueeze(-1) ** 0)[:, :columns]
     return products.vander(x, columns, increasing=increasing)
 
 
@@ -82,8 +82,8 @@ def svd_lowrank(A: Any, q: int | None = 6, niter: int | None = 2, M: Any = None)
     """The q largest singular values of A - M with their vectors, nearly: A - M ≈ U diag(S) Vᴴ."""
     q, rounds = 6 if q is None else q, 2 if niter is None else niter
     x = A if M is None else A - M
-    if not 0 <= q <= min(x.shape[-2:]) or rounds < 0:
-        raise ValueError(f"svd_lowrank: q={q} must be from 0 to {min(x.shape[-2:])} and niter={rounds} not negative")
+    if q < 0 or rounds < 0:
+        raise ValueError(f"svd_lowrank: q={q} and niter={rounds} must not be negative")
     if x.shape[-2] >= x.shape[-1]:
         return _low_rank(x, q, rounds)
     u, s, v = _low_rank(adjoint(x), q, rounds)

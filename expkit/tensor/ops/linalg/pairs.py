@@ -1,17 +1,19 @@
 """Distances between rows."""
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval
+from expkit.autograd.handle import Aval, Handle
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import cast_p, number, promote, require_tensor
+from expkit.tensor.ops.convert import as_dtype, cast_p, number, promote, require_tensor
 from expkit.tensor.ops.create import tensor
 from expkit.tensor.ops.elementwise import sub
 from expkit.tensor.ops.index import take_p
@@ -125,6 +127,21 @@ def _rows(what: str, *xs: Any) -> list[Any]:
     return promote(*xs)
 
 
+def _in_float32(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of rows, computed in float32 for two-byte floats."""
+
+    @wraps(fn)
+    def wrapped(*args: Any, **kw: Any) -> Any:
+        rows = [a for a in args if isinstance(a, Handle)]
+        d = dtypes.of(rows[0].raw) if rows else dtypes.float32
+        if d.itemsize > 2 or not d.is_floating_point:
+            return fn(*args, **kw)
+        return as_dtype(fn(*(as_dtype(a, dtypes.float32) if isinstance(a, Handle) else a for a in args), **kw), d)
+
+    return wrapped
+
+
+@_in_float32
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = MODES[0]) -> Any:
     """The p-norm distance of each row of x1 to each of x2.   x1: (*, n, k), x2: (*, m, k) -> (*, n, m)"""
     p = _order("cdist", p)
@@ -140,6 +157,7 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = MODES[0]) -> Any
     return apply(lengths_p, sub(unsqueeze(x, -2), unsqueeze(y, -3)), p=p)
 
 
+@_in_float32
 def pdist(input: Any, p: float = 2.0) -> Any:
     """The p-norm distances of all pairs of rows: what is above the diagonal of cdist(input, input), as a vector."""
     p = _order("pdist", p)

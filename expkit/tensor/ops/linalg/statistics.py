@@ -26,7 +26,7 @@ def _weights(name: str, w: Any, n: int, whole: bool) -> Any:
         raise TypeError(f"cov(): expected {name} to have integral dtype but got {d}")
     if not whole and not d.is_floating_point:
         raise TypeError(f"cov(): expected {name} to have floating point dtype but got {d}")
-    if w.raw.__class__ in ARRAYS.raw_types and n and bool((w < 0).any()):  # a transform shows none
+    if n and w.raw.__class__ in ARRAYS.raw_types and bool((w.raw < 0).any()):  # a transform shows none
         raise ValueError(f"cov(): {name} cannot be negative")
     return w
 
