@@ -103,6 +103,32 @@ def eye_(tensor: Tensor) -> Tensor:
     return _fill(tensor, T.eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
 
 
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A convolution that passes its input channels on, as far as there are output channels; each group on its own."""
+    if tensor.ndim not in (3, 4, 5):
+        raise ShapeError(f"dirac_: only tensors with 3, 4 or 5 dimensions are supported, got {tuple(tensor.shape)}")
+    if groups < 1 or tensor.shape[0] % groups:
+        raise ShapeError(f"dirac_: dimension 0 ({tensor.shape[0]}) must be divisible by groups ({groups})")
+    channels = tensor.shape[0] // groups
+    values = np.zeros(tuple(tensor.shape), np.float32)
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    for group in range(groups):
+        for d in range(min(channels, tensor.shape[1])):
+            values[(group * channels + d, d, *middle)] = 1
+    return _fill(tensor, T.tensor(values, dtype=tensor.dtype, device=tensor.device))
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """Normal, but a share `sparsity` of each column, rounded up, is 0 (Martens, 2010)."""
+    if tensor.ndim != 2:
+        raise ShapeError(f"sparse_: only tensors with 2 dimensions are supported, got {tuple(tensor.shape)}")
+    zeros = math.ceil(sparsity * tensor.shape[0])
+    normal_(tensor, 0.0, std, generator)
+    order = T.rand(tuple(tensor.shape), device=tensor.device, generator=generator).argsort(0)
+    rank = order.argsort(0)
+    return _fill(tensor, T.where(rank < zeros, 0.0, tensor.detach()))
+
+
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """(fan in, fan out): how many inputs one output sums, and how many outputs one input reaches."""
     if tensor.ndim < 2:

@@ -93,6 +93,8 @@ class RNNBase(Module):
             data, last = self._run(input.data, states, sizes)
             out: Any = PackedSequence(data, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
             return out, self._given_back(_permuted(last, input.unsorted_indices))
+        if not isinstance(input, Tensor):
+            raise TypeError(f"{self._get_name()}: expected a Tensor or a PackedSequence, got a {type(input).__name__}")
         if input.ndim not in (2, 3):
             raise ValueError(f"{self._get_name()}: Expected input to be 2D or 3D, got {input.ndim}D tensor instead")
         rank = input.ndim
@@ -145,6 +147,9 @@ class RNNBase(Module):
         if hx is None:
             return [(T.zeros(shape[1:], dtype=x.dtype, device=x.device),) * layers for shape in wanted]
         given = self._taken(hx)
+        if len(given) != len(wanted) or not all(isinstance(v, Tensor) for v in given):
+            expected = "a Tensor" if len(wanted) == 1 else "a pair of Tensors, (h, c)"
+            raise TypeError(f"{self._get_name()}: hx must be {expected}, got a {type(hx).__name__}")
         ranks = [v.ndim for v in given]
         if ranks != [rank] * len(ranks):
             names, found = " and ".join(("hx", "cx")[: len(given)]), " and ".join(f"{n}-D" for n in ranks)
@@ -276,7 +281,7 @@ class LSTM(RNNBase):
         super().__init__("lstm", *sizes, bias, batch_first, dropout, bidirectional, proj_size, device, dtype)
 
     def _taken(self, hx: Any) -> list[Tensor]:
-        return list(hx)
+        return list(hx) if isinstance(hx, tuple | list) else [hx]
 
     def _given_back(self, states: list[Tensor]) -> Any:
         return tuple(states)

@@ -39,14 +39,19 @@ class RNNCellBase(Module):
 
     def _step(self, input: Tensor, given: list[Tensor] | None) -> list[Tensor]:
         """The new states."""
-        name = self._get_name()
+        name, count = self._get_name(), 1 + CELLS[self.kind].carries
+        for v in (input, *(given or ())):
+            if not isinstance(v, Tensor):
+                raise TypeError(f"{name}: expected Tensors, got a {type(v).__name__}")
+        if given is not None and len(given) != count:
+            raise TypeError(f"{name}: hx must be a pair of Tensors, (h, c), got {len(given)}")
         if input.ndim not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
         x = input if input.ndim == 2 else input.unsqueeze(0)
         if x.shape[1] != self.input_size:
             raise ShapeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
         if given is None:
-            shape, count = (x.shape[0], self.hidden_size), 1 + CELLS[self.kind].carries
+            shape = x.shape[0], self.hidden_size
             states = [T.zeros(shape, dtype=x.dtype, device=x.device)] * count
         else:
             states = [self._state(k, v, input, x.shape[0]) for k, v in enumerate(given)]

@@ -72,7 +72,7 @@ def test_the_numeric_gradient_tells_a_wrong_rule_from_a_right_one():
     assert abs(found - np.cos(x) * 1.001).max() > 1e-4
 
 
-@pytest.mark.filterwarnings("ignore:reduction", "ignore:Using padding")
+@pytest.mark.filterwarnings("ignore:reduction", "ignore:Using padding", "ignore:.*upsample")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_values_and_gradients_against_torch(row, torch):
     ours, our_grads = run(ek, F, row)
@@ -240,7 +240,15 @@ ERRORS = [
         r"Reshape it: target.reshape\(4, 1\)",
     ),
     (lambda: F.kl_div(ONES, INTS), TypeError, "floating-point"),
+    (lambda: F.cross_entropy(INTS.reshape(2, 2), INTS[:2]), TypeError, "must be floating-point"),
+    (lambda: F.cross_entropy(ONES, None), TypeError, "expected Tensors, got a NoneType"),
+    (lambda: F.mse_loss(INTS, INTS), TypeError, "expected floating-point"),
+    (lambda: F.binary_cross_entropy(ONES * 2, ONES), ValueError, "between 0 and 1"),
+    (lambda: F.elu(None), TypeError, "elu: expected a Tensor"),
     (lambda: F.soft_margin_loss(ONES, ek.ones(4, 1, 1)), ShapeError, "must be equal"),
+    (lambda: F.multi_margin_loss(ONES, INTS, weight=ek.ones(2)), ShapeError, "weight must be"),
+    (lambda: F.cosine_embedding_loss(ONES, ONES[0], ek.ones(4)), ShapeError, "cosine_embedding_loss"),
+    (lambda: F.triplet_margin_loss(ONES, ONES[0], ONES), ShapeError, "same number of dimensions"),
     (lambda: F.margin_ranking_loss(ONES, ONES, ek.ones(3)), ShapeError, "same number of dimensions"),
 ]  # fmt: skip
 

@@ -37,6 +37,8 @@ ROWS = [
     ("ones_", {}, SHAPE, (1.0, 0.0, 1.0, 1.0)),
     ("zeros_", {}, SHAPE, (0.0, 0.0, 0.0, 0.0)),
     ("eye_", {}, (10, 10), (0.1, 0.3, 0.0, 1.0)),
+    ("dirac_", {}, (10, 10, 3), (1 / 30, math.sqrt(29) / 30, 0.0, 1.0)),
+    ("sparse_", {"sparsity": 0.25, "std": 2.0}, SQUARE, normal(math.sqrt(3.0))),
     ("xavier_uniform_", {}, SHAPE, uniform(math.sqrt(6 / 630))),
     ("xavier_uniform_", {"gain": 2.0}, SHAPE, uniform(2 * math.sqrt(6 / 630))),
     ("xavier_normal_", {}, SHAPE, normal(math.sqrt(2 / 630))),
@@ -70,7 +72,7 @@ def test_every_initialiser_has_a_row():
 
 RANDOM = [
     "uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_",
-    "orthogonal_",
+    "orthogonal_", "sparse_",
 ]  # fmt: skip
 
 
@@ -78,7 +80,8 @@ RANDOM = [
 def test_a_generator_decides_the_draws(name):
     def draw(seed):
         generator = ek.Generator().manual_seed(seed)
-        return getattr(init, name)(ek.empty(4, 5), generator=generator).numpy()
+        share = (0.3,) if name == "sparse_" else ()
+        return getattr(init, name)(ek.empty(4, 5), *share, generator=generator).numpy()
 
     before = ek.Generator().get_state() and ek.randn(3).numpy()
     ek.manual_seed(0)
@@ -86,6 +89,18 @@ def test_a_generator_decides_the_draws(name):
     assert (first == again).all()
     assert (first != other).any()
     assert (ek.randn(3).numpy() == before).all()  # the global generator was left alone
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((4, 3, 3), 2), ((2, 3, 2, 3), 1), ((5, 2, 1, 3, 3), 5)])
+def test_dirac_passes_channels_on(shape, groups, torch):
+    ours, theirs = (lib.nn.init.dirac_(lib.ones(shape), groups).numpy() for lib in (ek, torch))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_sparse_columns_have_their_share_of_zeros():
+    w = init.sparse_(ek.empty(7, 30), 0.3).numpy()
+    assert ((w == 0).sum(0) == 3).all()
+    assert len({tuple(column) for column in (w == 0).T}) > 5
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5), (3, 2, 2)])
@@ -110,6 +125,9 @@ WRONG = [
     (lambda: init.eye_(ek.empty(3)), ShapeError, "2 dimensions"),
     (lambda: init.xavier_uniform_(ek.empty(3)), ShapeError, "at least 2 dimensions"),
     (lambda: init.orthogonal_(ek.empty(3)), ShapeError, "2 or more"),
+    (lambda: init.dirac_(ek.empty(3, 3)), ShapeError, "3, 4 or 5"),
+    (lambda: init.dirac_(ek.empty(3, 3, 3), 2), ShapeError, "divisible by groups"),
+    (lambda: init.sparse_(ek.empty(3, 3, 3), 0.1), ShapeError, "sparse_: only tensors with 2"),
     (lambda: init.kaiming_normal_(ek.empty(3, 3), mode="fan"), ValueError, "Mode fan not supported"),
     (lambda: init.trunc_normal_(ek.empty(3), a=2.0, b=-2.0), ValueError, "empty"),
     (lambda: init.trunc_normal_(ek.empty(3), a=50.0, b=60.0), ValueError, "under 1 %"),

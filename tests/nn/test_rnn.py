@@ -150,6 +150,9 @@ ERRORS = [
     (lambda m: m(ek.ones(5, 3), (ek.ones(1, 2, 4), ek.ones(1, 4))), ShapeError,
      "For unbatched 2-D input, hx and cx should also be 2-D but got 3-D and 2-D"),
     (lambda m: m(ek.ones(5, 2, 3), (ek.ones(1, 2, 4), ek.ones(1, 2, 4).double())), ValueError, "not the same dtype"),
+    (lambda m: m(None), TypeError, "expected a Tensor or a PackedSequence"),
+    (lambda m: m(ek.ones(5, 2, 3), ek.ones(1, 2, 4)), TypeError, "pair of Tensors"),
+    (lambda m: m(ek.ones(5, 2, 3), (ek.ones(1, 2, 4),) * 3), TypeError, "got a tuple"),
     (lambda m: m(utils.PackedSequence(ek.ones(4, 3), ek.tensor([1, 3]))), ShapeError, "must decrease and add up"),
     (lambda m: m(utils.PackedSequence(ek.ones(4, 3), ek.tensor([2, 1]))), ShapeError, "length of data, 4"),
 ]  # fmt: skip
@@ -209,6 +212,10 @@ def test_cells_as_pytorch(case, bias, torch):
 
 def test_what_cells_refuse():
     cell = nn.LSTMCell(3, 4)
+    with pytest.raises(TypeError, match="expected Tensors, got a NoneType"):
+        cell(None)
+    with pytest.raises(TypeError, match="pair of Tensors"):
+        cell(ek.ones(2, 3), (ek.ones(2, 4),))
     with pytest.raises(ValueError, match="LSTMCell: Expected input to be 1D or 2D, got 3D"):
         cell(ek.ones(1, 2, 3))
     with pytest.raises(ValueError, match=r"Expected hx\[1\] to be 1D or 2D, got 3D"):

@@ -21,6 +21,8 @@ SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def _floats(name: str, input: Tensor) -> None:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: expected a Tensor, got a {type(input).__name__}")
     if not input.is_floating_point():
         raise TypeError(f"{name}: the input must be floating-point, got {input.dtype}. Use .float().")
 

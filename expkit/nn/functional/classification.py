@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
-from expkit.nn.functional.reduction import TargetError, chosen, elementwise_loss, reduced, same_shape
+from expkit.nn.functional.reduction import TargetError, chosen, elementwise_loss, reduced, require, same_shape
 from expkit.tensor import Tensor
 from expkit.tensor.ops.cross_entropy import nll
 
@@ -28,6 +30,7 @@ def cross_entropy(
     reduction = chosen(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    require("cross_entropy", input, target, floating=False)
     dim = _class_dim("cross_entropy", input)
     if target.dtype.is_floating_point:
         if ignore_index >= 0:
@@ -53,6 +56,7 @@ def nll_loss(
 ) -> Tensor:
     """-input at the target class.   input: log-probabilities shaped as for `cross_entropy`, target: class indices"""
     reduction = chosen(reduction, size_average, reduce)
+    require("nll_loss", input, target, floating=False)
     dim = _class_dim("nll_loss", input)
     _check_indices("nll_loss", input, target, dim)
     try:
@@ -66,6 +70,8 @@ def nll_loss(
 def _class_dim(name: str, input: Tensor) -> int:
     if input.ndim == 0:
         raise ShapeError(f"{name}: the input needs a dimension of classes, got a scalar")
+    if not input.dtype.is_floating_point:
+        raise TypeError(f"{name}: the input must be floating-point, got {input.dtype}. Use .float().")
     return 0 if input.ndim == 1 else 1
 
 
@@ -146,7 +152,11 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)) of probabilities p; each logarithm is at least -100, as in PyTorch."""
     reduction = chosen(reduction, size_average, reduce)
+    require("binary_cross_entropy", input, target)
     same_shape("binary_cross_entropy", input, target)
+    raw = input.raw
+    if raw.__class__ is np.ndarray and raw.size and not (raw.min() >= 0 and raw.max() <= 1):
+        raise ValueError("binary_cross_entropy: all elements of the input should be between 0 and 1. Are they logits?")
     return _binary(input, target, reduction=reduction, weight=weight)
 
 
@@ -175,6 +185,7 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """Binary cross entropy of sigmoid(x), without overflow; `pos_weight` scales the positive term."""
     reduction = chosen(reduction, size_average, reduce)
+    require("binary_cross_entropy_with_logits", input, target)
     same_shape("binary_cross_entropy_with_logits", input, target)
     if pos_weight is None:
         return _binary_of_logits(input, target, reduction=reduction, weight=weight)
@@ -201,6 +212,7 @@ def kl_div(
 ) -> Tensor:
     """target (log target - input), input: log-probabilities; "batchmean" (sum / N) is the divergence itself."""
     reduction = chosen(reduction, size_average, reduce)
+    require("kl_div", input, target)
     if not input.is_floating_point() or not target.is_floating_point():
         raise TypeError(f"kl_div: input and target must be floating-point, got {input.dtype} and {target.dtype}")
     batch = input.shape[0] if input.ndim else 1

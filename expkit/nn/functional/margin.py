@@ -11,7 +11,7 @@ import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
 from expkit.nn.functional.distance import cosine_similarity, pairwise_distance
-from expkit.nn.functional.reduction import TargetError, chosen, reduced, same_shape
+from expkit.nn.functional.reduction import TargetError, chosen, reduced, require, same_shape
 from expkit.tensor import Tensor
 from expkit.tensor.ops.kinds import broadcast_shapes
 
@@ -27,6 +27,7 @@ def margin_ranking_loss(
 ) -> Tensor:
     """max(0, -y (x1 - x2) + margin): which of both is to be larger (y = 1: the first, y = -1: the second)."""
     reduction = chosen(reduction, size_average, reduce)
+    require("margin_ranking_loss", input1, input2, target, floating=False)
     if not input1.ndim == input2.ndim == target.ndim:
         raise ShapeError(
             "margin_ranking_loss: all tensors need the same number of dimensions, got "
@@ -45,6 +46,7 @@ def hinge_embedding_loss(
 ) -> Tensor:
     """x where y = 1, max(0, margin - x) where y = -1, for distances x."""
     reduction = chosen(reduction, size_average, reduce)
+    require("hinge_embedding_loss", input, target, floating=False)
     near, far = input, (margin - input).clamp_min(0.0)
     return reduced(T.where(target != 1, far, 0.0) + T.where(target != -1, near, 0.0), reduction)
 
@@ -60,10 +62,11 @@ def cosine_embedding_loss(
 ) -> Tensor:
     """1 - cos(x1, x2) where y = 1, max(0, cos(x1, x2) - margin) where y = -1."""
     reduction = chosen(reduction, size_average, reduce)
-    if target.ndim != input1.ndim - 1 or tuple(target.shape) != tuple(input1.shape[:-1]):
+    require("cosine_embedding_loss", input1, input2, target, floating=False)
+    if input1.ndim != input2.ndim or input1.ndim not in (1, 2) or tuple(target.shape) != tuple(input1.shape[:-1]):
         raise ShapeError(
             f"cosine_embedding_loss: the target has shape {tuple(target.shape)}, "
-            f"but the inputs {tuple(input1.shape)} need {tuple(input1.shape[:-1])}"
+            f"but the inputs are {tuple(input1.shape)} and {tuple(input2.shape)}: expected (N,) for (N, D), () for (D,)"
         )
     cos = cosine_similarity(input1, input2, -1)
     zero = cos * 0
@@ -80,6 +83,7 @@ def soft_margin_loss(
 ) -> Tensor:
     """log(1 + exp(-y x)), y = 1 or -1."""
     reduction = chosen(reduction, size_average, reduce)
+    require("soft_margin_loss", input, target, floating=False)
     if broadcast_shapes(tuple(input.shape), tuple(target.shape)) != tuple(input.shape):
         same_shape("soft_margin_loss", input, target)
     return reduced(-logsigmoid(input * target.to(input.dtype)), reduction)
@@ -97,6 +101,7 @@ def multi_margin_loss(
 ) -> Tensor:
     """The sum over the other classes i of w_y max(0, margin - x_y + x_i)^p / C.   input: (N, C), target: (N,)"""
     reduction = chosen(reduction, size_average, reduce)
+    require("multi_margin_loss", input, target, floating=False)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 are supported, got {p}")
     x, y = _rows("multi_margin_loss", input, target, 1)
@@ -104,6 +109,8 @@ def multi_margin_loss(
     loss = (margin - own + x).clamp_min(0.0)
     loss = loss if p == 1 else loss * loss
     if weight is not None:
+        if tuple(weight.shape) != (x.shape[1],):
+            raise ShapeError(f"multi_margin_loss: weight must be ({x.shape[1]},), got {tuple(weight.shape)}")
         loss = loss * weight[y].unsqueeze(1)
     others = T.arange(x.shape[1], device=x.device) != y.unsqueeze(1)
     loss = T.where(others, loss, 0.0).sum(1) / x.shape[1]
@@ -131,6 +138,7 @@ def multilabel_margin_loss(
     target: (N, C) or (C,) class indices, those in front of the first -1 count.
     """
     reduction = chosen(reduction, size_average, reduce)
+    require("multilabel_margin_loss", input, target, floating=False)
     x, y = _rows("multilabel_margin_loss", input, target, 0)
     counts = (y < 0).to(y.dtype).cumsum(1) == 0
     index = T.where(counts, y, 0)
@@ -153,6 +161,7 @@ def multilabel_soft_margin_loss(
 ) -> Tensor:
     """-(y log σ(x) + (1 - y) log σ(-x)), averaged over the classes.   input, target: (*, C), target 0 or 1"""
     reduction = chosen(reduction, size_average, reduce)
+    require("multilabel_soft_margin_loss", input, target, floating=False)
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     return reduced((loss if weight is None else loss * weight).mean(-1), reduction)
 
@@ -171,6 +180,12 @@ def triplet_margin_loss(
 ) -> Tensor:
     """max(0, d(a, p) - d(a, n) + margin); swap: with the smaller of d(a, n) and d(p, n) (Balntas et al., 2016)."""
     reduction = chosen(reduction, size_average, reduce)
+    require("triplet_margin_loss", anchor, positive, negative, floating=False)
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise ShapeError(
+            "triplet_margin_loss: all tensors need the same number of dimensions, got "
+            f"{tuple(anchor.shape)}, {tuple(positive.shape)} and {tuple(negative.shape)}"
+        )
     return triplet_margin_with_distance_loss(
         anchor,
         positive,
@@ -243,6 +258,7 @@ def poisson_nll_loss(
 ) -> Tensor:
     """exp(x) - y x (log_input) or x - y log(x + eps); full: with Stirling's approximation of log(y!) for y > 1."""
     reduction = chosen(reduction, size_average, reduce)
+    require("poisson_nll_loss", input, target, floating=False)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         y = T.where(target > 1, target, 1.0)

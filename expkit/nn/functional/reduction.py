@@ -47,6 +47,15 @@ def chosen(reduction: str, size_average: bool | None, reduce: bool | None) -> st
     return found
 
 
+def require(name: str, *tensors: Any, floating: bool = True) -> None:
+    """TypeError for what is no Tensor, and unless one of them is floating-point, where that is needed."""
+    for x in tensors:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected Tensors, got a {type(x).__name__}")
+    if floating and not any(x.dtype.is_floating_point for x in tensors):
+        raise TypeError(f"{name}: expected floating-point Tensors, got {tensors[0].dtype}. Use .float().")
+
+
 def same_shape(name: str, input: Tensor, target: Tensor) -> None:
     """ShapeError unless prediction and target have one shape."""
     have, wanted = tuple(target.shape), tuple(input.shape)

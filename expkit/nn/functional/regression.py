@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import expkit.tensor as T
 from expkit.errors import ShapeError
-from expkit.nn.functional.reduction import broadcast, chosen, elementwise_loss, reduced
+from expkit.nn.functional.reduction import broadcast, chosen, elementwise_loss, reduced, require
 from expkit.tensor import Tensor
 
 
@@ -58,6 +58,7 @@ def mse_loss(
 ) -> Tensor:
     """(x - y)²; with weights for the elements, "mean" is the weighted mean."""
     reduction = chosen(reduction, size_average, reduce)
+    require("mse_loss", input, target)
     input, target = broadcast("mse_loss", input, target)
     if weight is not None:
         return _weighted(_squared(input, target, reduction="none"), weight, reduction)
@@ -76,6 +77,7 @@ def l1_loss(
 ) -> Tensor:
     """|x - y|; with weights for the elements, "mean" is the weighted mean."""
     reduction = chosen(reduction, size_average, reduce)
+    require("l1_loss", input, target, floating=False)
     input, target = broadcast("l1_loss", input, target)
     if weight is not None:
         return _weighted(_absolute(input, target, reduction="none"), weight, reduction)
@@ -94,6 +96,7 @@ def smooth_l1_loss(
     reduction = chosen(reduction, size_average, reduce)
     if beta < 0:
         raise ValueError("smooth_l1_loss does not support negative values for beta")
+    require("smooth_l1_loss", input, target)
     input, target = broadcast("smooth_l1_loss", input, target)
     if beta == 0:
         return _absolute(input, target, reduction=reduction)
@@ -108,6 +111,7 @@ def huber_loss(
         raise TypeError(f"huber_loss: delta must be a float or int, got {type(delta).__name__}")
     if delta <= 0:
         raise ValueError("huber_loss does not support non-positive values for delta.")
+    require("huber_loss", input, target)
     input, target = broadcast("huber_loss", input, target)
     if weight is not None and weight.shape != input.shape:
         raise ShapeError(f"the weights must have the input's shape {tuple(input.shape)}, got {tuple(weight.shape)}")
