@@ -33,7 +33,7 @@ from expkit.nn.activation import (
     Threshold,
 )
 from expkit.nn.attention import MultiheadAttention
-from expkit.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from expkit.nn.containers import ModuleDict, ModuleList, Sequential
 from expkit.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from expkit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from expkit.nn.embedding import Embedding, EmbeddingBag
@@ -116,6 +116,7 @@ from expkit.nn.padding import (
     ZeroPad3d,
 )
 from expkit.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+from expkit.nn.parameter_containers import ParameterDict, ParameterList
 from expkit.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,

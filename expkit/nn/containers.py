@@ -1,4 +1,4 @@
-"""Modules that hold modules or parameters: Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
+"""Modules that hold modules: Sequential, ModuleList, ModuleDict."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from textwrap import indent
 from typing import Any, Self, overload
 
 from expkit.nn.module import Module
-from expkit.nn.parameter import Parameter
-from expkit.tensor import Tensor
 
 
 def _as_module(holder: Module, member: Any) -> Module:
@@ -20,48 +18,40 @@ def _as_module(holder: Module, member: Any) -> Module:
 
 
 class _Numbered(Module):
-    """A list of members under the names "0", "1", ...; the base of Sequential, ModuleList and ParameterList."""
-
-    _table = "_modules"
-
-    def _members(self) -> dict[str, Any]:
-        return self.__dict__[self._table]
+    """A list of modules under the names "0", "1", ...; the base of Sequential and ModuleList."""
 
     def _set(self, members: Iterable[Any]) -> None:
         """Make `members` the whole list, numbered from 0."""
         members = list(members)
-        self._members().clear()
+        self._modules.clear()
         for number, member in enumerate(members):
-            setattr(self, str(number), self._check(member))
+            setattr(self, str(number), _as_module(self, member))
 
     def _set_slice(self, pairs: list[tuple[str, Any]]) -> None:
         self._set(member for _, member in pairs)
-
-    def _check(self, member: Any) -> Any:
-        return _as_module(self, member)
 
     def _key(self, position: int) -> str:
         position = index(position)
         size = len(self)
         if not -size <= position < size:
             raise IndexError(f"index {position} is out of range: {type(self).__name__} has {size} entries")
-        return list(self._members())[position]
+        return list(self._modules)[position]
 
     def __len__(self) -> int:
-        return len(self._members())
+        return len(self._modules)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._members().values())
+        return iter(self._modules.values())
 
     def __getitem__(self, position: int | slice) -> Any:
         if isinstance(position, slice):
             part = type(self)()
-            part._set_slice(list(self._members().items())[position])
+            part._set_slice(list(self._modules.items())[position])
             return part
-        return self._members()[self._key(position)]
+        return self._modules[self._key(position)]
 
     def __setitem__(self, position: int, member: Any) -> None:
-        setattr(self, self._key(position), self._check(member))
+        setattr(self, self._key(position), _as_module(self, member))
 
     def __delitem__(self, position: int | slice) -> None:
         members = list(self)
@@ -78,7 +68,7 @@ class _Numbered(Module):
 
     def append(self, member: Any) -> Self:
         """Add one at the end."""
-        setattr(self, str(len(self)), self._check(member))
+        setattr(self, str(len(self)), _as_module(self, member))
         return self
 
     def extend(self, members: Iterable[Any]) -> Self:
@@ -119,6 +109,20 @@ class Sequential(_Numbered):
     def _set_slice(self, pairs: list[tuple[str, Any]]) -> None:
         self._modules.update(pairs)  # a part keeps the names of the whole, and so its state dict keys
 
+    def __mul__(self, times: int) -> Sequential:
+        """The same modules, several times over."""
+        if not isinstance(times, int):
+            raise TypeError(f"Sequential is repeated by an int, got {type(times).__name__}")
+        if times <= 0:
+            raise ValueError(f"Sequential is repeated at least once, got {times}")
+        return Sequential(*(list(self) * times))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Self:
+        self._set((self * times)._modules.values())
+        return self
+
     def forward(self, input: Any) -> Any:
         for module in self._modules.values():
             input = module(input)  # type: ignore[misc]
@@ -146,104 +150,51 @@ class ModuleList(_Numbered):
         return f"{self._get_name()}(\n" + "\n".join(lines) + "\n)"
 
 
-class _Named(Module):
-    """A dictionary of members under their own names; the base of ModuleDict and ParameterDict."""
+class ModuleDict(Module):
+    """Modules in a dictionary; the model calls them as it likes."""
 
-    _table = "_modules"
-
-    def _members(self) -> dict[str, Any]:
-        return self.__dict__[self._table]
-
-    def _check(self, member: Any) -> Any:
-        return _as_module(self, member)
+    def __init__(self, modules: Any = None) -> None:
+        super().__init__()
+        self.update({} if modules is None else modules)
 
     def __getitem__(self, key: str) -> Any:
-        return self._members()[key]
+        return self._modules[key]
 
-    def __setitem__(self, key: str, member: Any) -> None:
-        if key not in self._members():
-            self._new_name(self._table, key)
-        self._register(self._table, key, self._check(member))
+    def __setitem__(self, key: str, module: Module) -> None:
+        if key not in self._modules:
+            self._new_name("_modules", key)
+        self._register("_modules", key, _as_module(self, module))
 
     def __delitem__(self, key: str) -> None:
-        del self._members()[key]
+        del self._modules[key]
 
     def __len__(self) -> int:
-        return len(self._members())
+        return len(self._modules)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members())
+        return iter(self._modules)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._members()
+        return key in self._modules
 
     def keys(self) -> Iterable[str]:
-        return self._members().keys()
+        return self._modules.keys()
 
     def values(self) -> Iterable[Any]:
-        return self._members().values()
+        return self._modules.values()
 
     def items(self) -> Iterable[tuple[str, Any]]:
-        return self._members().items()
+        return self._modules.items()
 
     def clear(self) -> None:
-        self._members().clear()
+        self._modules.clear()
 
     def pop(self, key: str) -> Any:
         """Take out the one named `key` and return it."""
-        return self._members().pop(key)
+        return self._modules.pop(key)
 
-    def update(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Add or replace several."""
-        for key, member in dict(members).items():
-            self[key] = member
-
-
-class ModuleDict(_Named):
-    """Modules in a dictionary; the model calls them as it likes."""
-
-    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
-        super().__init__()
-        self.update(modules or {})
-
-
-def _as_parameter(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value if isinstance(value, Parameter) else Parameter(value)
-    raise TypeError(f"expected a Parameter or a Tensor, got {type(value).__name__}")
-
-
-def _parameter_lines(members: Iterable[tuple[str, Any]]) -> str:
-    return "\n".join(f"({name}): Parameter of size {tuple(p.shape)}, {p.dtype}" for name, p in members)
-
-
-class ParameterList(_Numbered):
-    """Parameters in a list; a plain Tensor becomes a Parameter."""
-
-    _table = "_parameters"
-
-    def __init__(self, values: Iterable[Tensor] | None = None) -> None:
-        super().__init__()
-        self._set(values or ())
-
-    def _check(self, member: Any) -> Any:
-        return _as_parameter(member)
-
-    def extra_repr(self) -> str:
-        return _parameter_lines(self._parameters.items())
-
-
-class ParameterDict(_Named):
-    """Parameters in a dictionary; a plain Tensor becomes a Parameter."""
-
-    _table = "_parameters"
-
-    def __init__(self, parameters: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] | None = None) -> None:
-        super().__init__()
-        self.update(parameters or {})
-
-    def _check(self, member: Any) -> Any:
-        return _as_parameter(member)
-
-    def extra_repr(self) -> str:
-        return _parameter_lines(self._parameters.items())
+    def update(self, modules: Any) -> None:
+        """Add or replace several: a mapping, another ModuleDict, or pairs of names and modules."""
+        pairs = modules.items() if isinstance(modules, Mapping | ModuleDict) else list(modules)
+        for key, module in pairs:
+            self[key] = module

@@ -81,13 +81,13 @@ def test_parameters_in_lists_and_dicts():
     assert [name for name, _ in held.named_parameters()] == ["0", "1", "2"]
     assert all(isinstance(p, nn.Parameter) for p in held)
     assert held[2].shape == (3,)
-    assert "(0): Parameter of size (2,)" in repr(held)
-    with pytest.raises(TypeError, match="expected a Parameter or a Tensor"):
-        held.append(3)
+    assert "(0): Parameter containing: [expkit.float32 of size 2]" in repr(held)
+    with pytest.raises(RuntimeError, match="should not be called"):
+        held(1)
     named = nn.ParameterDict({"w": ek.ones(2)})
     named["b"] = ek.zeros(1)
     assert list(named.state_dict()) == ["w", "b"]
-    assert "(w): Parameter of size (2,)" in repr(named)
+    assert "(w): Parameter containing: [expkit.float32 of size 2]" in repr(named)
 
     class Net(nn.Module):
         def __init__(self):
@@ -95,6 +95,59 @@ def test_parameters_in_lists_and_dicts():
             self.held, self.named = held, named
 
     assert [name for name, _ in Net().named_parameters()] == ["held.0", "held.1", "held.2", "named.w", "named.b"]
+
+
+def test_a_parameter_list_is_a_list_of_anything(torch):
+    def run(lib, modules):
+        held = modules.ParameterList([lib.ones(2), "text", None])
+        held += [lib.zeros(1)]
+        held[1] = lib.ones(1)
+        held[-2] = 5
+        part = held[1:3]
+        with pytest.raises(IndexError):
+            held[4]
+        with pytest.raises(TypeError):
+            held.extend(lib.ones(2))
+        kinds = [type(v).__name__ for v in held]
+        return kinds, list(held.state_dict()), len(held), len(part), type(part).__name__, list(map(str, dir(held)[-3:]))
+
+    assert run(ek, nn)[:5] == run(torch, torch.nn)[:5]
+
+
+def test_a_parameter_dict_is_a_dict_of_anything(torch):
+    def run(lib, modules):
+        held = modules.ParameterDict({"a": lib.ones(2), "b": 3})
+        held.update([("c", lib.ones(1))])
+        held.setdefault("d", lib.ones(4))
+        held.setdefault("a", None)
+        other = held.copy() | {"e": 1}
+        other |= modules.ParameterDict({"a": lib.zeros(3)})
+        last = other.popitem()
+        del held["b"]
+        made = held.fromkeys(["x", "y"], 2)
+        with pytest.raises(KeyError if lib is ek else AttributeError):
+            held["gone"]
+        found = [
+            list(held), list(reversed(held)), list(other.keys()), list(other.state_dict()), last,
+            [tuple(v.shape) for v in held.values()], held.get("gone", 7), dict(made.items()), "a" in held,
+            tuple(other["a"].shape), held.pop("a") is not None, len(held), tuple(({"q": 1} | held).keys()),
+        ]  # fmt: skip
+        held.clear()
+        return [*found, len(held)]
+
+    assert run(ek, nn) == run(torch, torch.nn)
+
+
+def test_a_sequential_is_repeated():
+    a, b = lines(2, 2, 2)
+    net = nn.Sequential(a, b)
+    assert list(2 * net) == list(net * 2) == [a, b, a, b]
+    net *= 3
+    assert len(net) == 6
+    with pytest.raises(ValueError, match="at least once"):
+        _ = net * 0
+    with pytest.raises(TypeError, match="by an int"):
+        _ = net * 1.5
 
 
 def test_defaults_are_empty():
