@@ -1,4 +1,4 @@
-"""`optim.groups` of a config, other options for some parameters: its form. Which they are, trainer/groups.py finds."""
+"""`optim.groups` of a config, other options for some parameters: its form. trainer/groups.py finds which they are."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,10 @@ from expkit.errors import ConfigError, did_you_mean
 from expkit.registry import check, describe, lookup
 
 SELECTORS = ("params", "modules")
-LEGAL = "a mapping like {params: '*.bias', weight_decay: 0}, {modules: [LayerNorm], lr: 0.1} or {params: 'a.*', freeze: true}"
+LEGAL = (
+    "a mapping like {params: '*.bias', weight_decay: 0}, {modules: [LayerNorm], lr: 0.1} or "
+    "{params: 'stem.*', freeze: true}"
+)
 Row = Mapping[str, Any]
 
 

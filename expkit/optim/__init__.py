@@ -1,6 +1,6 @@
 """Optimizers, learning-rate schedules and gradient clipping, by PyTorch's names."""
 
-from expkit.optim import schedulers as lr_scheduler
+from expkit.optim import lr_scheduler, swa_utils
 from expkit.optim.adam import Adam, AdamW
 from expkit.optim.adaptive import ASGD, Adadelta, Adagrad, Adamax, NAdam, RAdam, Rprop
 from expkit.optim.large import LAMB, Adafactor, Lion, Muon
@@ -13,5 +13,5 @@ from expkit.tensor.clip import clip_grad_norm_, clip_grad_value_, get_total_norm
 __all__ = [
     "ASGD", "LAMB", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Muon",
     "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "clip_grad_norm_", "clip_grad_value_",
-    "get_total_norm", "lr_scheduler",
+    "get_total_norm", "lr_scheduler", "swa_utils",
 ]  # fmt: skip

@@ -14,6 +14,8 @@ from expkit.errors import ConfigError
 from expkit.optim.fused import Fused
 from expkit.optim.groups import as_groups, check_options, checked_params, refuse_shared
 from expkit.optim.hooks import Hooks, hooked
+from expkit.optim.hooks import register_optimizer_step_post_hook as register_optimizer_step_post_hook
+from expkit.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
 from expkit.optim.state import pack, unpack
 from expkit.optim.switches import Switches, chosen
 from expkit.tensor import Tensor, enable_grad, no_grad, set_grad_enabled, view_as_complex, view_as_real

@@ -14,11 +14,12 @@ PACKAGE = ROOT / "expkit"
 # Left to right; a module imports from its own package and from those left of it, never from a sibling.
 LAYERS = (
     {"errors"}, {"flags", "tree"}, {"registry"}, {"autograd"}, {"kernels"}, {"tensor"},
-    {"func", "linalg", "fft", "special", "cuda", "amp", "random", "serialization"}, {"nn", "optim", "data", "distributed", "utils"}, {"tracking", "config"}, {"trainer"}, {"sweep"}, {"cli"},
+    {"func", "linalg", "fft", "special", "cuda", "amp", "random", "serialization"},
+    {"nn", "optim", "data", "distributed", "utils"}, {"averaging"}, {"tracking", "config"}, {"trainer"}, {"sweep"}, {"cli"},
 )  # fmt: skip
 ENGINE = (
     "errors", "flags", "tree", "registry", "autograd", "kernels", "tensor", "func", "linalg", "fft", "special", "cuda",
-    "amp", "random", "serialization", "nn", "optim", "data", "distributed", "utils",
+    "amp", "random", "serialization", "nn", "optim", "data", "distributed", "utils", "averaging",
 )  # fmt: skip
 ENGINE_LIBRARIES = {"numpy", "ml_dtypes", "llvmlite"}
 # May be imported inside a function, to keep them out of start-up.

@@ -28,8 +28,10 @@ from expkit.optim.schedulers.decay import (
 )
 from expkit.optim.schedulers.plateau import ReduceLROnPlateau
 from expkit.optim.schedulers.sequential import SequentialLR, WarmupCosineLR
+from expkit.optim.schedulers.swa import SWALR
 
 __all__ = [
+    "SWALR",
     "ChainedScheduler",
     "ConstantLR",
     "CosineAnnealingLR",

@@ -1,0 +1,3 @@
+"""The schedules under PyTorch's name of the module."""
+
+from expkit.optim.schedulers import *  # noqa: F403
