@@ -250,7 +250,8 @@ class Tensor(Differentiable):
     def __contains__(self, value: Any) -> bool:
         if not isinstance(value, Handle | bool | int | float | complex | np.generic):
             raise TypeError(f"`in` looks for a Tensor or a number in a Tensor, not for a {type(value).__name__}")
-        return bool((self == value).any())
+        same: Any = self == value
+        return bool(same.any())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.ndim == 0 else object.__format__(self, spec)

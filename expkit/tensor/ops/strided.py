@@ -227,7 +227,7 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: Any = None) -
 
     Under a transform there are no strides: the tensor counts as contiguous then, and the result is a copy.
     """
-    kw = _layouts(input, size, stride, storage_offset, "as_strided()")
+    kw: dict[str, Any] = _layouts(input, size, stride, storage_offset, "as_strided()")
     return _restrided(input, **kw) if isinstance(input.raw, Value) else apply1(strided_p, input, **kw)
 
 
