@@ -8,7 +8,7 @@ from expkit.errors import ShapeError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.ops.convert import number, require_tensor
 from expkit.tensor.ops.create import finished
-from expkit.tensor.ops.memory_format import check, inverse, lies_in, memory_format, preserve_format
+from expkit.tensor.ops.memory_format import check, inverse, memory_format, preserve_format
 from expkit.tensor.ops.movement import sizes
 
 
@@ -97,15 +97,15 @@ def _order(kw: dict[str, Any], name: str) -> tuple[int, ...] | None:
 
 
 def order_like(x: Any, format: memory_format) -> tuple[int, ...] | None:
-    """The order in memory of a tensor like x: that of the format, or x's own, if x lies dense in memory."""
+    """The order in memory of a tensor like x: that of the format, or of x's own strides."""
     check(format, x)
     if format is not preserve_format:
         return format.order or None
     strides = getattr(x.raw, "strides", None)
     if not isinstance(strides, tuple) or x.raw.flags.c_contiguous:
         return None
-    order = tuple(sorted(range(x.ndim), key=lambda a: (-strides[a], a)))
-    return order if lies_in(x.raw, order) else None
+    steps = iter(sorted((a for a in range(x.ndim) if strides[a]), key=lambda a: (-strides[a], a)))
+    return tuple(next(steps) if strides[a] else a for a in range(x.ndim))  # repeated axes stay
 
 
 zeros, zeros_like = _filled("zeros", 0, "A tensor of zeros.")
