@@ -7,8 +7,8 @@ from typing import Any
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops.contract import outer
-from expkit.tensor.ops.convert import as_dtype, number, promote2
-from expkit.tensor.ops.elementwise import add, mul
+from expkit.tensor.ops.convert import as_dtype, number
+from expkit.tensor.ops.elementwise import add, logical_or, mul
 from expkit.tensor.ops.kinds import broadcast_shapes
 from expkit.tensor.ops.matmul import bmm, mm, mv, of_rank, same_dtype
 from expkit.tensor.ops.reduce import sum as sum_
@@ -72,5 +72,10 @@ def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 
 def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * outer(vec1, vec2).   input broadcasts to (n, m), vec1: (n,), vec2: (m,)"""
     of_rank("addr", 1, vec1, vec2)
-    x, product = promote2(input, outer(vec1, vec2))
-    return _added("addr", x, product, beta, alpha)
+    d = dtypes.result_type(input, vec1, vec2)
+    if d is dtypes.bool_:  # factors are true or false as well
+        product = mul(outer(vec1, vec2), bool(alpha))
+        return logical_or(product, input) if beta else product
+    x, a, b = (as_dtype(t, d) for t in (input, vec1, vec2))
+    alpha = _factor(alpha, a)
+    return _added("addr", x, outer(a if alpha == 1 else mul(a, alpha), b), beta, 1)

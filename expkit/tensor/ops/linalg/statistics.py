@@ -55,7 +55,7 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     else:
         norm = total - correction
     centred = sub(x, mean)
-    spread = centred if w is None else mul(centred, w).to(x.dtype)
+    spread = centred if w is None else mul(centred, w).to(centred.dtype)
     norm = clamp(norm, min=0) if hasattr(norm, "raw") else float(max(norm, 0))
     return div(matmul(spread, conj(swap(centred))), norm).squeeze()
 
