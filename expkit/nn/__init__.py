@@ -32,6 +32,7 @@ from expkit.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from expkit.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from expkit.nn.attention import MultiheadAttention
 from expkit.nn.containers import ModuleDict, ModuleList, Sequential
 from expkit.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d

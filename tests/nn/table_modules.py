@@ -165,6 +165,7 @@ ELSEWHERE = {
     "FractionalMaxPool2d": "test_pooling.py", "FractionalMaxPool3d": "test_pooling.py",
     **{f"MaxUnpool{n}d": "test_pooling.py" for n in (1, 2, 3)},
     **dict.fromkeys(("LinearCrossEntropyLoss", "LinearCrossEntropyOptions"), "test_linear_loss.py"),
+    "AdaptiveLogSoftmaxWithLoss": "test_adaptive.py",
     **dict.fromkeys(("MultiheadAttention", "Transformer", "TransformerEncoder", "TransformerDecoder"), "test_attention.py"),
     **dict.fromkeys(("TransformerEncoderLayer", "TransformerDecoderLayer"), "test_attention.py"),
     **dict.fromkeys(("RNNBase", "RNN", "LSTM", "GRU", "RNNCellBase", "RNNCell", "LSTMCell", "GRUCell"), "test_rnn.py"),

@@ -291,6 +291,19 @@ def test_older_arguments_for_the_reduction(size_average, reduce, torch):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
+@pytest.mark.parametrize("length", [1.0, 1e-9, 0.0])
+def test_similarity_of_short_vectors(length, torch):
+    def run(lib):
+        x = lib.tensor([[1.0 * length, 2.0 * length]], dtype=lib.float64, requires_grad=True)
+        y = lib.tensor([[2.0, -0.5]], dtype=lib.float64, requires_grad=True)
+        out = lib.nn.functional.cosine_similarity(x, y)
+        out.sum().backward()
+        return [v.detach().numpy() for v in (out, x.grad, y.grad)]
+
+    for ours, theirs in zip(run(ek), run(torch), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss"])
 def test_weighted_means(name, torch):
     arrays = np.random.default_rng(0).uniform(0.1, 1, (3, 4, 2))

@@ -33,7 +33,7 @@ def margin_ranking_loss(
             "margin_ranking_loss: all tensors need the same number of dimensions, got "
             f"{tuple(input1.shape)}, {tuple(input2.shape)} and {tuple(target.shape)}"
         )
-    return reduced((margin - target * (input1 - input2)).clamp_min(0.0), reduction)
+    return reduced((-target * (input1 - input2) + margin).clamp_min(0.0), reduction)
 
 
 def hinge_embedding_loss(
