@@ -125,7 +125,11 @@ def _pull(node: Node, g: Any, work: _Run) -> None:
         return
     if hooks is not None and hooks.before:
         g = before_node(node, g)
-    saved, out = _kept(node)
+    saved, out = node.saved, node.out
+    if saved.__class__ is tuple:
+        _check_versions(node)
+    else:
+        saved, out = _unpacked(node)
     like = g if prim.nout == 1 else next((part for part in g if part is not None), None)
     args = [like if s is None else get(s) if isinstance(s, Handle) else s for s in saved]
     if out is not None and node.dirty and any(node.dirty >> i & 1 for i in prim.saves):
@@ -138,22 +142,18 @@ def _pull(node: Node, g: Any, work: _Run) -> None:
     else:
         rules = prim.vjp or ()
         pairs = [(i, rules[i](g, out, *args, **kw)) for i in live if rules[i] is not None]  # type: ignore[misc]
-    fitted = [(i, _fitted(gi, args[i])) for i, gi in pairs if gi is not None]
     if hooks is not None and hooks.behind:
-        fitted = behind_node(node, fitted, g)
-    for i, gi in fitted:
-        work.send(edges[i], gi)
+        pairs = behind_node(node, [(i, _fitted(gi, args[i])) for i, gi in pairs if gi is not None], g)
+    for i, gi in pairs:
+        if gi is not None:
+            work.send(edges[i], _fitted(gi, args[i]))
     if not work.retain and (out is not None or any(isinstance(s, Handle) for s in saved)):
         node.saved = node.out = None
 
 
-def _kept(node: Node) -> tuple[tuple[Any, ...], Any]:
-    """(saved, out) of a node: checked for writes since, or unpacked by the user's hooks."""
-    saved = node.saved
-    if saved.__class__ is tuple:
-        _check_versions(node)
-        return saved, node.out
-    if saved is None:
+def _unpacked(node: Node) -> tuple[tuple[Any, ...], Any]:
+    """(saved, out) of a node that the user's hooks have packed. AutogradError where they were freed."""
+    if node.saved is None:
         raise AutogradError(
             f"Trying to backward through {node.prim.name} a second time: what it had saved was freed. "
             "Pass retain_graph=True to the first backward() or grad() call."
