@@ -12,7 +12,7 @@ from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh
 from expkit.errors import ShapeError
-from expkit.tensor import arrays, devices, dtypes, printing
+from expkit.tensor import arrays, devices, dtypes, exchange, printing
 from expkit.tensor.gradients import Differentiable
 from expkit.tensor.ops import create, kinds, ranges
 from expkit.tensor.ops.complex import conj_p
@@ -27,7 +27,6 @@ class Tensor(Differentiable):
 
     __slots__ = ()
     __array_priority__ = 1000
-    __array_ufunc__ = None  # numpy_array * tensor must come to Tensor.__rmul__
 
     def __init__(self, data: Any = ()) -> None:
         made = create.tensor(data, dtype=None if isinstance(data, Handle) else dtypes.get_default_dtype())
@@ -196,15 +195,10 @@ class Tensor(Differentiable):
             )
         return devices.transfer(raw, devices.CPU)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        out = self.numpy()
-        return out.astype(dtype) if dtype is not None and out.dtype != dtype else out.copy() if copy else out
-
-    def __dlpack__(self, **kw: Any) -> Any:
-        return array_of(self, "__dlpack__").__dlpack__(**kw)
-
-    def __dlpack_device__(self) -> Any:
-        return array_of(self, "__dlpack_device__").__dlpack_device__()
+    __array__ = exchange.as_array
+    __array_ufunc__ = exchange.array_ufunc
+    __dlpack__ = exchange.export
+    __dlpack_device__ = exchange.device_of
 
     def new_eye(self, n: int) -> "Tensor":
         """The n-by-n identity beside this tensor."""

@@ -81,7 +81,8 @@ def test_from_numpy_shares_memory_both_ways():
 def test_a_read_only_array_is_not_written_to():
     array = np.zeros(2)
     array.flags.writeable = False
-    x = ek.from_numpy(array)
+    with pytest.warns(UserWarning, match="read-only"):
+        x = ek.from_numpy(array)
     with pytest.raises(RuntimeError, match="read-only"):
         x.add_(1.0)
 

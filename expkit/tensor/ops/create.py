@@ -7,6 +7,7 @@ import numpy as np
 from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.mode import MODE, tick
 from expkit.tensor import devices, dtypes
+from expkit.tensor.exchange import from_dlpack, from_numpy
 from expkit.tensor.ops.convert import as_dtype, number
 
 
@@ -79,21 +80,6 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     ):
         return finished(from_numpy(data).raw, device, False)
     return tensor(data, dtype=dtype, device=device)
-
-
-def from_numpy(ndarray: np.ndarray) -> Any:
-    """A tensor that shares the array's memory."""
-    if not isinstance(ndarray, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
-    dtypes.of(ndarray)
-    return wrap(ndarray.view(np.ndarray))
-
-
-def from_dlpack(ext_tensor: Any) -> Any:
-    """A tensor that shares the memory of another library's array (through __dlpack__)."""
-    kind = ext_tensor.__dlpack_device__()[0]
-    xp = np if int(kind) == 1 else devices.cupy()
-    return wrap(xp.from_dlpack(ext_tensor))
 
 
 def asarray(
