@@ -142,6 +142,8 @@ def jacobian(
         return _forward(func, inputs, create_graph, vectorize)
     with enable_grad():
         call = _Call(func, inputs, create_graph, strict, "jacobian")
+        if any(out.dtype.is_complex for out in call.outputs):
+            raise AutogradError("jacobian: the outputs must be real. Use view_as_real, or vjp or jvp")
         rows = [_rows(call, out, vectorize) for out in call.outputs]
         made = tuple(call.left(row, call.many_in) for row in rows)
     return made if call.many_out else made[0]

@@ -140,6 +140,9 @@ def before_write(x: Handle, compute: Callable[[Handle], Handle]) -> Handle:
     What the tape keeps of x for it is kept as a copy, so that the write does not disturb it.
     """
     refresh(x)
+    trace = open_trace() if MODE.special else None
+    if trace is not None and trace.is_outside(x):
+        trace.const(x.raw, x)  # it is x that is read here, not the handle that stands for it
     old = wrap(x.raw, x.node)
     value = compute(old)
     kept = weakref.ref(old)

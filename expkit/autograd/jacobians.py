@@ -29,6 +29,10 @@ def _tensors(value: Any, what: str) -> list[Any]:
     leaves = tree.flatten(value)[0]
     if not leaves or not all(is_tensor(x) for x in leaves):
         raise AutogradError(f"{what} must be Tensors, and at least one")
+    if any(x.dtype.is_complex for x in leaves):
+        raise AutogradError(
+            f"{what} must be real: a complex number has two derivatives. Use view_as_real, or vjp or jvp"
+        )
     return leaves
 
 

@@ -123,7 +123,7 @@ class Primitive:
         if level is None:
             trace = open_trace()
             if trace is not None and any(trace.is_outside(a) for a in args):
-                return trace.record(self, tuple(raws), kw)
+                return trace.record(self, tuple(args), kw)
             return self.impl(*raws, **kw)
         top = next(r for r in raws if isinstance(r, Value) and r.level == level)
         seen = tuple(

@@ -5,7 +5,7 @@ Vars. Tensors from outside are constants of the graph; what the function writes 
 handle is put back when the trace ends, and so is every `.grad` (one that was there before becomes state as well).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from expkit import tree
@@ -17,45 +17,101 @@ from expkit.autograd.views import refresh
 from expkit.errors import TraceError
 
 
+class GradOf:
+    """The `.grad` of a tensor, whichever it is when it is read."""
+
+    chain = node = None
+
+    def __init__(self, tensor: Handle) -> None:
+        self.tensor = tensor
+
+    @property
+    def raw(self) -> Any:
+        return self.tensor.grad.raw
+
+    @property
+    def written(self) -> int:
+        return self.tensor.grad.written
+
+
 class Trace:
-    """One trace that is open."""
+    """One trace that is open.
+
+    live: the graph is going to stand for calls of the function, so what it reads outside is read again at each: tensors
+    (`sources`), values that somebody computes (`reads`, in their order), Python numbers (`numbers`). `guards` are what
+    the trace took for granted; asking for the value of a tensor is an error.
+    """
 
     kind = "trace"
 
-    def __init__(self) -> None:
+    def __init__(self, *, live: bool = False) -> None:
         self.level = tick()
-        self.count = 0
+        self.live = live
+        self.sources: dict[int, Any] = {}  # by the index of a constant's Var
+        self.reads: list[tuple[Var, Callable[[], Any]]] = []
+        self.numbers: list[Callable[[], Sequence[float]]] = []
+        self.counted = 0
+        self.guards: list[tuple[Callable[[], Any], Any]] = []
+        self.undo: list[Callable[[], Any]] = []
+        self.owners: dict[int, Handle] = {}  # of the `.grad`s that were looked at
+        self.left: list[tuple[Handle, Any, bool]] = []  # (tensor, raw value of its new .grad, was it there before?)
+        self.made = 0
         self.equations: list[Equation] = []
         self.consts: dict[int, tuple[Var, Any]] = {}
         self.touched: dict[int, tuple[Handle, Any]] = {}
         self.grads: dict[int, tuple[Handle, Any, Any]] = {}
 
     def var(self, aval: Aval) -> Var:
-        self.count += 1
-        return Var(self, aval, self.count)
+        self.made += 1
+        return Var(self, aval, self.made)
 
-    def const(self, raw: Any) -> Var:
-        """The Var of an array from outside."""
+    def const(self, raw: Any, source: Any = None) -> Var:
+        """The Var of an array from outside; `source`: the tensor that holds it."""
         found = self.consts.get(id(raw))
         if found is None:
             found = self.consts[id(raw)] = (self.var(aval_of(raw)), raw)
+        if source is not None and self.is_outside(source):
+            owner = self.owners.get(id(source))
+            held = owner is not None and owner._grad is source
+            self.sources.setdefault(found[0].index, GradOf(owner) if held else source)
         return found[0]
+
+    def read(self, now: Any, get: Callable[[], Any], undo: Callable[[], Any]) -> Var:
+        """The Var of an array: `now`, and if live what `get` gives at each run; tracing is then undone by `undo`."""
+        var = self.const(now)
+        if self.live:
+            self.reads.append((var, get))
+            self.undo.append(undo)
+        return var
+
+    def guard(self, get: Callable[[], Any]) -> None:
+        """The trace is good for as long as `get` returns what it returns now."""
+        self.guards.append((get, get()))
+
+    def count(self, get: Callable[[], Sequence[float]]) -> int:
+        """The place of the first of some numbers that are asked for anew at each run."""
+        first = self.counted
+        self.counted += len(get())
+        self.numbers.append(get)
+        return first
 
     def record(self, prim: Primitive, raws: tuple[Any, ...], kw: dict[str, Any]) -> Any:
         if prim.dynamic:
             raise TraceError(
                 f"tracing {prim.name}: its result's shape depends on values. Use a mask (where), or run eagerly."
             )
-        raws = tuple(r.raw if isinstance(r, Handle) else r for r in raws)
-        args = tuple(
-            self.const(r) if r.__class__ in ARRAYS.raw_types or (isinstance(r, Value) and r.level != self.level) else r
-            for r in raws
-        )
+        args = tuple(self._operand(r) for r in raws)
         avals = [Aval(a.shape, a.dtype, a.device) if isinstance(a, Var) else a for a in args]
         shaped = prim.shape(*avals, **kw)
         outs = tuple(self.var(aval) for aval in (shaped if prim.nout != 1 else (shaped,)))
         self.equations.append(Equation(prim, args, kw, outs))
         return outs if prim.nout != 1 else outs[0]
+
+    def _operand(self, x: Any) -> Any:
+        raw = x.raw if isinstance(x, Handle) else x
+        if raw.__class__ in ARRAYS.raw_types or (isinstance(raw, Value) and raw.level != self.level):
+            return self.const(raw, x if isinstance(x, Handle) else None)
+        return raw
 
     def is_outside(self, x: Any) -> bool:
         """Whether x is a tensor from before the trace: its value may be another one when the graph runs."""
@@ -67,19 +123,31 @@ class Trace:
 
     def remember_grad(self, handle: Handle) -> None:
         """Called before the `.grad` of a tensor from outside is set."""
-        old = handle.grad
+        old = handle._grad
         self.grads.setdefault(id(handle), (handle, old, None if old is None else old.raw))
+
+    def asked_grad(self, handle: Handle) -> None:
+        """Called when the `.grad` of a tensor from outside is looked at: whether there is one is taken for granted."""
+        if self.live and id(handle) not in self.grads and id(handle) not in self.owners:
+            self.owners[id(handle)] = handle
+            self.guard(lambda: handle._grad is None)
+            if handle._grad is not None:
+                self.owners[id(handle._grad)] = handle
 
     def restore(self) -> list[State]:
         """Puts every touched tensor and gradient back; what remains is the graph's state."""
+        for undo in reversed(self.undo):
+            undo()
         states = []
         for handle, raw in self.touched.values():
             if handle.chain is None:
                 states.append(self._state(handle, raw, handle.raw))
             handle.raw = raw
         for handle, old, raw in self.grads.values():
-            if old is not None and handle.grad is not None and handle.grad.raw is not raw:
-                states.append(self._state(old, raw, handle.grad.raw))
+            new = None if handle._grad is None else handle._grad.raw
+            self.left.append((handle, new, id(handle) in self.owners))
+            if not self.live and old is not None and handle._grad is not None and handle._grad.raw is not raw:
+                states.append(self._state(old, raw, handle._grad.raw))
             handle._grad = old
         return states
 
@@ -96,7 +164,11 @@ class Trace:
 
 def trace(fn: Callable[..., Any], *args: Any) -> Graph:
     """The graph of fn(*args). Tensors anywhere in `args` (nested containers) become inputs, the rest is fixed."""
-    opened = Trace()
+    return capture(Trace(), fn, args)
+
+
+def capture(opened: Trace, fn: Callable[..., Any], args: Any) -> Graph:
+    """As `trace`, in a Trace that the caller keeps."""
     leaves, structure = tree.flatten(args)
     inputs: list[Var] = []
 
