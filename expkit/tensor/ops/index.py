@@ -16,7 +16,7 @@ from expkit.tensor.determinism import alert
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import index as by_kernel
 from expkit.tensor.generated.index import look, many, within
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.convert import as_dtype, require_tensor
 from expkit.tensor.ops.elementwise import choose
 from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
 from expkit.tensor.ops.movement import (
@@ -347,7 +347,11 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """input where the condition holds, other elsewhere; all are broadcast. where(condition): its nonzero indices."""
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
-    if dtypes.of(condition.raw) is not dtypes.bool_:
-        have = dtypes.of(condition.raw)
+    if input is None or other is None:
+        raise TypeError("where(): takes a condition alone, or with both input and other")
+    have = dtypes.of(require_tensor(condition, "where()").raw)
+    if have is dtypes.uint8:  # PyTorch's old masks
+        condition = as_dtype(condition, dtypes.bool_)
+    elif have is not dtypes.bool_:
         raise TypeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {have}")
     return choose(condition, input, other)

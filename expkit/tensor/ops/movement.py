@@ -273,6 +273,9 @@ def broadcast_to(input: Any, size: Any) -> Any:
 
 
 def expand_as(input: Any, other: Any) -> Any:
+    """expand() to the other tensor's shape."""
+    if not isinstance(other, Handle):
+        raise TypeError(f"expand_as(): expected a Tensor, got {type(other).__name__}")
     return expand(input, *other.shape)
 
 

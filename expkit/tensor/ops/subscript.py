@@ -11,7 +11,7 @@ from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.inplace import assign, copy_, inplace
-from expkit.tensor.ops.convert import as_dtype, constant
+from expkit.tensor.ops.convert import as_dtype, constant, require_tensor
 from expkit.tensor.ops.index import (
     in_bounds,
     in_range,
@@ -215,12 +215,18 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
 
 def masked_select(input: Any, mask: Any) -> Any:
     """The elements where the mask holds, as a vector."""
-    shape = broadcast_shapes(tuple(input.shape), tuple(mask.shape))
+    if dtypes.of(require_tensor(mask, "masked_select()").raw) is not dtypes.bool_:
+        raise TypeError(f"masked_select(): expected a bool tensor as mask, got {mask.dtype}")
+    shape = broadcast_shapes(tuple(require_tensor(input, "masked_select()").shape), tuple(mask.shape))
     return getitem(expand(input, *shape), expand(mask, *shape))
 
 
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False, *, _apply: Any = apply) -> Any:
     """A copy of input with values written (or added) at the index tensors."""
+    if not isinstance(indices, list | tuple) or not indices:
+        raise TypeError("index_put(): indices must be a tuple of at least one Tensor")
+    if dtypes.of(require_tensor(values, "index_put()").raw) is not dtypes.of(require_tensor(input, "index_put()").raw):
+        raise TypeError(f"index_put(): values must have the dtype of the tensor, {input.dtype}, not {values.dtype}")
     base, rest = _basic(input, _expand_key(input, tuple(indices)))
     places = {a: i for a, i in enumerate(rest) if i is not None}
     axes, index = _checked(base, places)
