@@ -15,8 +15,11 @@ from expkit.distributed.collectives import (
     all_to_all_single,
     barrier,
     broadcast,
+    gather,
+    reduce,
     reduce_scatter,
     reduce_scatter_tensor,
+    scatter,
 )
 from expkit.distributed.group import (
     ReduceOp,
@@ -32,7 +35,7 @@ from expkit.tensor.communicator import CollectiveError, Communicator, LocalCommu
 
 __all__ = [
     "CollectiveError", "Communicator", "LocalCommunicator", "ReduceOp", "all_gather", "all_gather_into_tensor",
-    "all_reduce", "all_to_all", "all_to_all_single", "barrier", "broadcast", "destroy_process_group", "get_backend",
-    "get_rank", "get_world_size", "init_process_group", "is_available", "is_initialized", "nn", "reduce_scatter",
-    "reduce_scatter_tensor", "threads",
+    "all_reduce", "all_to_all", "all_to_all_single", "barrier", "broadcast", "destroy_process_group", "gather",
+    "get_backend", "get_rank", "get_world_size", "init_process_group", "is_available", "is_initialized", "nn", "reduce",
+    "reduce_scatter", "reduce_scatter_tensor", "scatter", "threads",
 ]  # fmt: skip

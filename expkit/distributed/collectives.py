@@ -55,6 +55,35 @@ def broadcast(tensor: Tensor, src: int = 0, group: Any = None) -> None:
 
 
 @_collective
+def reduce(tensor: Tensor, dst: int = 0, op: ReduceOp = ReduceOp.SUM, group: Any = None) -> None:
+    """tensor = the sum (or mean) over all ranks, on rank `dst`; it stays as it is elsewhere."""
+    total = F.reduce(tensor, dst, op, group)
+    if member(group).rank == dst:
+        tensor.copy_(total)
+
+
+@_collective
+def gather(tensor: Tensor, gather_list: Sequence[Tensor] | None = None, dst: int = 0, group: Any = None) -> None:
+    """gather_list[r] = what rank r has, on rank `dst`; the others leave gather_list out."""
+    mine = member(group).rank == dst
+    if mine != (gather_list is not None):
+        raise ValueError("gather: gather_list is for the rank dst, and for that one alone")
+    parts = F.gather(tensor, dst, group)
+    if gather_list is not None:
+        _into(gather_list, parts, "gather")
+
+
+@_collective
+def scatter(tensor: Tensor, scatter_list: Sequence[Tensor] | None = None, src: int = 0, group: Any = None) -> None:
+    """tensor = this rank's one of scatter_list, which rank `src` gives and the others leave out."""
+    comm = member(group)
+    if (comm.rank == src) != (scatter_list is not None):
+        raise ValueError("scatter: scatter_list is for the rank src, and for that one alone")
+    given = [tensor] * comm.size if scatter_list is None else scatter_list
+    _into([tensor], [F.scatter(given, src, group)], "scatter")
+
+
+@_collective
 def all_gather(tensor_list: Sequence[Tensor], tensor: Tensor, group: Any = None) -> None:
     """tensor_list[r] = what rank r has."""
     _into(tensor_list, F.all_gather(tensor, group), "all_gather")

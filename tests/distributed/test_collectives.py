@@ -30,6 +30,11 @@ CASES = {
     ),
     "broadcast": (lambda x: F.broadcast(x, 1), lambda xs: xs[1:2].expand(N, N, 2)),
     "reduce": (lambda x: F.reduce(x, 2), lambda xs: ek.cat([ek.zeros_like(xs[:2]), xs.sum(0, keepdim=True)])),
+    "gather": (
+        lambda x: stack(F.gather(x, 1)),
+        lambda xs: ek.stack([ek.zeros_like(xs), xs, ek.zeros_like(xs)]),
+    ),
+    "scatter": (lambda x: F.scatter(list(x.unbind(0)), 2), lambda xs: xs[2]),
     "all_gather": (lambda x: stack(F.all_gather(x)), lambda xs: xs.unsqueeze(0).expand(N, N, N, 2)),
     "reduce_scatter": (lambda x: F.reduce_scatter(None, list(x.unbind(0))), lambda xs: xs.sum(0)),
     "all_to_all": (lambda x: stack(F.all_to_all(None, list(x.unbind(0)))), lambda xs: xs.transpose(0, 1)),
@@ -105,6 +110,12 @@ def test_in_place_forms():
         dist.all_to_all(list(swapped.split(1)), list(x.split(1)))
         dist.all_to_all_single(single, x)
         dist.barrier()
+        total, here = x.clone(), ek.zeros(n, dtype=ek.float64)
+        dist.reduce(total, dst=1)
+        dist.gather(x, parts if r == 2 else None, dst=2)
+        dist.scatter(here, [x, x + 1, x + 2] if r == 0 else None, src=0)
+        assert total.tolist() == (y.tolist() if r == 1 else x.tolist())
+        assert here.tolist() == (ek.arange(n) + r).tolist()
         return [t.tolist() for t in (y, z, ek.stack(parts), joined, stacked, one, same, swapped, single)]
 
     whole = np.arange(N) + 10.0 * np.arange(N)[:, None]
@@ -167,6 +178,8 @@ def test_wrong_arguments():
             (lambda: F.reduce_scatter(None, [x]), ValueError),
             (lambda: F.all_to_all_single(None, x), RuntimeError),
             (lambda: dist.all_gather([x], x), ValueError),
+            (lambda: dist.gather(x, None if dist.get_rank() == 0 else [x, x], 0), ValueError),
+            (lambda: dist.scatter(x, None if dist.get_rank() == 0 else [x, x], 0), ValueError),
             (lambda: dist.all_gather_into_tensor(x, x), RuntimeError),
             (lambda: dist.reduce_scatter_tensor(x, x), RuntimeError),
         ):

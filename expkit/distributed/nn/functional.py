@@ -73,6 +73,22 @@ def all_gather(tensor: Tensor, group: Any = None) -> tuple[Tensor, ...]:
     return tuple(all_gather_p(_checked(tensor, "all_gather"), comm=member(group)).unbind(0))
 
 
+def gather(tensor: Tensor, dst: int = 0, group: Any = None) -> tuple[Tensor, ...]:
+    """What all ranks have, by rank, on rank `dst`; zeros elsewhere."""
+    comm = member(group)
+    parts = all_gather_p(_checked(tensor, "gather"), comm=comm)
+    if _source(dst, comm, "gather") != comm.rank:  # zeros that backward comes by: it is a collective as well
+        parts = parts.masked_fill(T.ones_like(parts, dtype=T.bool_), 0)
+    return tuple(parts.unbind(0))
+
+
+def scatter(tensors: Sequence[Tensor], src: int = 0, group: Any = None) -> Tensor:
+    """This rank's one of the tensors that rank `src` has; the others give tensors of the same shape."""
+    comm = member(group)
+    parts = _stacked(tensors, comm, "scatter")
+    return broadcast_p(parts, comm=comm, source=_source(src, comm, "scatter"))[comm.rank]
+
+
 def _stacked(tensors: Sequence[Tensor], comm: Communicator, what: str) -> Tensor:
     if len(tensors) != comm.size:
         raise ValueError(f"{what}: a tensor for each of the {comm.size} ranks is needed, got {len(tensors)}")
