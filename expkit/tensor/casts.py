@@ -46,6 +46,8 @@ def to(
 
     to(dtype), to(device), to(device, dtype), to(other); then non_blocking and copy.
     """
+    if len(args) == 1 and args[0].__class__ is dtypes.dtype and device is None and memory_format is None and not copy:
+        return as_dtype(self, args[0])
     flags = []
     for a in args:
         if isinstance(a, Handle):

@@ -173,7 +173,10 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """(2, 3), [2, 3] or 2, 3 as a tuple of ints."""
     if len(args) == 1 and isinstance(args[0], list | tuple):
         args = tuple(args[0])
-    return tuple([whole(n, "sizes") for n in args])
+    for n in args:
+        if n.__class__ is not int:
+            return tuple([whole(k, "sizes") for k in args])
+    return args
 
 
 def _numel(shape: Sequence[int]) -> int:

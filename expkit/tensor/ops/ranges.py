@@ -32,10 +32,12 @@ def arange(
     """start, start + step, ... below end. int64 for ints, else the default dtype."""
     if end is None:
         start, end = 0, start
-    start, end, step = (_scalar(x, "arange()") for x in (start, end, step))
-    if any(isinstance(x, complex) for x in (start, end, step)):
-        raise TypeError("arange(): there is no order among complex numbers")
-    plain = all(isinstance(x, int) for x in (start, end, step))
+    plain = start.__class__ is end.__class__ is step.__class__ is int
+    if not plain:
+        start, end, step = (_scalar(x, "arange()") for x in (start, end, step))
+        if any(isinstance(x, complex) for x in (start, end, step)):
+            raise TypeError("arange(): there is no order among complex numbers")
+        plain = all(isinstance(x, int) for x in (start, end, step))
     d = dtypes.get(dtype) if dtype is not None else dtypes.int64 if plain else dtypes.get_default_dtype()
     if d is dtypes.bool_ or d.is_complex:
         raise TypeError(f"arange(): dtype {d} is not supported")
