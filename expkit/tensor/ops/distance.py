@@ -3,15 +3,37 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
+from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import abs as magnitude
-from expkit.tensor.ops.elementwise import choose, isnan, sign, sqrt, sub
+from expkit.tensor.ops.elementwise import choose, isnan, sign, sub
+from expkit.tensor.ops.kinds import unary
 from expkit.tensor.ops.linalg.spectra import svdvals_p
 from expkit.tensor.ops.movement import dims_of, movedim
+from expkit.tensor.ops.pointwise import eq_p, where_p
 from expkit.tensor.ops.reduce import amax, amin, finish, in_float32, inexact, square_sum_p, sum
+from expkit.tensor.ops.special import widened
+
+# The subgradients of norms are 0 at 0. There is no second derivative there: it is NaN, as in PyTorch.
+safe_sqrt_p = unary("safe_sqrt", np.sqrt, lambda g, out, _x: g * where_p(eq_p(out, 0.0), 0.0, 0.5 / out))
+
+
+def _safe_power(x: Any, *, p: float) -> Any:
+    zero = x == 0
+    xp = xp_of(x)
+    return xp.where(zero, x, xp.where(zero, 1, x) ** x.dtype.type(p))
+
+
+safe_power_p = unary(
+    "safe_power",
+    widened(_safe_power),
+    lambda g, _out, x, *, p: g * where_p(eq_p(x, 0.0), 0.0, x ** (p - 1.0) * p),
+)
 
 
 @in_float32
@@ -50,14 +72,12 @@ def _nuclear(x: Any, dim: Any, keepdim: bool) -> Any:
 
 def safe_sqrt(x: Any) -> Any:
     """The square root with gradient 0 at 0 (the subgradient of the norm)."""
-    zero = x == 0
-    return choose(zero, 0.0, sqrt(choose(zero, 1.0, x)))
+    return apply1(safe_sqrt_p, x)
 
 
 def _power(x: Any, p: float) -> Any:
-    """x ** p for x >= 0, with gradient 0 at 0."""
-    zero = x == 0
-    return choose(zero, 0.0, choose(zero, 1.0, x) ** p)
+    """x ** p for x >= 0, with value and gradient 0 at 0."""
+    return apply1(safe_power_p, x, p=float(p))
 
 
 def dist(input: Any, other: Any, p: float = 2) -> Any:
