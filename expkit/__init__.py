@@ -37,7 +37,7 @@ _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "set_anomaly_enabled": "expkit.autograd.anomaly:set_anomaly_enabled",
     "random": "expkit.random", "seed": "expkit.random:seed", "utils": "expkit.utils", "distributed": "expkit.distributed",
     "special": "expkit.special", "fft": "expkit.fft", "tracking": "expkit.tracking",
-    "config": "expkit.config",
+    "config": "expkit.config", "compiler": "expkit.compiler", "compile": "expkit.compiler:compile",
     "amp": "expkit.amp", "autocast": "expkit.amp:autocast", "is_autocast_enabled": "expkit.amp:is_autocast_enabled",
     "get_autocast_dtype": "expkit.amp:get_autocast_dtype", "set_autocast_dtype": "expkit.amp:set_autocast_dtype",
     "set_autocast_enabled": "expkit.amp:set_autocast_enabled",

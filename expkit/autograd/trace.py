@@ -72,8 +72,9 @@ class Trace:
             found = self.consts[id(raw)] = (self.var(aval_of(raw)), raw)
         if source is not None and self.is_outside(source):
             owner = self.owners.get(id(source))
-            held = owner is not None and owner._grad is source
-            self.sources.setdefault(found[0].index, GradOf(owner) if held else source)
+            if owner is not None and owner._grad is source:
+                source = GradOf(owner)
+            self.sources.setdefault(found[0].index, source)
         return found[0]
 
     def read(self, now: Any, get: Callable[[], Any], undo: Callable[[], Any]) -> Var:

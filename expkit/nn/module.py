@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from textwrap import indent
 from typing import Any, Self
 
+from expkit.autograd.mode import MODE, open_trace
 from expkit.errors import ShapeError
 from expkit.nn import context, hooks, state
 from expkit.nn.conversion import Converting
@@ -34,6 +35,8 @@ class Module(Members, Hooked, Converting):
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if MODE.special:
+            _rely_on(self)
         try:
             if (
                 self._forward_hooks
@@ -251,3 +254,12 @@ class Module(Members, Hooked, Converting):
             return f"{self._get_name()}({extra})"
         lines += [f"({name}): {indent(repr(module), '  ').lstrip()}" for name, module in self._modules.items()]
         return f"{self._get_name()}(\n" + "\n".join(f"  {line}" for line in lines) + "\n)"
+
+
+def _rely_on(module: Module) -> None:
+    """Tells a trace that is going to be replayed what the module's forward depends on besides tensors' values."""
+    trace = open_trace()
+    if trace is not None and trace.live:
+        trace.guard(lambda: (module.training, len(module._forward_hooks), len(module._forward_pre_hooks)))
+        members = (module._parameters, module._buffers, module._modules)
+        trace.guard(lambda: [id(x) for kind in members for x in kind.values()])

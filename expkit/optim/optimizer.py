@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from expkit.autograd.mode import MODE
+from expkit.autograd.mode import MODE, open_trace
 from expkit.errors import ConfigError
 from expkit.optim.fused import Fused
 from expkit.optim.groups import as_groups, check_options, checked_params, refuse_shared
@@ -18,6 +18,7 @@ from expkit.optim.hooks import register_optimizer_step_post_hook as register_opt
 from expkit.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
 from expkit.optim.state import pack, unpack
 from expkit.optim.switches import Switches, chosen
+from expkit.optim.symbols import split, unknown
 from expkit.tensor import Tensor, enable_grad, no_grad, set_grad_enabled, view_as_complex, view_as_real
 from expkit.tensor.generated.update import zero_all
 
@@ -97,9 +98,7 @@ class Optimizer(Hooks):
         return loss
 
     def _update_group(self, number: int, group: Group, differentiable: bool) -> None:
-        options = {name: group[name] for name in self._wanted[1]}
-        if not self.takes_tensors:
-            options = {name: plain(value) for name, value in options.items()}
+        options = self._options(number)
         maximize, states, update = group.get("maximize", False), self.state, self.update_one
         pairs = []
         for p in group["params"]:
@@ -128,6 +127,23 @@ class Optimizer(Hooks):
         self.update_one(view_as_real(p), -g if maximize else g, real, **options)
         for name in real.keys() - state.keys():
             state[name] = view_as_complex(real[name])
+
+    def _options(self, number: int) -> dict[str, Any]:
+        """The options that update_one takes. A trace that is going to be replayed leaves their numbers open."""
+
+        def now() -> dict[str, Any]:
+            group = self.param_groups[number]
+            options = {name: group[name] for name in self._wanted[1]}
+            return options if self.takes_tensors else {name: plain(value) for name, value in options.items()}
+
+        def fixed() -> Any:
+            return split({name: value for name, value in now().items() if not isinstance(value, Tensor)})
+
+        trace = open_trace() if MODE.special else None
+        if trace is None or not trace.live:
+            return now()
+        trace.guard(lambda: (fixed()[0], id(self.state), [len(group["params"]) for group in self.param_groups]))
+        return now() | unknown(fixed()[0], trace.count(lambda: fixed()[1]))
 
     def _fresh(self, p: Tensor, group: Group) -> State:
         if not self.takes_complex and p.dtype.is_complex:

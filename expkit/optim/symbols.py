@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from expkit.kernels.cpu.code.elementwise import Gap
@@ -37,6 +37,12 @@ class Unknown(float):
         return False
 
     __hash__ = object.__hash__
+
+    def value(self, numbers: Sequence[float]) -> float:
+        """What it is when the numbers are known."""
+        if self.fn is None:
+            return numbers[self.place]
+        return self.fn(*[a.value(numbers) if isinstance(a, Unknown) else a for a in self.args])
 
     def __neg__(self) -> Unknown:
         return Unknown(fn=operator.neg, args=(self,))
@@ -85,9 +91,9 @@ def split(options: dict[str, Any]) -> tuple[Structure, list[float]]:
     return tuple(structure), numbers
 
 
-def unknown(structure: Structure) -> dict[str, Any]:
-    """The options of that structure with their numbers left open."""
-    places: Iterable[int] = iter(range(1 << 20))
+def unknown(structure: Structure, first: int = 0) -> dict[str, Any]:
+    """The options of that structure with their numbers left open: those at the places from `first` on."""
+    places: Iterable[int] = iter(range(first, 1 << 20))
 
     def made(value: Any, kind: str) -> Any:
         if kind == "numbers":

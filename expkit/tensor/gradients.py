@@ -7,6 +7,7 @@ from expkit.autograd import reverse
 from expkit.autograd.callbacks import RETAIN
 from expkit.autograd.handle import Handle
 from expkit.autograd.hooks import RemovableHandle, hooks_of, put
+from expkit.autograd.mode import MODE, open_trace
 from expkit.autograd.node import Leaf, Pick
 from expkit.autograd.views import refresh
 from expkit.errors import AutogradError, DeviceError, ShapeError
@@ -64,12 +65,20 @@ class Differentiable(Handle):
     @property
     def grad(self) -> Any:
         """The gradient collected by backward(), or None. Assigning needs the tensor's shape, dtype and device."""
+        if MODE.special:
+            trace = open_trace()
+            if trace is not None and trace.is_outside(self):
+                trace.asked_grad(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
             _require_fit(self, value)
+        if MODE.special:
+            trace = open_trace()
+            if trace is not None and trace.is_outside(self):
+                trace.remember_grad(self)
         self._grad = value
 
     @grad.deleter

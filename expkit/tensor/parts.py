@@ -3,7 +3,7 @@
 from typing import Any
 
 from expkit.autograd.handle import Handle, Value
-from expkit.autograd.mode import MODE
+from expkit.autograd.mode import MODE, open_trace
 from expkit.autograd.views import refresh
 from expkit.errors import TraceError
 
@@ -27,7 +27,8 @@ def array_of(x: Handle, what: str) -> Any:
     """The raw array of a tensor that has one. Under a transform there are no values to look at."""
     if x.chain is not None and MODE.special and x.chain.root.written > x.chain.stamp:
         refresh(x)
-    if isinstance(x.raw, Value):
+    trace = open_trace() if MODE.special else None
+    if isinstance(x.raw, Value) or (trace is not None and trace.live and trace.is_outside(x)):
         raise TraceError(
             f"{what} asks for the value of a tensor inside a transform (trace, vmap, jvp, grad), where it has none. "
             "Use where() instead of Python's if, and keep values as tensors."

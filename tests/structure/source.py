@@ -15,11 +15,12 @@ PACKAGE = ROOT / "expkit"
 LAYERS = (
     {"errors"}, {"flags", "tree"}, {"registry"}, {"autograd"}, {"kernels"}, {"tensor"},
     {"func", "linalg", "fft", "special", "cuda", "amp", "random", "serialization"},
-    {"nn", "optim", "data", "distributed", "utils"}, {"averaging"}, {"tracking", "config"}, {"trainer"}, {"sweep"}, {"cli"},
+    {"nn", "optim", "data", "compiler", "distributed", "utils"}, {"averaging"},
+    {"tracking", "config"}, {"trainer"}, {"sweep"}, {"cli"},
 )  # fmt: skip
 ENGINE = (
     "errors", "flags", "tree", "registry", "autograd", "kernels", "tensor", "func", "linalg", "fft", "special", "cuda",
-    "amp", "random", "serialization", "nn", "optim", "data", "distributed", "utils", "averaging",
+    "amp", "random", "serialization", "nn", "optim", "data", "compiler", "distributed", "utils", "averaging",
 )  # fmt: skip
 ENGINE_LIBRARIES = {"numpy", "ml_dtypes", "llvmlite"}
 # May be imported inside a function, to keep them out of start-up.

@@ -203,7 +203,8 @@ def draw(
     state = wrap(np.asarray(taken, np.uint64))
     if any(i.kind == "trace" for i in MODE.stack):
         trace = next(i for i in MODE.stack if i.kind == "trace")
-        state = wrap(trace.const(state.raw))
+        later = lambda: np.asarray(gen.take(words), np.uint64)  # noqa: E731
+        state = wrap(trace.read(state.raw, later, lambda: gen.set_state(taken)))
     out = finish(apply(words_p, state, words=words, device=where))
     out = out[:count].reshape(full) if out.shape[0] != count else out.reshape(full)
     for level in different:

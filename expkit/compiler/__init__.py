@@ -1,0 +1,17 @@
+"""compile: a function of tensors as one program, traced once for each signature and replayed.
+
+    @expkit.compile
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+`capture.py` traces the function with all that it reads and writes outside; `fusion.py` makes kernels of its elementwise
+parts; `program.py` runs it and puts back what it wrote; `compiled.py` keeps the programs and decides which one fits.
+"""
+
+from expkit.compiler.compiled import Compiled, compile
+
+__all__ = ["Compiled", "compile"]

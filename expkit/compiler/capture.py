@@ -1,0 +1,87 @@
+"""A traced call: its graph, what it takes from outside at each run, what it leaves behind, what it took for granted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from expkit import tree
+from expkit.autograd.handle import Handle
+from expkit.autograd.reverse import grad
+from expkit.autograd.trace import Trace, capture
+from expkit.errors import TraceError
+from expkit.tensor import Tensor
+
+Fn = Callable[[Sequence[Any]], Any]
+
+
+class Call:
+    """`fn` of a list of arguments, traced. Tensors among them are the graph's inputs.
+
+    With `seeds` (gradients of the differentiable results) the graph goes on, from `border` on, with the gradients of
+    the arguments and outside tensors in `targets`.
+    """
+
+    def __init__(self, fn: Fn, leaves: Sequence[Any], seeds: Sequence[Tensor] = (), outer: Sequence[Any] = ()) -> None:
+        self.fn, self.leaves, self.outer = fn, leaves, list(outer)
+        self.tensors = tensors(leaves)
+        self.trace = Trace(live=True)
+        self.inner: list[Tensor] = []
+        self.result: Any = None
+        self.border = 0
+        self.differentiable: list[int] = []  # results that gradients can flow into: no backward inside has freed them
+        self.graph = capture(self.trace, self._run, (*self.tensors, *seeds))
+        self.graph.check()
+        self._refuse_aliases()
+
+    def _run(self, *inner: Any) -> Any:
+        self.inner, seeds = list(inner[: len(self.tensors)]), inner[len(self.tensors) :]
+        rest = iter(self.inner)
+        self.result = self.fn([next(rest) if isinstance(x, Tensor) else x for x in self.leaves])
+        self.after = [x.raw for x in self.inner]
+        self.border = len(self.trace.equations)
+        self.differentiable = [i for i, x in enumerate(tensors(self.result)) if x.requires_grad and not _freed(x)]
+        found: tuple[Any, ...] = ()
+        if seeds:
+            targets = [*(x for x in self.inner if x.requires_grad), *self.outer]
+            outs = [tensors(self.result)[i] for i in self.differentiable]
+            found = grad(outs, targets, list(seeds), allow_unused=True)
+        return [*tensors(self.result), *found]
+
+    @property
+    def written(self) -> list[tuple[int, Any]]:
+        """(number of an argument, the Var of what the call wrote into it)"""
+        pairs = enumerate(zip(self.after, self.graph.inputs, strict=False))
+        return [(i, raw) for i, (raw, var) in pairs if raw is not var]
+
+    def differentiable_sources(self) -> list[Any]:
+        """Tensors from outside that gradients may flow into, each once."""
+        return list({id(x): x for x in self.trace.sources.values() if x.node is not None}.values())
+
+    def _refuse_aliases(self) -> None:
+        """Two ways to one tensor are all right as long as nothing is written."""
+        raws = [id(x.raw) for x in self.tensors]
+        held = {id(x.raw) for x in self.trace.sources.values()}
+        if (self.written or self.graph.state) and (len(set(raws)) < len(raws) or held.intersection(raws)):
+            raise TraceError(
+                "a compiled function writes in place while a tensor comes to it in two ways (as two arguments, or as "
+                "an argument and from outside). Pass it once."
+            )
+
+
+def tensors(result: Any) -> list[Tensor]:
+    return [x for x in tree.flatten(result)[0] if isinstance(x, Tensor)]
+
+
+def _freed(x: Handle) -> bool:
+    """Whether something on the way from x back to the leaves has been freed."""
+    stack, seen = [x.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or id(node) in seen or not hasattr(node, "edges"):
+            continue
+        seen.add(id(node))
+        if node.saved is None:
+            return True
+        stack += [found for found, _ in node.next_functions]
+    return False
