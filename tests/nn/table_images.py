@@ -12,12 +12,23 @@ def x(*shape: int) -> np.ndarray:
     return R.standard_normal(shape)
 
 
-def cubic(d: float) -> float:
-    """Keys' kernel with A = -0.75."""
+def cubic(d: float, a: float = -0.75) -> float:
+    """Keys' kernel."""
     d = abs(d)
     if d <= 1:
-        return 1.25 * d**3 - 2.25 * d**2 + 1
-    return -0.75 * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
+
+
+def smooth_weights(n: int, out: int, mode: str, scale: float | None, corners: bool) -> np.ndarray:
+    """As `weights`, for antialias=True: kernels as wide as the image shrinks."""
+    step = (n - 1) / max(out - 1, 1) if corners else 1 / scale if scale else n / out
+    wide, w = max(step, 1.0), np.zeros((out, n))
+    for i, k in itertools.product(range(out), range(n)):
+        d = (k - step * (i + 0.5) + 0.5) / wide
+        inside = abs(d) * wide <= (2 if mode == "bicubic" else 1) * wide
+        w[i, k] = inside * (cubic(d, -0.5) if mode == "bicubic" else max(0.0, 1 - abs(d)))
+    return w / w.sum(1, keepdims=True)
 
 
 def weights(n: int, out: int, mode: str, scale: float | None, corners: bool) -> np.ndarray:
@@ -38,14 +49,15 @@ def weights(n: int, out: int, mode: str, scale: float | None, corners: bool) -> 
 
 def interpolate(
     a: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None,
-    recompute_scale_factor: Any = None,
+    recompute_scale_factor: Any = None, antialias: bool = False,
 ) -> Any:  # fmt: skip
     spatial = a.ndim - 2
     scales = scale_factor if isinstance(scale_factor, tuple) else (scale_factor,) * spatial
     sizes = size if isinstance(size, tuple) else (size,) * spatial
     for axis, (s, m) in enumerate(zip(scales, sizes, strict=True), 2):
         m = m or int(a.shape[axis] * s)
-        w = weights(a.shape[axis], m, mode, None if recompute_scale_factor else s, bool(align_corners))
+        make = smooth_weights if antialias else weights
+        w = make(a.shape[axis], m, mode, None if recompute_scale_factor else s, bool(align_corners))
         a = np.moveaxis(np.tensordot(a, w, (axis, 1)), -1, axis)
     return a
 
@@ -88,6 +100,11 @@ FUNCTIONS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = [
     ("interpolate", interpolate, (x(2, 2, 5, 4),), {"scale_factor": (1.7, 2.3), "mode": "bilinear"}),
     ("interpolate", interpolate, (x(2, 2, 5, 4),), {"scale_factor": 1.7, "mode": "bicubic", "recompute_scale_factor": True}),
     ("interpolate", interpolate, (x(1, 2, 2, 3, 4), (3, 5, 2)), {"mode": "trilinear"}),
+    *(
+        ("interpolate", interpolate, (x(1, 2, 7, 5), (3, 6)), {"mode": mode, "align_corners": corners, "antialias": True})
+        for mode in ("bilinear", "bicubic")
+        for corners in (False, True)
+    ),
     ("interpolate", interpolate, (x(1, 2, 2, 3, 4),), {"scale_factor": 2.0}),
     ("max_pool3d", pool3d(np.max), (x(2, 3, 4, 5, 6), 2), {}),
     ("max_pool3d", pool3d(np.max), (x(2, 4, 5, 6), 3, 1), {}),

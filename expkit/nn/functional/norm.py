@@ -29,8 +29,8 @@ def batch_norm(
     With `training` by the batch's own biased variance, and the running statistics move towards the batch's (unbiased)
     by `momentum`; otherwise by the running statistics.
     """
-    if tuple(input.shape) == (0,):  # nothing to normalise, and no channels
-        return input.clone()
+    if not input.numel():
+        return _of_nothing(input, weight, bias)
     count = prod(input.shape) // max(input.shape[1], 1) if input.ndim > 1 else 0
     if training and count == 1:
         raise ShapeError(
@@ -79,6 +79,13 @@ def instance_norm(
             _move(running_mean, mean.mean(0), momentum)
             _move(running_var, var.mean(0), momentum)
     return T.group_norm(input, input.shape[1], weight, bias, eps)
+
+
+def _of_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """No elements: nothing to normalise by, and the running statistics stay; the gradients are zeros."""
+    beside = (-1, *(1,) * (input.ndim - 2))
+    out = input.clone() if weight is None else input * weight.reshape(beside)
+    return out if bias is None else out + bias.reshape(beside)
 
 
 def _move(running: Tensor | None, value: Tensor, momentum: float) -> None:

@@ -94,6 +94,8 @@ def _samples(name: str, x: Tensor, given: Tensor | None, spatial: int) -> Tensor
     shape = (*x.shape[:2], spatial)
     if given is None:
         return T.rand(shape, dtype=x.dtype, device=x.device)
+    if given.ndim == 3 and given.shape[0] > shape[0]:  # those of a larger batch do as well
+        given = given[: shape[0]]
     if tuple(given.shape) != shape or given.dtype != x.dtype:
         raise ShapeError(
             f"{name}: _random_samples must have shape {shape} and dtype {x.dtype}, "

@@ -140,6 +140,35 @@ def _area(xp: Any, n: int, out: int, _scale: float | None, _corners: bool, _real
     return columns, [xp.where(start + k < end, 1.0 / (end - start), 0.0) for k in range(most)]
 
 
+def _smooth(
+    xp: Any, n: int, out: int, scale: float | None, corners: bool, _real: Any, reach: int, kernel: Callable[..., Any]
+) -> tuple[list[Any], list[Any]]:
+    """A kernel that grows where the image shrinks, so that every element counts; `reach`: half its width."""
+    step = (n - 1) / (out - 1) if corners and out > 1 else 0.0 if corners else 1 / scale if scale else n / out
+    wide = max(step, 1.0)
+    centre = step * (xp.arange(out) + 0.5)
+    start = xp.maximum(xp.floor(xp.maximum(centre - reach * wide + 0.5, 0)), 0)
+    stop = xp.minimum(xp.floor(centre + reach * wide + 0.5), n)
+    columns = [start + k for k in range(2 * int(np.ceil(reach * wide)) + 1)]
+    weights = [xp.where(c < stop, kernel(xp, (c - centre + 0.5) / wide), 0.0) for c in columns]
+    total = sum(weights)
+    return columns, [w / total for w in weights]
+
+
+def _triangle(xp: Any, d: Any) -> Any:
+    return xp.maximum(1 - xp.abs(d), 0.0)
+
+
+def _keys(xp: Any, d: Any) -> Any:
+    """Keys' kernel with A = -0.5."""
+    d = xp.abs(d)
+    far = -0.5 * (((d - 5) * d + 8) * d - 4)
+    return xp.where(d < 1, (1.5 * d - 2.5) * d * d + 1, xp.where(d < 2, far, 0.0))
+
+
+SMOOTH: dict[str, Callable[..., tuple[list[Any], list[Any]]]] = {  # antialias=True
+    "bilinear": partial(_smooth, reach=1, kernel=_triangle), "bicubic": partial(_smooth, reach=2, kernel=_keys),
+}  # fmt: skip
 MATRICES: dict[str, Callable[..., tuple[list[Any], list[Any]]]] = {
     "nearest": _nearest, "nearest-exact": partial(_nearest, shift=0.5), "area": _area,
     "linear": _linear, "bilinear": _linear, "trilinear": _linear, "bicubic": _cubic,
@@ -149,8 +178,8 @@ AXES = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}  # of the mode
 
 
 @lru_cache(maxsize=256)
-def _taps(mode: str, n: int, out: int, scale: float | None, corners: bool, real: Any) -> Taps:
-    make = MATRICES[mode]
+def _taps(mode: str, n: int, out: int, scale: float | None, corners: bool, real: Any, antialias: bool = False) -> Taps:
+    make = (SMOOTH if antialias else MATRICES)[mode]
     return Taps.of(n, lambda xp: make(xp, n, out, scale, corners, real))
 
 
@@ -174,6 +203,7 @@ def interpolate(
     """The input (N, C, *S) brought to `size`, or to `scale_factor` times its size. Arguments are PyTorch's.
 
     mode: nearest, nearest-exact, area, linear (one axis), bilinear, bicubic (two), trilinear (three).
+    antialias (bilinear, bicubic): where the image shrinks, the kernel grows, so that every element counts.
     """
     sizes = tuple(input.shape[2:])
     _check(input, sizes, mode, align_corners, antialias)
@@ -185,7 +215,7 @@ def interpolate(
     corners = bool(align_corners)
     d = dtypes.of(input.raw)
     real = np.float64 if d.itemsize == 8 else np.float32
-    taps = tuple(_taps(mode, n, m, s, corners, real) for n, m, s in zip(sizes, out, scales, strict=True))
+    taps = tuple(_taps(mode, n, m, s, corners, real, antialias) for n, m, s in zip(sizes, out, scales, strict=True))
     return resampled(input, taps)
 
 
@@ -204,8 +234,8 @@ def _check(x: Any, sizes: Sizes, mode: str, align_corners: bool | None, antialia
         )
     if AXES.get(mode, len(sizes)) != len(sizes):
         raise NotImplementedError(f"interpolate: got {x.ndim} dimensions, but mode={mode!r} needs {AXES[mode] + 2}")
-    if antialias:
-        raise NotImplementedError("interpolate: antialias=True is not supported")
+    if antialias and mode not in SMOOTH:
+        raise ValueError(f"interpolate: antialias=True goes with the modes {', '.join(SMOOTH)}, not {mode!r}")
     if align_corners is not None and mode not in AXES:
         raise ValueError(f"interpolate: align_corners can only be set for the modes {', '.join(AXES)}, not {mode!r}")
     d = dtypes.of(x.raw)

@@ -113,6 +113,6 @@ def normalize_grad(
         scale = scale * affine[0].reshape(plan.beside)
     # scale (y - mean(y) - normed mean(y normed)), and what comes through the mean and the variance
     normed *= (gvar / rstd * (2 * share)).reshape(kept) - scale * (along * share).reshape(kept)
-    normed += (gmean * share).reshape(kept) - scale * (total * share).reshape(kept)
-    normed += y * scale
+    direct = y * scale if y is g[0] else g[0] * scale * affine[0].reshape(plan.beside)  # rounded as PyTorch's
+    normed += direct + ((gmean * share).reshape(kept) - scale * (total * share).reshape(kept))
     return [normed, *grads[: len(affine)]]
