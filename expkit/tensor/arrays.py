@@ -81,11 +81,34 @@ def write(target: Any, value: Any) -> None:
     if value.__class__ is not target.__class__:
         value = transfer(value, device_of(target)) if value.ndim == 0 else _refuse(target, value)
     if target.__class__ is np.ndarray and not target.flags.writeable:
-        raise AutogradError(
-            "in-place write to a tensor of which several elements share one place in memory (expand), or whose array "
-            "is read-only; clone() it first"
-        )
+        target = _unlocked(target)
     by_kernel.write(target, value)
+
+
+def _unlocked(target: Any) -> Any:
+    """A part of an expanded array in which no elements share a place, as an array that can be written."""
+    if not any(n > 1 and step == 0 for n, step in zip(target.shape, target.strides, strict=True)):
+        try:
+            target = target.view()
+            target.flags.writeable = True
+        except ValueError:  # the memory itself is read-only
+            target.flags.writeable = False
+        if target.flags.writeable and not _overlaps(target):
+            return target
+    raise AutogradError(
+        "in-place write to a tensor of which several elements share one place in memory (expand), or whose array "
+        "is read-only; clone() it first"
+    )
+
+
+def _overlaps(x: Any) -> bool:
+    """Whether elements of an array may share a place: steps that do not jump over what lies within them."""
+    reach = x.itemsize
+    for n, step in sorted(((n, abs(s)) for n, s in zip(x.shape, x.strides, strict=True) if n > 1), key=lambda p: p[1]):
+        if step < reach:
+            return True
+        reach = step * (n - 1) + reach
+    return False
 
 
 def _refuse(a: Any, b: Any) -> Any:

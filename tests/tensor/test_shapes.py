@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from tests.autograd.scenarios import Table, compare
+from tests.autograd.scenarios import Table, compare, raises
 
 scenario = Table()
 
@@ -65,6 +65,19 @@ def bits(m):
         x.view(m.uint8).view(m.float32),
         m.tensor(1.0).view(m.int32),
         x.view(m.float64).shape[-1],
+    ]
+
+
+@scenario
+def writes_to_expanded_tensors(m):
+    x = m.ones(3, 1)
+    wide = x.expand(3, 4)
+    wide[:, 1].mul_(m.tensor([1.0, 2.0, 3.0]))
+    return [
+        x,
+        wide,
+        raises(lambda: wide.add_(1.0)),
+        raises(lambda: wide.copy_(m.zeros(3, 4))),
     ]
 
 
