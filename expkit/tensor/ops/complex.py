@@ -15,7 +15,7 @@ from expkit.autograd.tape import apply1
 from expkit.tensor import dtypes
 from expkit.tensor.ops.convert import as_dtype, require_tensor
 from expkit.tensor.ops.kinds import linear, materialize, unary, zeros_raw
-from expkit.tensor.ops.movement import alias_p, select
+from expkit.tensor.ops.movement import select
 
 REAL = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
 COMPLEX = {real: wide for wide, real in REAL.items()}
@@ -144,8 +144,3 @@ def complexed(x: Any) -> Any:
     """A float tensor as a complex one of the same precision; a complex one itself."""
     d = dtypes.of(x.raw)
     return x if d.is_complex else as_dtype(x, dtypes.complex128 if d is dtypes.float64 else dtypes.complex64)
-
-
-def alias(x: Any) -> Any:
-    """A view of the whole tensor, in its history."""
-    return apply1(alias_p, x)

@@ -177,8 +177,9 @@ _DIVIDED = BOOLS + COMPLEX
 _BITS = FLOATS + COMPLEX
 _PAIR: dict[str, Any] = {"numbers": ""}  # two tensors
 _FIRST: dict[str, Any] = {"numbers": "other"}  # a tensor, and a tensor or a number
+_ANY: dict[str, Any] = {"numbers": "both input other"}  # two numbers as well
 
-mul = binary_function(mul_p, "input * other, broadcast.")
+mul = binary_function(mul_p, "input * other, broadcast.", **_ANY)
 atan2 = binary_function(
     atan2_p, "The angle of the point (other, input), in radians.", floats=True, refuses=COMPLEX, **_PAIR
 )
@@ -197,7 +198,7 @@ logaddexp2 = binary_function(
     logaddexp2_p, "log2(2^input + 2^other), without overflow.", refuses=BOOLS + WHOLE + COMPLEX, **_PAIR
 )
 hypot = binary_function(hypot_p, "sqrt(input² + other²), without overflow.", refuses=BOOLS + WHOLE + COMPLEX, **_PAIR)
-floor_divide = binary_function(floor_divide_p, "input / other, rounded down.", refuses=_DIVIDED)
+floor_divide = binary_function(floor_divide_p, "input / other, rounded down.", refuses=_DIVIDED, **_ANY)
 remainder = binary_function(remainder_p, "The remainder with the sign of other (Python's %).", refuses=_DIVIDED)
 fmod = binary_function(fmod_p, "The remainder with the sign of input (C's fmod).", refuses=_DIVIDED)
 eq = binary_function(eq_p, "input == other.", **_FIRST)
@@ -212,11 +213,11 @@ logical_xor = binary_function(logical_xor_p, "True where exactly one is nonzero.
 bitwise_and = binary_function(bitwise_and_p, "input & other.", refuses=_BITS)
 bitwise_or = binary_function(bitwise_or_p, "input | other.", refuses=_BITS)
 bitwise_xor = binary_function(bitwise_xor_p, "input ^ other.", refuses=_BITS)
-_add = binary_function(add_p, "")
-_sub = binary_function(sub_p, "")
-_div = binary_function(div_p, "", floats=True)
+_add = binary_function(add_p, "", **_ANY)
+_sub = binary_function(sub_p, "", **_ANY)
+_div = binary_function(div_p, "", floats=True, **_ANY)
 _pow = binary_function(pow_p, "")
-_trunc_divide = binary_function(trunc_divide_p, "", refuses=_DIVIDED)
+_trunc_divide = binary_function(trunc_divide_p, "", refuses=_DIVIDED, **_ANY)
 
 
 def pow(input: Any, other: Any) -> Any:

@@ -6,10 +6,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from expkit.autograd.handle import Handle
+import numpy as np
+
+from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.tape import apply1, apply2
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import floating, promote2, require_tensor
+from expkit.tensor.ops.convert import floating, number, promote2, require_tensor
 
 BOOLS, WHOLE, FLOATS, COMPLEX = "b", "iu", "fV", "c"
 F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
@@ -20,6 +22,11 @@ def refuse(name: str, x: Any, kinds: str) -> None:
     if x.raw.dtype.kind in kinds:
         advice = {"b": " Use .int() or .float().", "c": " Use .real or .abs()."}.get(x.raw.dtype.kind, "")
         raise TypeError(f"{name}: {dtypes.of(x.raw)} tensors are not supported.{advice}")
+
+
+def scalar(x: Any) -> Any:
+    """A Python number as a 0-d tensor on the CPU. TypeError for anything else."""
+    return wrap(np.asarray(number(x), dtypes.get(type(number(x))).dtype))
 
 
 def unary_function(
@@ -48,20 +55,22 @@ def binary_function(
     numbers: str = "input other",
     name: str | None = None,
 ) -> Callable[..., Any]:
-    """The function of two operands, broadcast; `numbers` names those that may be one, `refuses` holds common dtypes."""
+    """The function of two operands, broadcast; `refuses` holds common dtypes, `numbers` says who may be one."""
     name = name or prim.name
-    number = "other" in numbers
+    second, both = "other" in numbers, "both" in numbers
     tensors = [i for i, operand in enumerate(("input", "other")) if operand not in numbers]
 
     def fn(input: Any, other: Any) -> Any:
         if isinstance(input, Handle):
             d = input.raw.dtype
             if (d is F32 or d is F64) and (
-                other.raw.dtype is d if isinstance(other, Handle) else other.__class__ is float and number
+                other.raw.dtype is d if isinstance(other, Handle) else other.__class__ is float and second
             ):
                 return apply2(prim, input, other)
         for i in tensors:
             require_tensor((input, other)[i], name)
+        if both and not isinstance(input, Handle) and not isinstance(other, Handle):
+            input = scalar(input)
         x, y = promote2(input, other, floats)
         if refuses:
             refuse(name, x if isinstance(x, Handle) else y, refuses)

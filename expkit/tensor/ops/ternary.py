@@ -106,10 +106,25 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     return choose(lt(abs(weight), 0.5), add(input, mul(way, weight)), sub(end, mul(way, sub(1, weight))))
 
 
+def _one_dtype(*operands: Any) -> Any:
+    """The operands, promoted together where they differ."""
+    first = operands[0].raw.dtype
+    return operands if all(x.raw.dtype is first for x in operands) else promote(*operands)
+
+
+def _times(name: str, product: Any, value: Any) -> Any:
+    """value * product. TypeError where value, a number, would make another kind of numbers of it."""
+    number = value.item() if isinstance(value, Handle) else value
+    if dtypes.category(dtypes.get(type(number))) > max(dtypes.category(product.dtype), 1):
+        raise TypeError(f"{name}: value={number} is no factor for a product of {product.dtype}")
+    return product if number == 1 else mul(product, value)
+
+
 @_wide
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value * tensor1 * tensor2."""
-    return add(input, mul(tensor1, tensor2), alpha=value)
+    x, a, b = _one_dtype(input, tensor1, tensor2)
+    return add(x, _times("addcmul", mul(a, b), value))
 
 
 @_wide
@@ -117,7 +132,8 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value * tensor1 / tensor2. TypeError for integers."""
     if all(require_tensor(x, "addcdiv").raw.dtype.kind in BOOLS + WHOLE for x in (tensor1, tensor2)):
         raise TypeError("addcdiv: whole numbers are not divided; convert with .float(), or use div(rounding_mode=...)")
-    return add(input, div(tensor1, tensor2), alpha=value)
+    x, a, b = _one_dtype(input, tensor1, tensor2)
+    return add(x, _times("addcdiv", div(a, b), value))
 
 
 def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
