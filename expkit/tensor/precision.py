@@ -154,11 +154,11 @@ class State(threading.local):
         if not isinstance(x, Handle) or not _eligible(x, where) or x.dtype is to:
             return x
         kept = self.cache_enabled and self.nesting and to is self.dtypes[where] and x.dtype is dtypes.float32
-        return self._kept(x, to) if kept and x.node.__class__ is Leaf and x.chain is None else as_dtype(x, to)
+        return self._kept(x, to) if kept and x.node.__class__ is Leaf else as_dtype(x, to)
 
     def _kept(self, x: Any, to: dtypes.dtype) -> Any:
         """The cast of a weight, made once for as long as the weight is what it was."""
-        mark = (x.written, MODE.grad, to)
+        mark = (x._version, MODE.grad, to)
         found = self.cache.get(id(x))
         if found is not None and found[0] is x and found[1] is x.raw and found[2] == mark:
             return found[3]
