@@ -2,6 +2,8 @@
 
 Two passes over blocks of fixed size: how many each block has, then their places, which are written without a branch
 into memory of the task (one is written too many times rather than asked for) and turned into coordinates from there.
+Where another thread writes to the mask meanwhile, a block keeps to the room that was counted for it: the places are as
+wrong as the mask, but lie in the array.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ def _count(f: Task) -> None:
 
 def _places(rank: int) -> Any:
     def write(f: Task) -> None:
-        """Arrays: mask, where each block's places begin in the result, result (count, rank)."""
-        mask, starts, out = f.arrays
-        found, kept = f.cell(starts.load(f.index)), f.scratch("i8", CHUNK + 1)
+        """Arrays: mask, where each block's places begin (and where the last one's end), result (count, rank)."""
+        mask, bounds, out = f.arrays
+        found, kept = f.cell(bounds.load(f.index)), f.scratch("i8", CHUNK + 1)
+        stop = bounds.load(f.index + 1)
         begin = f.index * BLOCK
         end = least(f["n"], begin + BLOCK)
         for first in f.range(end, begin, CHUNK):
@@ -41,14 +44,18 @@ def _places(rank: int) -> Any:
             for i in f.range(least(first + CHUNK, end), first):
                 kept.store(i, count.value)
                 count.value = count.value + mask.load(i).to("b1").to("i8")
-            for k in f.range(count.value):
+            fitting = least(count.value, stop - found.value)
+            for k in f.range(fitting):
                 place, line = kept.load(k), out.at((found.value + k) * rank)
                 for axis in range(rank - 1, 0, -1):
                     rest = place / f[f"size{axis}"]
                     line.store(place - rest * f[f"size{axis}"], axis)
                     place = rest
                 line.store(place)
-            found.value = found.value + count.value
+            found.value = found.value + fitting
+        for k in f.range(stop, found.value):
+            for axis in range(rank):
+                out.at(k * rank).store(0, axis)
 
     return write
 
@@ -68,8 +75,9 @@ def nonzero(mask: Any) -> Any:
     tasks, parallel = -(-n // BLOCK), n >= SERIAL
     counts = np.empty(tasks, np.int64)
     _counts.bind(tasks, parallel=parallel, n=n)(mask, counts)
-    ends = counts.cumsum()
-    out = plan.empty((int(ends[-1]), rank), np.dtype(np.int64))
+    bounds = np.zeros(tasks + 1, np.int64)
+    counts.cumsum(out=bounds[1:])
+    out = plan.empty((int(bounds[-1]), rank), np.dtype(np.int64))
     sizes = {f"size{axis}": mask.shape[axis] for axis in range(1, rank)}
-    _routine(rank).bind(tasks, parallel=parallel, n=n, **sizes)(mask, ends - counts, out)
+    _routine(rank).bind(tasks, parallel=parallel, n=n, **sizes)(mask, bounds, out)
     return out
