@@ -26,8 +26,11 @@ def functional_call(
     """module(*args, **kwargs) with the given tensors in place of its own, as torch.func.functional_call.
 
     Names are those of named_parameters() and named_buffers(). Tensors that the module shares are replaced together
-    (tie_weights). KeyError for an unknown name; with strict=True also for one that is left out.
+    (tie_weights). Names that the module does not have are passed over, and its others stay as they are; with
+    strict=True both are a RuntimeError.
     """
+    if not hasattr(module, "named_modules"):
+        raise TypeError(f"functional_call: expected a Module, got {type(module).__name__}")
     given = _joined(parameter_and_buffer_dicts)
     args = args if isinstance(args, tuple) else () if args is None else (args,)
     with _replaced(module, given, tie_weights, strict):
@@ -54,8 +57,8 @@ def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str,
     mode (train or eval).
     """
     models = list(models)
-    if not models:
-        raise RuntimeError("stack_module_state: expected at least one model")
+    if not models or not all(hasattr(model, "named_parameters") for model in models):
+        raise RuntimeError("stack_module_state: expected at least one model, and modules only")
     if len({model.training for model in models}) > 1:
         raise RuntimeError("stack_module_state: expected all models to be in the same mode, train() or eval()")
     kinds = {type(model) for model in models}
@@ -92,7 +95,6 @@ def replace_all_batch_norm_modules_(root: Any) -> Any:
 def _replaced(module: Any, given: Mapping[str, Any], tie_weights: bool, strict: bool) -> Iterator[None]:
     """The module's tensors exchanged for those given, and put back at the end."""
     slots = dict(_slots(module))
-    _check_names(module, slots, given, strict)
     wanted = {name: given[name] for name in slots if name in given}
     if tie_weights:
         shared = {id(_held(slots[name], name)): tensor for name, tensor in wanted.items()}
@@ -101,6 +103,8 @@ def _replaced(module: Any, given: Mapping[str, Any], tie_weights: bool, strict: 
             for name, slot in slots.items()
             if name in wanted or id(_held(slot, name)) in shared
         }
+    if strict:
+        _check_names(module, slots, given, wanted)
     before = {name: _held(slots[name], name) for name in wanted}
     try:
         for name, tensor in wanted.items():
@@ -124,14 +128,15 @@ def _held(slot: dict[str, Any], name: str) -> Any:
     return slot[name.rpartition(".")[2]]
 
 
-def _check_names(module: Any, slots: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
-    for name in given:
-        if name not in slots:
-            kind = type(module).__name__
-            raise KeyError(f"functional_call: {kind} has no parameter or buffer {name!r}.{did_you_mean(name, slots)}")
-    missing = [name for name in slots if name not in given]
-    if strict and missing:
-        raise KeyError(f"functional_call: strict=True, and nothing is given for {', '.join(missing)}")
+def _check_names(module: Any, slots: Mapping[str, Any], given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """RuntimeError where the names given are not exactly the module's."""
+    missing = [name for name in slots if name not in wanted]
+    unexpected = [f"{name!r}.{did_you_mean(name, slots)}" for name in given if name not in slots]
+    errors = [f"no parameter or buffer {text}" for text in unexpected]
+    if missing:
+        errors.append(f"nothing is given for {', '.join(missing)}")
+    if errors:
+        raise RuntimeError(f"functional_call: strict=True, and for {type(module).__name__}: {'; '.join(errors)}")
 
 
 __all__ = [

@@ -77,6 +77,8 @@ def gradgradcheck(
     else:
         seeds = list(grad_outputs) if isinstance(grad_outputs, list | tuple) else [grad_outputs]
     for seed in seeds:
+        if not isinstance(seed, Handle):
+            raise TypeError(f"gradgradcheck: grad_outputs must be Tensors, not {type(seed).__name__}")
         seed.requires_grad_()
     count = len(given)
     places = [i for i, x in enumerate(given) if isinstance(x, Handle) and x.requires_grad]

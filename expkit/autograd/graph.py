@@ -77,6 +77,8 @@ class GradientEdge(NamedTuple):
 
 def get_gradient_edge(tensor: Any) -> GradientEdge:
     """The edge of a tensor that requires grad, which lives on without the tensor."""
+    if not isinstance(tensor, Handle):
+        raise TypeError(f"get_gradient_edge: expected a Tensor, got {type(tensor).__name__}")
     if not tensor.requires_grad:
         raise AutogradError("it is not possible to get the gradient edge of a tensor that does not require gradients")
     made = tensor.node

@@ -8,6 +8,7 @@
       jvp(tangents, out, primals, kw) -> tangent          tangents may hold None
       batch(size, values, mapped, kw) -> value            mapped values have the batch at axis 0, so has the result
 
+Gradient rules are transposes of the Jacobian: `g * y` for a product, complex or not (see engine.py on complex numbers).
 A leading `_` in a gradient rule's parameter says that the value is not needed: it is not kept on the tape, and only an
 abstract value (shape and dtype) arrives. This is read once, here.
 """
