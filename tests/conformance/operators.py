@@ -28,6 +28,7 @@ RANDOM = {
     "bernoulli", "multinomial", "normal", "randn", "randn_like", "rand_like", "randint", "randint_like", "empty",
     "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", *FILLS,
     "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
+    "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.feature_alpha_dropout",
 }  # fmt: skip
 METHODS = set("T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split())  # noqa: SIM905
 

@@ -106,8 +106,7 @@ WRONG = [
     (lambda: F.celu(X, alpha=0), ValueError, "alpha"),
     (lambda: F.softshrink(X, -1), ValueError, "lambd"),
     (lambda: F.dropout1d(ek.ones(4)), ShapeError, "dropout1d: expected 2 or 3"),
-    (lambda: F.dropout3d(ek.ones(4)), ShapeError, "dropout3d: expected 4 or 5"),
-    (lambda: F.feature_alpha_dropout(ek.ones(4)), ShapeError, r"\(N, C"),
+    (lambda: F.feature_alpha_dropout(ek.ones(4), training=True), ShapeError, r"\(N, C"),
     (lambda: F.alpha_dropout(X, 1.5), ValueError, "between 0 and 1"),
     (lambda: nn.Softmax2d()(X), ShapeError, "3D or 4D"),
     (lambda: nn.Hardtanh(1.0, 1.0), ValueError, "larger"),
@@ -148,6 +147,12 @@ def test_channels_are_dropped_whole(name, shape, drawn, torch):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(our_shares, their_shares, atol=0.12)
     assert our_warnings == their_warnings
+
+
+@pytest.mark.parametrize("name", ["dropout2d", "dropout3d"])
+def test_without_channels_there_is_nothing_to_draw_for(name):
+    with pytest.warns(UserWarning, match=f"{name}: expected"), pytest.raises(ShapeError, match="channels"):
+        getattr(F, name)(ek.ones(4))
 
 
 def test_alpha_dropout_keeps_mean_and_variance():

@@ -215,7 +215,6 @@ ERRORS = [
     (lambda: F.gelu(ONES, "exact"), ValueError, "'none' or 'tanh'"),
     (lambda: F.hardtanh(ONES, 1.0, 0.0), ValueError, "greater than"),
     (lambda: F.dropout(ONES, 1.5), ValueError, "between 0 and 1, but got 1.5"),
-    (lambda: F.dropout2d(ek.ones(3)), ShapeError, "expected 3 or 4 dimensions"),
     (lambda: F.embedding(ONES, ONES), TypeError, "integer indices"),
     (lambda: F.mse_loss(ONES, ONES, weight=ek.ones(3)), ShapeError, r"weights must have the input's shape \(4, 3\)"),
     (lambda: F.huber_loss(ONES, ONES, weight=ek.ones(3)), ShapeError, r"weights must have the input's shape \(4, 3\)"),
@@ -289,6 +288,19 @@ def test_older_arguments_for_the_reduction(size_average, reduce, torch):
 
     for ours, theirs in zip(run(ek), run(torch), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("shape", "target"), [((), 0), ((), [0]), ((5,), [3]), ((5,), 3)], ids=str)
+def test_margins_of_one_sample(shape, target, reduction, torch):
+    x = np.random.default_rng(0).standard_normal(shape)
+
+    def run(lib):
+        return lib.nn.functional.multi_margin_loss(lib.tensor(x), lib.tensor(target), reduction=reduction).numpy()
+
+    ours, theirs = run(ek), run(torch)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
 @pytest.mark.parametrize("length", [1.0, 1e-9, 0.0])

@@ -57,6 +57,7 @@ X, Y, W = ek.ones(BATCH, WIDTH), ek.tensor([0, 1, 2, 4]), ek.ones(CLASSES, WIDTH
 WRONG = [
     (lambda: F.linear_cross_entropy(X[:, :2], W, Y), ShapeError, "in_features"),
     (lambda: F.linear_cross_entropy(X, W, Y[:3]), ShapeError, "batch_size"),
+    (lambda: F.linear_cross_entropy(X[0], ek.ones(2, 4, 3), Y), ShapeError, "one sample"),
     (lambda: F.linear_cross_entropy(X, W, Y, linear_bias=ek.ones(4)), ShapeError, "linear_bias"),
     (lambda: F.linear_cross_entropy(X, W[0], Y), ShapeError, "linear_weight"),
     (lambda: F.linear_cross_entropy(X, W, ek.zeros(BATCH, CLASSES, dtype=ek.int64)), TypeError, "probabilities"),

@@ -39,7 +39,14 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 def _drop_channels(input: Tensor, p: float, training: bool, inplace: bool, channel: int) -> Tensor:
     """One draw for each channel, which are all dimensions up to `channel`."""
+    _check_channels(input, p, training, channel)
     return _drop(input, p, training, inplace, (*input.shape[: channel + 1], *(1,) * (input.ndim - channel - 1)))
+
+
+def _check_channels(input: Tensor, p: float, training: bool, channel: int = 1) -> None:
+    """ShapeError for an input that has none, if they are to be drawn for."""
+    if training and 0 < p < 1 and input.ndim <= channel:
+        raise ShapeError(f"dropout of channels: expected (N, C, ...), got an input of shape {tuple(input.shape)}")
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -70,9 +77,6 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 
 
 def _warn_of_rank(name: str, input: Tensor, expected: str) -> None:
-    """PyTorch's warning for other ranks; ShapeError for one without channels."""
-    if input.ndim < 2:
-        raise ShapeError(f"{name}: expected {expected} dimensions, got {tuple(input.shape)}")
     warnings.warn(
         f"{name}: expected {expected} dimensions, got {tuple(input.shape)}; use dropout for others", stacklevel=3
     )
@@ -103,6 +107,5 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """alpha_dropout of whole channels.   input: (N, C, ...)"""
-    if input.ndim < 2:
-        raise ShapeError(f"feature_alpha_dropout: expected (N, C, ...), got {tuple(input.shape)}")
+    _check_channels(input, p, training)
     return _drop_alpha(input, p, training, inplace, (*input.shape[:2], *(1,) * (input.ndim - 2)))

@@ -58,6 +58,8 @@ def _check(input: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None) -
             f"{name}: expected input (N, D) or (D,) and linear_weight (C, *, D), got {tuple(input.shape)} and "
             f"{tuple(weight.shape)}"
         )
+    if input.ndim == 1 and weight.ndim != 2:
+        raise ShapeError(f"{name}: one sample needs a linear_weight (C, D), got {tuple(weight.shape)}")
     if input.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             f"{name}: expected equal input and linear_weight last dimensions (in_features), got {input.shape[-1]} and "

@@ -10,7 +10,7 @@ import numpy as np
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
-from expkit.nn.functional.distance import cosine_similarity, pairwise_distance
+from expkit.nn.functional.distance import pairwise_distance
 from expkit.nn.functional.reduction import TargetError, chosen, reduced, require, same_shape
 from expkit.tensor import Tensor
 from expkit.tensor.ops.kinds import broadcast_shapes
@@ -68,8 +68,9 @@ def cosine_embedding_loss(
             f"cosine_embedding_loss: the target has shape {tuple(target.shape)}, "
             f"but the inputs are {tuple(input1.shape)} and {tuple(input2.shape)}: expected (N,) for (N, D), () for (D,)"
         )
-    cos = cosine_similarity(input1, input2, -1)
-    zero = cos * 0
+    squares = [(x * x).sum(-1) + 1e-12 for x in (input1, input2)]
+    cos = (input1 * input2).sum(-1) / (squares[0] * squares[1]).sqrt()
+    zero = T.zeros_like(cos)
     loss = T.where(target == 1, 1 - cos, zero) + T.where(target == -1, (cos - margin).clamp_min(0.0), zero)
     return reduced(loss, reduction)
 
@@ -114,16 +115,20 @@ def multi_margin_loss(
         loss = loss * weight[y].unsqueeze(1)
     others = T.arange(x.shape[1], device=x.device) != y.unsqueeze(1)
     loss = T.where(others, loss, 0.0).sum(1) / x.shape[1]
-    return reduced(loss if input.ndim == 2 else loss.squeeze(0), reduction)
+    return reduced(loss if input.ndim == 2 or target.ndim else loss.squeeze(0), reduction)
 
 
 def _rows(name: str, input: Tensor, target: Tensor, lacking: int) -> tuple[Tensor, Tensor]:
-    """(N, C) logits and their targets, which have `lacking` dimensions less."""
-    if input.ndim not in (1, 2) or tuple(target.shape) != tuple(input.shape[: input.ndim - lacking]):
-        raise ShapeError(f"{name}: inconsistent target shape {tuple(target.shape)} for an input {tuple(input.shape)}")
-    if input.ndim == 2:
+    """(N, C) logits, or (C,), or one, and their targets, which have `lacking` dimensions less; a batch of one may be
+    left out of the logits alone."""
+    have, rank = tuple(target.shape), input.ndim
+    fits = [tuple(input.shape[: rank - lacking])] if rank else [(), (1,)]
+    fits += [(1,)] if rank == 1 and lacking else []
+    if rank > 2 or have not in fits:
+        raise ShapeError(f"{name}: inconsistent target shape {have} for an input {tuple(input.shape)}")
+    if rank == 2:
         return input, target
-    return input.unsqueeze(0), target.unsqueeze(0)
+    return input.reshape(1, -1), target.reshape(1) if lacking else target.reshape(1, -1)
 
 
 def multilabel_margin_loss(
@@ -142,7 +147,7 @@ def multilabel_margin_loss(
     x, y = _rows("multilabel_margin_loss", input, target, 0)
     counts = (y < 0).to(y.dtype).cumsum(1) == 0
     index = T.where(counts, y, 0)
-    if (index >= x.shape[1]).any().item():
+    if index.raw.__class__ is np.ndarray and (index.raw >= x.shape[1]).any():  # elsewhere it is not looked at
         raise TargetError(f"multilabel_margin_loss: a target is no class below {x.shape[1]}")
     is_target = T.zeros(x.shape, dtype=T.int64, device=x.device).scatter_add(1, index, counts.to(T.int64)) > 0
     gaps = (1 - T.gather(x, 1, index).unsqueeze(2) + x.unsqueeze(1)).clamp_min(0.0)
