@@ -24,11 +24,10 @@ from tests.conformance.convert import (
 )
 
 FILLS = ("uniform", "exponential", "cauchy", "log_normal", "geometric")  # the in-place methods without their underscore
+DROPS = [f"nn.functional.{n}" for n in ("rrelu", "dropout", "dropout2d", "dropout3d", "alpha_dropout")]
 RANDOM = {
     "bernoulli", "multinomial", "normal", "randn", "randn_like", "rand_like", "randint", "randint_like", "empty",
-    "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", *FILLS,
-    "nn.functional.dropout", "nn.functional.rrelu", "nn.functional.alpha_dropout",
-    "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.feature_alpha_dropout",
+    "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", *FILLS, *DROPS,
 }  # fmt: skip
 METHODS = set("T item to float long bool new_zeros expand expand_as contiguous view unfold repeat".split())  # noqa: SIM905
 
