@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import expkit as ek
+from expkit.autograd.handle import wrap
 from expkit.nn import functional as F
 from expkit.optim import SGD, Adam, AdamW, RMSprop
 
@@ -389,7 +390,7 @@ def _array(spec: str, dtype: np.dtype, rng: np.random.Generator) -> np.ndarray:
 def outcome(name: str, arrays: list[np.ndarray]) -> list[np.ndarray] | str:
     """A row's results for these arrays, and the gradients of all floats that have one; or the name of its error."""
     ek.manual_seed(1)
-    leaves = [ek.from_numpy(x) for x in arrays]
+    leaves = [wrap(x) for x in arrays]  # from_numpy takes no negative strides
     for leaf in leaves:
         leaf.requires_grad_(leaf.dtype.is_floating_point)
     try:
