@@ -142,3 +142,26 @@ def _chunked(fn: Any, options: Any, chunk: int, leaves: Any, structure: Any, dim
         for column, d in zip(zip(*flat, strict=True), axes, strict=True)
     ]
     return tree.unflatten(pieces[0], joined)
+
+
+def by_element(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """fn, which must look at values of its tensors: under vmap it runs for each element of the batch by itself.
+
+    For functions of whole numbers, with one tensor as result, of one shape for all elements.
+    """
+
+    @wraps(fn)
+    def call(*args: Any) -> Any:
+        mapped = [fresh(x).raw for x in args if is_tensor(x)]
+        top = max((raw for raw in mapped if raw.__class__ is Batched), key=lambda raw: raw.level, default=None)
+        if top is None:
+            return fn(*args)
+
+        def element(x: Any, i: int) -> Any:
+            mine = is_tensor(x) and x.raw.__class__ is Batched and x.raw.level == top.level
+            return x.raw.value.select(0, i) if mine else x
+
+        parts = [call(*(element(x, i) for x in args)).unsqueeze(0) for i in range(top.extent)]
+        return wrap(Batched(top.level, ARRAYS.tensor.cat(parts, 0), top.extent))
+
+    return call

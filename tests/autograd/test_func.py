@@ -136,3 +136,14 @@ def test_what_cannot_be_differentiated():
             ek.func.grad(lambda v: v.sum(), argnums=argnums)(ek.ones(2))
     with pytest.raises(TypeError, match="tangents"):
         ek.func.jvp(lambda v: v, (ek.ones(2),), (1.0,))
+
+
+def test_functions_that_look_at_values_run_for_each_element():
+    repeats = ek.tensor([[1, 2, 1], [2, 0, 2]])
+    x = ek.arange(6.0).reshape(2, 3)
+    out = ek.vmap(ek.repeat_interleave)(x, repeats)
+    assert out.tolist() == [[0.0, 1.0, 1.0, 2.0], [3.0, 3.0, 5.0, 5.0]]
+    both = ek.vmap(lambda r: ek.vmap(lambda v: ek.repeat_interleave(v, r))(x))(repeats)
+    assert both[1].tolist() == [[0.0, 0.0, 2.0, 2.0], [3.0, 3.0, 5.0, 5.0]]
+    slope = ek.vmap(ek.func.grad(lambda v, r: (ek.repeat_interleave(v, r) ** 2).sum()))(x, repeats)
+    assert slope.tolist() == [[0.0, 4.0, 4.0], [12.0, 0.0, 20.0]]

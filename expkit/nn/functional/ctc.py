@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 import expkit.tensor as T
+from expkit.autograd.vmap import by_element
 from expkit.errors import ShapeError
 from expkit.nn.functional.reduction import TargetError, check_reduction
 from expkit.tensor import Tensor
@@ -77,7 +77,7 @@ def _labels(targets: Tensor, lengths: Tensor, blank: int) -> Tensor:
     if targets.dtype.is_complex or targets.dtype is T.bool_:
         raise TargetError(f"ctc_loss: targets must be integers, got {targets.dtype}")
     if targets.ndim == 1:
-        rows = _apart(targets, lengths.cpu().numpy())
+        rows = _apart(targets, lengths.cpu())
     else:
         rows = targets
         known = lengths.raw.__class__ is np.ndarray
@@ -94,8 +94,10 @@ def _labels(targets: Tensor, lengths: Tensor, blank: int) -> Tensor:
     return T.where(there, rows.to(lengths.device, T.int64), blank)
 
 
-def _apart(targets: Tensor, lengths: np.ndarray[Any, Any]) -> Tensor:
+@by_element
+def _apart(targets: Tensor, counts: Tensor) -> Tensor:
     """Targets that lie one after the other, in rows."""
+    lengths = counts.numpy()
     if targets.shape[0] != lengths.sum():
         raise ShapeError(
             f"ctc_loss: expected as many targets as target_lengths add up to, {lengths.sum()}, got {targets.shape[0]}"

@@ -4,6 +4,7 @@ from typing import Any
 
 from expkit.autograd.handle import Handle, Value
 from expkit.autograd.tape import apply1
+from expkit.autograd.vmap import by_element
 from expkit.errors import ShapeError
 from expkit.tensor.ops.convert import require_tensor
 from expkit.tensor.ops.index import index_tensor
@@ -111,6 +112,7 @@ def _expect(output_size: int | None, size: int) -> None:
         raise RuntimeError(f"allocated size does not match required size: output_size={output_size}, needed {size}")
 
 
+@by_element
 def _places(repeats: Any, n: int, output_size: int | None) -> Any:
     """0 repeated repeats[0] times, 1 repeats[1] times, ...; a single number stands for all."""
     index_tensor(repeats, "repeat_interleave()")
