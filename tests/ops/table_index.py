@@ -109,8 +109,7 @@ MADE = [
     made("triu_indices", lambda g: [S(3, 3), S(2, 4, 1), S(4, 2, -1), S(0, 2), Bad(-1, 2)]),
     row("cartesian_prod", lambda g: [S(g(2), g(3)), S(g(2)), S(g(2), g(1), g(2)), Bad(g(2, 2))]),
     row("combinations", lambda g: [S(g(4)), S(g(3), 3), S(g(3), 2, True), S(g(2), 3), Bad(g(2, 2))]),
-    row("combinations", lambda g: [S(g(3), 0)], grad=False),
-    row("equal", lambda g: [S(g(3), g(3)), S(np.ones(2), np.ones(2)), S(g(2), g(3))], grad=False, vmap=False, trace=False),
+    row("equal", lambda g: [S(g(3), g(3)), S(np.ones(2), np.ones(2))], grad=False, vmap=False, trace=False),
     row("allclose", lambda g: [S(g(3), g(3)), S(np.ones(2), np.ones(2) + 1e-9), S(np.array([np.nan]), np.array([np.nan]), equal_nan=True), Bad(g(2), g(3))],
         grad=False, vmap=False, trace=False, dtypes="float64 float32"),
 ]  # fmt: skip

@@ -207,6 +207,8 @@ def python_protocols(m):
         m.ones(3).mT.shape[0] if False else 0,
         raises(lambda: m.ones(3).mT),
         x.equal(m.tensor([1, 2])),
+        x.equal(m.ones(3)),
+        list(m.combinations(x, 0).shape),
         x.allclose(x + 1e-9),
         m.is_tensor(x),
         m.is_tensor([1]),

@@ -61,6 +61,11 @@ def arange(
     return finished(raw.astype(d.dtype, copy=False), device, requires_grad)
 
 
+def _beside(device: Any, *ends: Any) -> Any:
+    """The given device, or that of a tensor among the ends."""
+    return device if device is not None else next((x.device for x in ends if isinstance(x, Handle)), None)
+
+
 def _spaced(start: Any, end: Any, steps: int) -> np.ndarray:
     """From both ends towards the middle, so that both are met."""
     step = (end - start) / (steps - 1) if steps > 1 else 0
@@ -97,7 +102,7 @@ def linspace(
         step = (end - start) * (1 / max(steps - 1, 1))
         return where(at < steps / 2, start + step * at, end - step * (steps - 1 - at)).to(d)
     values, d = _line(start, end, steps, dtype, "linspace()")
-    return finished(values.astype(d.dtype), device, requires_grad)
+    return finished(values.astype(d.dtype), _beside(device, start, end), requires_grad)
 
 
 def logspace(
@@ -110,7 +115,8 @@ def logspace(
         line = linspace(start, end, steps, dtype=d if dtypes.category(d) == 1 else dtypes.float64, device=device)
         return (base ** line.to(dtypes.float64)).to(d)
     values, d = _line(start, end, steps, dtype, "logspace()")
-    return finished((np.asarray(base, values.dtype) ** values).astype(d.dtype), device, requires_grad)
+    powers = (np.asarray(base, values.dtype) ** values).astype(d.dtype)
+    return finished(powers, _beside(device, start, end), requires_grad)
 
 
 def eye(

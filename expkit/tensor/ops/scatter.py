@@ -39,16 +39,16 @@ def _at(ufunc: str, target: Any, places: Any, value: Any) -> None:
     if target.__class__ is np.ndarray:
         fn.at(target, places, value)
         return
-    # elsewhere: one round for each time that a place is met
+    # elsewhere: sorted by place, a scan by doubling steps within each place; its last element has met all others
     xp = xp_of(target)
     flat = xp.ravel_multi_index(xp.broadcast_arrays(*places), target.shape).ravel()
     order = xp.argsort(flat)
     flat, value, line = flat[order], value.ravel()[order], target.reshape(-1)
-    first = xp.searchsorted(flat, flat)
-    turn = xp.arange(flat.size) - first
-    for k in range(int(turn.max()) + 1 if flat.size else 0):
-        now = turn == k
-        line[flat[now]] = fn(line[flat[now]], value[now])
+    step = 1
+    while step < flat.size:
+        met = xp.where(flat[step:] == flat[:-step], fn(value[step:], value[:-step]), value[step:])
+        value, step = xp.concatenate([value[:step], met]), 2 * step
+    line[flat] = fn(line[flat], value[xp.searchsorted(flat, flat, side="right") - 1])
 
 
 def _met(ufunc: str) -> Callable[..., Any]:

@@ -101,8 +101,14 @@ def dense_layout(shape: Sequence[int]) -> Layout:
 
 def layout_of(x: Any) -> Layout:
     """Where a raw array lies in the memory that it, or the array it looks into, owns."""
-    owner = x if x.base is None or not hasattr(x.base, "strides") else x.base
-    return Layout(x.shape, tuple(s // x.itemsize for s in x.strides), (_address(x) - _address(owner)) // x.itemsize)
+    owner = _owner(x)
+    offset = 0 if owner is x else (_address(x) - _address(owner)) // x.itemsize
+    return Layout(x.shape, tuple(s // x.itemsize for s in x.strides), offset)
+
+
+def _owner(x: Any) -> Any:
+    """The array whose memory x looks into."""
+    return x if x.base is None or not hasattr(x.base, "strides") else x.base
 
 
 def _address(x: Any) -> int:
@@ -111,12 +117,11 @@ def _address(x: Any) -> int:
 
 def _strided(x: Any, *, of: Layout, at: Layout) -> Any:
     """The elements at `at` of the storage in which x lies as `of` says."""
-    shift = (at.offset - of.offset) * x.itemsize
-    strides = tuple(s * x.itemsize for s in at.stride)
-    if x.__class__ is not np.ndarray:
-        return x.__class__(at.size, x.dtype, x.data + shift, strides)
-    owner = x if not isinstance(x.base, np.ndarray) else x.base
+    strides, owner = tuple(s * x.itemsize for s in at.stride), _owner(x)
     memory = owner.transpose(sorted(range(owner.ndim), key=lambda a: -owner.strides[a]))
+    if x.__class__ is not np.ndarray:
+        return xp_of(x).lib.stride_tricks.as_strided(memory.reshape(-1)[at.offset :], at.size, strides)
+    shift = (at.offset - of.offset) * x.itemsize
     out: Any = np.ndarray(at.size, x.dtype, memory, _address(x) - _address(owner) + shift, strides)
     if not x.flags.writeable or any(n > 1 and s == 0 for n, s in zip(at.size, strides, strict=True)):
         out.flags.writeable = False
