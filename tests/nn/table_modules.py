@@ -123,8 +123,7 @@ def _modules_of_functions() -> list[Row]:
         if isinstance(cls, type) and issubclass(cls, FunctionModule):
             for r in functions.ROWS:
                 if r.name == cls.function.__name__:
-                    kwargs = {k: v for k, v in r.kwargs.items() if k not in ("divisor_override", "_random_samples")}
-                    if kwargs == r.kwargs:
+                    if not {"divisor_override", "_random_samples", "antialias"} & set(r.kwargs):
                         n = cls.inputs
                         found.append(Row(name, r.args[n:], r.kwargs, r.args[:n], (), _without_state(r, n)))
     return found
