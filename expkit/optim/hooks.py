@@ -36,6 +36,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._hooks: dict[str, dict[int, Hook]] = {kind: {} for kind in KINDS}
+        self.stepped = False  # whether a step was made yet, which schedules ask
 
     def register_step_pre_hook(self, hook: Hook) -> RemovableHandle:
         """`hook(optimizer, args, kwargs)` runs before each step; it may return other (args, kwargs) for it."""
@@ -86,6 +87,7 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
                     raise RuntimeError(f"a step's pre-hook returns None or (args, kwargs), not {changed!r:.80}.")
                 args, kwargs = changed
         result = step(*args, **kwargs)
+        self.stepped = True
         for after in self._each("step_post"):
             after(self, args, kwargs)
         return result

@@ -247,6 +247,7 @@ def test_a_schedule_that_goes_on_finds_the_learning_rates_as_they_were_left():
 def test_a_learning_rate_that_is_a_tensor_is_filled():
     optim = SGD([ek.ones(2, requires_grad=True)], lr=ek.tensor(0.5))
     rate = optim.param_groups[0]["lr"]
+    optim.step()
     schedulers.ExponentialLR(optim, 0.5).step()
     assert optim.param_groups[0]["lr"] is rate
     assert rate.item() == 0.25
@@ -295,3 +296,38 @@ def test_what_cannot_be_is_refused_with_a_reason(make, message):
 def test_the_state_of_another_schedule_is_refused():
     with pytest.raises(CheckpointError, match="another schedule"):
         schedulers.StepLR(optimizer(), 1).load_state_dict(schedulers.ExponentialLR(optimizer(), 0.9).state_dict())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in ("none", "warmup_cosine")])
+def test_pytorchs_state_goes_on_here(torch, name):
+    ours, kind, theirs = ROWS[name][0]
+
+    def made(lib):
+        params = [lib.ones(1, requires_grad=True)]
+        optimizer = lib.optim.SGD(params, lr=0.1, momentum=0.9)
+        if lib is torch:
+            return optimizer, getattr(torch.optim.lr_scheduler, kind)(optimizer, **(theirs or ours))
+        return optimizer, build("scheduler", {"name": name, **ours}, optimizer)
+
+    metric = [1.0] if name == "plateau" else []
+    optimizer, schedule = made(torch)
+    for _ in range(3):
+        optimizer.step()
+        schedule.step(*metric)
+    mine, other = made(ek)
+    other.load_state_dict(schedule.state_dict())
+    mine.load_state_dict(optimizer.state_dict())
+    for _ in range(4):
+        for o, s in ((optimizer, schedule), (mine, other)):
+            o.step()
+            s.step(*metric)
+        np.testing.assert_allclose(mine.param_groups[0]["lr"], optimizer.param_groups[0]["lr"], rtol=1e-12)
+
+
+def test_a_schedule_before_its_optimizer_is_warned_of():
+    optim = SGD([ek.ones(1, requires_grad=True)], lr=0.1)
+    schedule = schedulers.StepLR(optim, 2)
+    with pytest.warns(UserWarning, match="before optimizer.step"):
+        schedule.step()
+    schedule.step()

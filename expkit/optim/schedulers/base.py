@@ -1,11 +1,18 @@
 """The base of all learning-rate schedules."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from expkit.errors import CheckpointError, ConfigError
 from expkit.optim.optimizer import Optimizer
 from expkit.tensor import Tensor
+
+# What PyTorch's schedules have in their state beside, or instead of, what ours have: it says that a state is PyTorch's.
+PYTORCHS = {
+    "_get_lr_called_within_step", "_is_initial", "lr_lambdas", "default_min_lr", "mode_worse", "_scale_fn_custom",
+    "base_momentums", "max_momentums", "use_beta1", "_anneal_func_type", "_schedule_phases",
+}  # fmt: skip
 
 
 class LRScheduler:
@@ -30,6 +37,7 @@ class LRScheduler:
                 )
         self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
+        self._step_count = 1
         self._advance(first=True)
 
     def get_lr(self) -> list[float]:
@@ -38,6 +46,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Goes on by one epoch (or step) and sets the learning rates."""
+        self._count()
         self._advance()
 
     def get_last_lr(self) -> list[float]:
@@ -55,11 +64,27 @@ class LRScheduler:
         return {key: value for key, value in self.__dict__.items() if key not in self._not_saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave. CheckpointError when it is of another kind of schedule."""
-        if state_dict.keys() != self.state_dict().keys():
-            strange = sorted(state_dict.keys() ^ self.state_dict().keys())
+        """Takes over what `state_dict` gave, here or in PyTorch. CheckpointError when it is of another schedule.
+
+        What PyTorch keeps of a schedule's arguments in another form is left as this one's arguments say.
+        """
+        mine, given = self.state_dict().keys(), state_dict.keys()
+        foreign = bool(given & PYTORCHS)
+        if given - mine - PYTORCHS or (not foreign and mine != given):
+            strange = sorted(mine ^ given)
             raise CheckpointError(f"{type(self).__name__}: the saved state is of another schedule: {strange}.")
-        self.__dict__.update({key: value for key, value in state_dict.items() if key not in self._not_saved})
+        kept = ((mine & given) - {"milestones"} if foreign else mine) - set(self._not_saved)
+        self.__dict__.update({key: value for key, value in state_dict.items() if key in kept})
+
+    def _count(self) -> None:
+        """One more step; a warning where the first comes before any of the optimizer's."""
+        if self._step_count == 1 and not self.optimizer.stepped:
+            warnings.warn(
+                f"{type(self).__name__}.step() was called before optimizer.step(), so the first learning rate is never "
+                "used. Step the optimizer first.",
+                stacklevel=3,
+            )
+        self._step_count += 1
 
     def _attach(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
