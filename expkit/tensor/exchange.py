@@ -62,7 +62,7 @@ def export(
     raw = array_of(x, "__dlpack__")
     if raw.__class__ is not np.ndarray:
         return raw.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
-    options = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
+    options: dict[str, Any] = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
     if raw.dtype == BFLOAT16:
         return _recoded(raw.view(np.int16).__dlpack__(**options), INT_CODE, BFLOAT_CODE)
     return raw.__dlpack__(**options)

@@ -61,7 +61,7 @@ def choose(model: Module, rows: Sequence[Row], where: str) -> Chosen:
                 else "no parameter fits all of it"
             )
             raise ConfigError(f"{place} {dict(row)!r:.120}: {why}, or remove it.")
-        pairs = [(name, free.pop(name)) for name in mine]
+        pairs: list[tuple[str, Tensor]] = [(name, free.pop(name)) for name in mine]
         if row.get("freeze"):
             for name, p in pairs:
                 p.requires_grad_(False)
