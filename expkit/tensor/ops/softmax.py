@@ -9,7 +9,7 @@ from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.one_pass import long_pass
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, neg, sub
-from expkit.tensor.ops.kinds import keep, reduced, shifted, sum_p, zeros_raw
+from expkit.tensor.ops.kinds import keep, reduced, reshape_p, shifted, sum_p, zeros_raw
 from expkit.tensor.ops.movement import dim_of, dims_of
 from expkit.tensor.ops.pointwise import exp_p, isfinite_p, log_p, reciprocal_p, where_p
 from expkit.tensor.ops.reduce import amax_p, finish, spread_back
@@ -91,10 +91,9 @@ def _logsumexp(x: Any, *, axes: tuple[int, ...]) -> Any:
     if 0 in x.shape:  # the sum of nothing is 0
         return xp_of(x).full(shape, float("-inf"), x.dtype)
     top = _top(x, axes)
-    return log_p(sum_p(exp_p(x - top), axes=axes)) + top.reshape(shape)
+    return log_p(sum_p(exp_p(x - top), axes=axes)) + reshape_p(top, shape=shape)
 
 
-@long_pass
 def _logsumexp_vjp(g: Any, out: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
     return spread_back(g, x, axes) * exp_p(x - spread_back(out, x, axes))
 
