@@ -307,6 +307,8 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
         raise RuntimeError(
             f"cannot sample n_sample > prob_dist.size(-1) samples without replacement ({num_samples} > {n})"
         )
+    if n > 1 << 24:
+        raise RuntimeError(f"multinomial: there may be at most 2**24 categories, got {n}")
     least = 1 if replacement else num_samples
     require_values(weights, lambda w: (w > 0).sum(-1) >= least, f"multinomial: fewer than {least} weights above 0")
     options = {"generator": generator, "device": input.device, "dtype": weights.dtype}
