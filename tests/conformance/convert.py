@@ -31,7 +31,7 @@ TOLERANCE = {  # (rtol, atol) by the coarsest dtype at hand
 
 def tensor_to_ek(x: torch.Tensor) -> ek.Tensor:
     """The same values with the same strides, in memory of its own."""
-    if x.layout != torch.strided or x.dtype not in DTYPES or x.is_quantized:
+    if x.layout != torch.strided or x.dtype not in DTYPES or x.is_quantized or x.is_meta or x.ndim > 64:
         raise Unconvertible(f"{x.layout} {x.dtype}")
     plain = x.detach().resolve_conj().resolve_neg()
     dense = torch.empty_strided(plain.shape, plain.stride(), dtype=plain.dtype)
