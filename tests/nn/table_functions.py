@@ -207,5 +207,7 @@ MORE = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in ELSEWH
 
 ROWS = [*ACTIVATIONS, *LOSSES, *LAYERS, *CONVOLUTIONS, *MORE]
 
+MARGINS = [Row(name, args, kwargs, oracle) for name, oracle, args, kwargs in margin.FUNCTIONS]
+
 # Functions that fit no row, and where they are tested.
 UNLIKE_ROWS = {"ctc_loss": "test_ctc.py", "gumbel_softmax": "test_activation.py", "linear_cross_entropy": "test_linear_loss.py", "multi_head_attention_forward": "test_attention.py"}

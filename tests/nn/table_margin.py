@@ -24,6 +24,12 @@ def length(a: Any, order: float = 2.0, axis: int = 1) -> Any:
     return (np.abs(a) ** order).sum(axis, keepdims=True) ** (1 / order)
 
 
+def pairs(a: Any, p: float = 2.0) -> Any:
+    """The distances of all pairs of rows."""
+    first, second = np.triu_indices(len(a), 1)
+    return (np.abs(a[first] - a[second]) ** p).sum(-1) ** (1 / p)
+
+
 def normalize(a: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     return a / np.maximum(length(a, p, dim), eps)
 
@@ -114,6 +120,8 @@ def poisson(a: Any, y: Any, log_input: bool = True, full: bool = False, eps: flo
 
 # name, oracle, arguments, keyword arguments
 FUNCTIONS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = [
+    ("pdist", pairs, (x(4, 3),), {}),
+    ("pdist", pairs, (x(3, 2),), {"p": 3.0}),
     ("normalize", normalize, (x(4, 3),), {}),
     ("normalize", normalize, (x(4, 3, 2),), {"p": 3.0, "dim": 2}),
     ("cosine_similarity", cosine, (x(4, 3), x(4, 3)), {}),

@@ -113,8 +113,8 @@ def multi_margin_loss(
         if tuple(weight.shape) != (x.shape[1],):
             raise ShapeError(f"multi_margin_loss: weight must be ({x.shape[1]},), got {tuple(weight.shape)}")
         loss = loss * weight[y].unsqueeze(1)
-    others = T.arange(x.shape[1], device=x.device) != y.unsqueeze(1)
-    loss = T.where(others, loss, 0.0).sum(1) / x.shape[1]
+    is_target = T.zeros(x.shape, dtype=T.bool_, device=x.device).scatter(1, y.unsqueeze(1), True)
+    loss = T.where(is_target, 0.0, loss).sum(1) / x.shape[1]
     return reduced(loss if input.ndim == 2 or target.ndim else loss.squeeze(0), reduction)
 
 
