@@ -26,7 +26,19 @@ READ_BACK = "a 0-d index is read back to become a slice, as in PyTorch"
 ANSWERED = "its answer is Python's, as in PyTorch"
 MEASURED = "its result's size is a sum of counts, as in PyTorch"
 CROSSES = dict.fromkeys(
-    ("arange", "linspace", "logspace", "eye", "tril_indices", "triu_indices", "combinations"), CREATED
+    (
+        "arange",
+        "linspace",
+        "logspace",
+        "eye",
+        "tril_indices",
+        "triu_indices",
+        "combinations",
+        "pdist",
+        "vander",
+        "linalg.vander",
+    ),
+    CREATED,
 )
 CROSSES |= {"equal": ANSWERED, "allclose": ANSWERED, "repeat_interleave": MEASURED}
 CROSSES |= {"Tensor.__getitem__": READ_BACK, "Tensor.__setitem__": READ_BACK}

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from expkit.autograd.handle import ARRAYS
+import numpy as np
+
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops import distance, reduce
@@ -26,7 +27,7 @@ def _weights(name: str, w: Any, n: int, whole: bool) -> Any:
         raise TypeError(f"cov(): expected {name} to have integral dtype but got {d}")
     if not whole and not d.is_floating_point:
         raise TypeError(f"cov(): expected {name} to have floating point dtype but got {d}")
-    if n and w.raw.__class__ in ARRAYS.raw_types and bool((w.raw < 0).any()):  # a transform shows none
+    if n and w.raw.__class__ is np.ndarray and bool((w.raw < 0).any()):  # a GPU is not asked, a transform cannot be
         raise ValueError(f"cov(): {name} cannot be negative")
     return w
 
