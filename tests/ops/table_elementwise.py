@@ -196,6 +196,9 @@ def transform(name: str, real: bool) -> Row:
 
     def oracle(*args: Any, **kw: Any) -> Any:
         named = {{"dim": "axis" if name.rstrip("2n") == name else "axes"}.get(k, k): v for k, v in kw.items()}
+        sizes = args[1 if real else 2 :]
+        if name[-1] == "n" and sizes:  # NumPy wants the axes named as well
+            named["axes"] = tuple(range(-len(sizes[0]), 0))
         found = getattr(np.fft, name)
         return parts(found(args[0], *args[1:], **named) if real else found(args[0] + 1j * args[1], *args[2:], **named))
 
