@@ -116,16 +116,18 @@ LAYERS = [
 ]  # fmt: skip
 
 
+FUNCTIONS_ALONE = {"divisor_override", "_random_samples", "antialias"}  # arguments that modules lack, or keep as state
+
+
 def _modules_of_functions() -> list[Row]:
     """A row for each pair of a FunctionModule and a row of its function."""
     found = []
     for name, cls in vars(nn).items():
         if isinstance(cls, type) and issubclass(cls, FunctionModule):
             for r in functions.ROWS:
-                if r.name == cls.function.__name__:
-                    if not {"divisor_override", "_random_samples", "antialias"} & set(r.kwargs):
-                        n = cls.inputs
-                        found.append(Row(name, r.args[n:], r.kwargs, r.args[:n], (), _without_state(r, n)))
+                if r.name == cls.function.__name__ and not FUNCTIONS_ALONE & set(r.kwargs):
+                    n = cls.inputs
+                    found.append(Row(name, r.args[n:], r.kwargs, r.args[:n], (), _without_state(r, n)))
     return found
 
 
