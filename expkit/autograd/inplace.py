@@ -143,14 +143,30 @@ def before_write(x: Handle, compute: Callable[[Handle], Handle]) -> Handle:
     trace = open_trace() if MODE.special else None
     if trace is not None and trace.is_outside(x):
         trace.const(x.raw, x)  # it is x that is read here, not the handle that stands for it
-    old = wrap(x.raw, x.node)
+    since, old = tick(), wrap(x.raw, x.node)
     value = compute(old)
     kept = weakref.ref(old)
     del old
     stays = kept()
     if stays is not None and stays is not value and not isinstance(x.raw, Value):
+        _keep_views(stays, value.node, since)
         stays.raw = x.raw.copy()
     return value
+
+
+def _keep_views(old: Handle, node: Any, since: int) -> None:
+    """Gives views of `old` that the nodes made since then have saved memory of their own."""
+    todo, seen = [node], set()
+    while todo:
+        node = todo.pop()
+        node = node.node if node.__class__ is Pick else node
+        if node.__class__ in _UNMADE or node.t <= since or node in seen:
+            continue
+        seen.add(node)
+        for saved in node.saved or ():
+            if isinstance(saved, Handle) and saved is not old and root_of(saved) is old:
+                saved.raw = saved.raw.copy()
+        todo += node.edges
 
 
 def _rebind_chain(x: Handle, value: Handle, before: list[Handle]) -> None:
