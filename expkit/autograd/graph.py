@@ -6,13 +6,14 @@ from typing import Any, NamedTuple, Self
 
 from expkit.autograd.handle import Handle
 from expkit.autograd.hooks import RemovableHandle, hooks_of, put
+from expkit.autograd.inplace import touch
 from expkit.autograd.mode import MODE
 from expkit.autograd.node import Node, Pick
 from expkit.errors import AutogradError
 
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "register_multi_grad_hook",
-    "save_on_cpu", "saved_tensors_hooks",
+    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
+    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
 ]  # fmt: skip
 
 
@@ -83,6 +84,17 @@ def get_gradient_edge(tensor: Any) -> GradientEdge:
         raise AutogradError("it is not possible to get the gradient edge of a tensor that does not require gradients")
     made = tensor.node
     return GradientEdge(made.node, made.index, made) if made.__class__ is Pick else GradientEdge(made, 0)
+
+
+def increment_version(tensor: Any) -> None:
+    """Tells the tape that a tensor (or each of several) was written by other means, so that it does not use old values.
+
+    For writes through shared memory: NumPy's, for instance.
+    """
+    for x in tensor if isinstance(tensor, tuple | list) else (tensor,):
+        if not isinstance(x, Handle):
+            raise TypeError(f"increment_version: expected a Tensor, got {type(x).__name__}")
+        touch(x)
 
 
 class _Handles(RemovableHandle):

@@ -71,7 +71,7 @@ def add_into(a: Any, b: Any) -> None:
 
 def has_nan(x: Any) -> bool:
     """Whether one of the values is NaN; False for an interpreter's value, which has none to look at."""
-    return x.__class__ in ARRAY_LIBRARIES and x.dtype.kind not in "iub" and bool((x != x).any())
+    return x.__class__ in ARRAY_LIBRARIES and x.dtype.kind not in "iub" and bool((x != x).any().item())
 
 
 def write(target: Any, value: Any) -> None:

@@ -156,6 +156,18 @@ def test_gradient_edges():
         graph.get_gradient_edge(ek.ones(1))
 
 
+def test_writes_by_other_means_are_told():
+    x = x64(1.0, 2.0)
+    kept = ek.ones(2, dtype=ek.float64)
+    y = (x * kept).sum()
+    kept.numpy()[0] = 5.0
+    graph.increment_version(kept)
+    with pytest.raises(AutogradError, match="modified by an in-place operation"):
+        y.backward()
+    with pytest.raises(TypeError, match="increment_version"):
+        graph.increment_version([kept, 3])
+
+
 # ---- anomaly mode ----------------------------------------------------------------------------------------------------
 
 
