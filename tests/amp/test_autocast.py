@@ -281,3 +281,24 @@ def test_custom_functions_run_both_ways_in_one_precision(cast):
     out.sum().backward()
     assert seen == ([ek.float32, False] if cast else [ek.bfloat16, True])
     assert a.grad.dtype is a.dtype
+
+
+def test_what_a_checkpoint_computes_again_is_cast_alike():
+    w, x = weights()
+    seen = []
+
+    def product(w):
+        out = x @ w
+        seen.append(out.dtype)
+        return out.float().square()
+
+    with ek.autocast("cpu"):
+        out = ek.utils.checkpoint.checkpoint(product, w, use_reentrant=False).sum()
+    out.backward()
+    assert seen == [ek.bfloat16, ek.bfloat16]
+    again = w.grad.clone()
+    w.grad = None
+    with ek.autocast("cpu"):
+        plain = (x @ w).float().square().sum()
+    plain.backward()
+    assert (again == w.grad).all()
