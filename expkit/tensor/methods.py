@@ -20,9 +20,9 @@ from expkit.tensor.ops import (
     differences,
     distance,
     extremum,
-    histogram,
     filled,
     floats,
+    histogram,
     index,
     inquire,
     integers,
@@ -233,6 +233,11 @@ WRITING = {
 }
 
 
+def polygamma(self: Any, n: int) -> Any:
+    """The n-th derivative of digamma."""
+    return special_functions.polygamma(n, self)
+
+
 def attach() -> None:
     """Puts the functions above onto Tensor."""
     for module, names in METHODS.items():
@@ -273,6 +278,7 @@ def attach_operators() -> None:
         "__invert__": ew.bitwise_not, "__getitem__": subscript.getitem, "__setitem__": subscript.setitem,
         "__hash__": object.__hash__, "index_add_": subscript.index_add_, "index_put_": subscript.index_put_,
         "cat": staticmethod(join.cat), "where": _where, "real": _part(complex.real), "imag": _part(complex.imag),
+        "polygamma": polygamma, "polygamma_": ip.inplace(polygamma), "__rdiv__": Tensor.__rtruediv__,
         "H": property(_hermitian), "mH": property(_adjoint),
     }.items():  # fmt: skip
         setattr(Tensor, name, value)

@@ -100,7 +100,7 @@ PAIRS = [
     pair("copysign", np.copysign, "off_zero", "off_zero"),
     Row("copysign", lambda g: [S(g.off_zero(3), -1), S(g.off_zero(3), 2.5)], np.copysign, dtypes=WIDE),
     Row("copysign", lambda g: [S(np.array([0.0, 1.0]), np.array([-0.0, -0.0]))], np.copysign, dtypes=WIDE, grad=False),
-    pair("nextafter", np.nextafter, grad=False, dtypes=WIDE),
+    pair("nextafter", np.nextafter, dtypes=WIDE),
     Row("heaviside", lambda g: [S(np.array([-1.0, 0.0, 2.0]), g(3)), S(g(2, 3), g(3))], np.heaviside, grad=False),
     Row("heaviside", lambda g: [S(EDGES, g(7))], grad=False, dtypes=WIDE),
     Row("ldexp", lambda g: [S(g(3), g.ints(4, 3)), S(g(2, 3), g.ints(3, 1))], np.ldexp, dtypes=WIDE),

@@ -26,7 +26,7 @@ from expkit.tensor.ops.elementwise import (
 from expkit.tensor.ops.functions import BOOLS, COMPLEX, WHOLE, binary_function, refuse, unary_function
 from expkit.tensor.ops.kinds import BOOL, align, binary, unary, zeros_raw
 from expkit.tensor.ops.memory_format import clone
-from expkit.tensor.ops.pointwise import eq_p, flat, where_p
+from expkit.tensor.ops.pointwise import eq_p, flat, same, where_p
 from expkit.tensor.ops.special import is_float
 
 INT32 = np.dtype(np.int32)
@@ -46,7 +46,7 @@ def _ratio(g: Any, out: Any, x: Any) -> Any:
 
 signbit_p = unary("signbit", _signbit, dtype=BOOL)
 copysign_p = binary("copysign", np.copysign, (lambda g, out, x, _y: _ratio(g, out, x), flat))
-nextafter_p = binary("nextafter", np.nextafter)
+nextafter_p = binary("nextafter", np.nextafter, (same, flat))
 
 
 def _heaviside(x: Any, values: Any) -> Any:
