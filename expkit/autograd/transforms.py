@@ -159,6 +159,7 @@ def jvp(fn: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, .
     if not along or len(along) != len(tree.flatten(primals)[0]):
         raise ValueError("jvp: primals and tangents must have the same structure, with at least one tensor")
     directions = iter(along)
+    entered: list[tuple[Any, Any]] = []
 
     def enter(x: Any) -> Any:
         t = next(directions, None)
@@ -170,13 +171,17 @@ def jvp(fn: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, .
             raise ShapeError(
                 f"jvp: a primal has shape {tuple(x.shape)}, its tangent {None if t is None else tuple(t.shape)}"
             )
-        return wrap(Dual(level.level, fresh(x), fresh(t)))
+        entered.append((x, wrap(Dual(level.level, fresh(x), fresh(t)))))
+        return entered[-1][1]
 
     with interpreting(level):
         out, *aux = _parted(fn(*tree.map(enter, primals)), has_aux, "jvp")
         aux = [_map_tensors(lambda x: _dual(x, level)[0], a) for a in aux]
         value = _map_tensors(lambda x: _dual(x, level)[0], out)
         tangent = _map_tensors(lambda x: _dual(x, level)[1], out)
+    for x, inner in entered:
+        if inner.raw.value is not x:  # the function wrote into its argument
+            x.copy_(inner.raw.value)
     return (value, tangent, *aux)
 
 

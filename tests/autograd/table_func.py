@@ -461,3 +461,11 @@ def vmap_refuses(m):
 @scenario
 def vmap_over_a_batch_of_nothing(m):
     return raises(lambda: m.vmap(lambda a: a * 2)(m.zeros(0, 2)))
+
+
+@scenario
+def writes_into_arguments(m):
+    x, xs, y = vec(m, 1.0, 2.0), mat(m, 3, 2), vec(m, 1.0, 2.0)
+    pushed = m.func.jvp(lambda v: v.mul_(2).sin(), (x,), (vec(m, 1.0, 1.0),))
+    mapped = m.vmap(lambda v: v.add_(1) * v)(xs)
+    return [*pushed, x, mapped, xs, raises(lambda: m.func.grad(lambda v: v.mul_(2).sum())(y)), y]
