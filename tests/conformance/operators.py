@@ -120,10 +120,10 @@ class Sample:
 
     def __init__(self, op: Any, sample: Any) -> None:
         self.op, self.raw = op, sample
-        self.args = (sample.input, *sample.args)
-        self.kw = dict(sample.kwargs)
+        self.args, self.kw = (sample.input, *sample.args), dict(sample.kwargs)
         self.gauge = GAUGE.get(op.name, _same)
-        self.random = op.name in RANDOM or float(self.kw.get("dropout_p", 0.0)) > 0
+        drawn = "fractional" in op.name and "_random_samples" not in self.kw
+        self.random = drawn or op.name in RANDOM or float(self.kw.get("dropout_p", 0.0)) > 0
 
     @property
     def fn(self) -> Callable[..., Any]:

@@ -288,3 +288,21 @@ def test_cross_entropy_of_certain_predictions():
 def test_a_target_that_is_no_class_is_named():
     with pytest.raises(IndexError, match=r"class index 7 .*\[0, 2\]"):
         ek.nll_from_logits(ek.ones(2, 3), ek.tensor([1, 7]))
+
+
+@pytest.mark.parametrize("size", [5, 24])
+def test_the_last_nan_of_a_window_is_its_maximum(size, torch):
+    x = normal(2, 3, size, size)
+    x[np.random.default_rng(8).random(x.shape) < 0.2] = np.nan
+
+    def run(lib, functional):
+        found = []
+        for pool, args in (("max_pool2d", (3, 2, 1)), ("max_pool2d", (2,)), ("adaptive_max_pool2d", ((3, 4),))):
+            leaf = lib.tensor(x, requires_grad=True)
+            y, places = getattr(functional, pool)(leaf, *args, return_indices=True)
+            y.sum().backward()
+            found += [y.detach().numpy(), places.numpy(), leaf.grad.numpy()]
+        return found
+
+    for a, b in zip(run(ek, ek), run(torch, torch.nn.functional), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -78,7 +78,7 @@ def _inside(x: Any, padding: Pads) -> Any:
 
 
 def max_place(x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: Sizes) -> Any:
-    """Where in its plane the largest element of each window is, as a flat index. The first at ties, the first NaN."""
+    """Where in its plane the largest element of each window is, as a flat index. The first at ties, the last NaN."""
     xp, sizes = xp_of(x), x.shape[x.ndim - len(kernel) :]
     out = out_sizes(sizes, kernel, stride, padding, dilation)
     wide, inside = padded(x, padding, lowest(x.dtype)), _inside(x, padding)
@@ -90,7 +90,7 @@ def max_place(x: Any, *, kernel: Sizes, stride: Sizes, padding: Pads, dilation: 
         if best is None:
             best, place, seen = v, xp.zeros(v.shape, np.int64), None if inside is None else inside[key]
             continue
-        better = (v > best) | ((v != v) & (best == best))
+        better = (v > best) | (v != v)
         if inside is not None:  # an element of -inf goes before the padding
             here = inside[key]
             better = (better | ~seen) & here
@@ -134,13 +134,21 @@ def _adaptive_place(x: Any, out: Sizes) -> Any:
     for place in np.ndindex(*out):
         spans = [bounds(i, size, m) for i, size, m in zip(place, sizes, out, strict=True)]
         window = x[(..., *(slice(a, b) for a, b in spans))]
-        rest, flat = window.reshape(*lead, -1).argmax(-1), 0
+        rest, flat = _largest(window.reshape(*lead, -1)), 0
         for i in reversed(range(n)):
             a, b = spans[i]
             flat = flat + (rest % (b - a) + a) * numel(sizes[i + 1 :])
             rest = rest // (b - a)
         found[(..., *place)] = flat
     return found
+
+
+def _largest(row: Any) -> Any:
+    """Where the largest element of the last axis is: the first at ties, the last NaN."""
+    at, unknown = row.argmax(-1), row != row
+    if row.dtype.kind in "iub":
+        return at
+    return xp_of(row).where(unknown.any(-1), row.shape[-1] - 1 - unknown[..., ::-1].argmax(-1), at)
 
 
 def bounds(i: int, size: int, count: int) -> tuple[int, int]:

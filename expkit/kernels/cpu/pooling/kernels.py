@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from expkit.kernels.cpu.code.builder import Number, Pointer, least
-from expkit.kernels.cpu.code.ir import Value, lanes_of
+from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Task
 from expkit.kernels.cpu.pooling.lanes import Lanes, Vectors
 
@@ -36,21 +36,17 @@ class Largest:
 
 
 class Place:
-    """The maximum and its flat place in the plane: the first of equal ones, or the first NaN."""
+    """The maximum and its flat place in the plane: the first of equal ones, or the last NaN."""
 
     outside = -inf
 
     def __init__(self, lanes: Lanes, first: Value) -> None:
-        self._f = lanes.f
         self._best = [lanes.f.cell(lanes.splat(-inf)) for _ in lanes.masks]
         self._place = [lanes.f.cell(first) for _ in lanes.masks]  # where all elements are -inf
 
     def visit(self, values: Vectors, place: Value) -> None:
         for best, found, v in zip(self._best, self._place, values, strict=True):
-            above = self._f.put(
-                f"b1x{lanes_of(v.kind)}", f"fcmp ugt {v!r}, {best.value.name}"
-            )  # greater, or one is NaN
-            better = above & best.value.compare("eq", best.value)
+            better = v.compare("gt", best.value) | v.compare("ne", v)
             best.value, found.value = better.select(v, best.value), better.select(place, found.value)
 
     def results(self) -> list[Vectors]:
