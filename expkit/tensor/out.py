@@ -3,6 +3,8 @@
 import warnings
 from typing import Any
 
+import numpy as np
+
 from expkit.autograd.handle import Handle
 from expkit.autograd.mode import MODE, tick
 from expkit.errors import AutogradError, DeviceError, ShapeError
@@ -28,8 +30,13 @@ _NAMES = """
     triu true_divide trunc var vdot vstack where xlogy zeros
 """
 TAKING = frozenset(_NAMES.split())
+# Their out shares no memory with what they read, in which it would be overwritten on the way.
+APART = frozenset({"cat", "concat", "concatenate", "gather", "index_select", "masked_select", "take"})
 PLACES = frozenset(
-    {"argmax", "argmin", "argsort", "bucketize", "multinomial", "nonzero", "searchsorted"}
+    {
+        *("argmax", "argmin", "argsort", "bucketize", "gather", "index_select", "masked_select", "multinomial"),
+        *("nonzero", "searchsorted", "take"),
+    }
 )  # not converted
 
 
@@ -63,11 +70,22 @@ def _into(result: Any, out: Any, name: str, arguments: tuple[Any, ...]) -> Any:
     have, want = dtypes.of(result.raw), dtypes.of(out.raw)
     if not dtypes.can_cast(have, want) or (name in PLACES and have is not want):
         raise TypeError(f"{name}(): result type {have} can't be cast to the desired output type {want}")
+    if name in APART and any(_meet(a, out) for a in arguments):
+        raise AutogradError(f"{name}(): out shares memory with an argument; clone() one of them")
     if tuple(result.shape) != tuple(out.shape):
         if any(a is out for a in arguments):
             raise ShapeError(f"{name}(): out is an argument as well, and cannot take the shape {tuple(result.shape)}")
         _resize(out, result, name)
     return assign(out, result, fresh=False)
+
+
+def _meet(argument: Any, out: Any) -> bool:
+    """Whether a tensor, or one of a list, looks into out's memory."""
+    if isinstance(argument, list | tuple):
+        return any(_meet(a, out) for a in argument)
+    if not isinstance(argument, Handle) or not isinstance(argument.raw, np.ndarray):
+        return False
+    return isinstance(out.raw, np.ndarray) and bool(np.may_share_memory(argument.raw, out.raw))
 
 
 def _resize(out: Any, like: Any, name: str) -> None:

@@ -95,11 +95,10 @@ def linspace(
     """`steps` evenly spaced values from start to end (numbers or 0-d tensors), both included."""
     if any(isinstance(x, Handle) and isinstance(x.raw, Value) for x in (start, end)):
         d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
-        start, end = (
-            x.to(d) if isinstance(x, Handle) else int(x) if dtypes.category(d) == 1 else x for x in (start, end)
-        )
+        whole_ones, wide = dtypes.category(d) == 1, dtypes.complex128 if d.is_complex else dtypes.float64
+        start, end = (x.to(d).to(wide) if isinstance(x, Handle) else int(x) if whole_ones else x for x in (start, end))
         at = finished(np.arange(steps, dtype=np.float64), device, False)
-        step = (end - start) * (1 / max(steps - 1, 1))
+        step = (end - start) / max(steps - 1, 1)
         return where(at < steps / 2, start + step * at, end - step * (steps - 1 - at)).to(d)
     values, d = _line(start, end, steps, dtype, "linspace()")
     return finished(values.astype(d.dtype), _beside(device, start, end), requires_grad)
