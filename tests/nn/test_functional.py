@@ -303,6 +303,17 @@ def test_margins_of_one_sample(shape, target, reduction, torch):
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["smooth_l1_loss", "huber_loss"])
+def test_curvature_at_the_target_and_where_losses_bend(name, torch):
+    def run(lib):
+        x = lib.tensor([0.0, 1.0, -1.0, 0.5, 2.0], dtype=lib.float64, requires_grad=True)
+        loss = getattr(lib.nn.functional, name)(x, lib.zeros(5, dtype=lib.float64), reduction="sum")
+        (slope,) = lib.autograd.grad(loss, x, create_graph=True)
+        return lib.autograd.grad(slope.sum(), x)[0].numpy()
+
+    np.testing.assert_array_equal(run(ek), run(torch))
+
+
 @pytest.mark.parametrize("length", [1.0, 1e-9, 0.0])
 def test_similarity_of_short_vectors(length, torch):
     def run(lib):

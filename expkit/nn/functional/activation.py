@@ -194,7 +194,7 @@ def softsign(input: Tensor) -> Tensor:
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd; 0 where |x| <= lambd."""
     _floats("softshrink", input)
-    if lambd < 0:
+    if isinstance(lambd, int | float) and lambd < 0:
         raise ValueError(f"softshrink: lambd must be at least 0, got {lambd}")
     return T.where(input > lambd, input - lambd, T.where(input < -lambd, input + lambd, input * 0))
 

@@ -21,22 +21,24 @@ def _absolute(input: Tensor, target: Tensor) -> Tensor:
 
 @elementwise_loss
 def _smooth(input: Tensor, target: Tensor, beta: float) -> Tensor:
-    distance = T.abs(input - target)
+    difference = input - target
+    distance = T.abs(difference)
     far = distance >= beta
-    return T.where(far, distance - 0.5 * beta, _square_unless(far, distance) * (0.5 / beta))
+    return T.where(far, distance - 0.5 * beta, _square_unless(far, difference) * (0.5 / beta))
 
 
 @elementwise_loss
 def _huber(input: Tensor, target: Tensor, delta: float) -> Tensor:
-    distance = T.abs(input - target)
-    far = distance > delta
-    return T.where(far, delta * (distance - 0.5 * delta), 0.5 * _square_unless(far, distance))
+    difference = input - target
+    distance = T.abs(difference)
+    far = distance >= delta
+    return T.where(far, delta * (distance - 0.5 * delta), 0.5 * _square_unless(far, difference))
 
 
-def _square_unless(far: Tensor, distance: Tensor) -> Tensor:
+def _square_unless(far: Tensor, difference: Tensor) -> Tensor:
     """Squares, 0 where it is far: no gradient times an infinite distance would be NaN."""
-    distance = T.where(far, 0.0, distance)
-    return distance * distance
+    near = T.where(far, 0.0, difference)
+    return near * near
 
 
 def _weighted(loss: Tensor, weight: Tensor, reduction: str) -> Tensor:
