@@ -88,7 +88,7 @@ METHODS = {
     pieces: """chunk split split_with_sizes tensor_split unbind hsplit vsplit dsplit unsafe_chunk unsafe_split
         unsafe_split_with_sizes""",
     repeat: "repeat repeat_interleave tile roll fliplr flipud rot90",
-    shape: "view_as reshape_as ravel adjoint narrow_copy",
+    shape: "view_as reshape_as sum_to_size ravel adjoint narrow_copy",
     strided: "view unfold as_strided as_strided_scatter storage_offset",
     memory_format: "contiguous clone",
     filled: "new_zeros new_ones new_full new_empty new_empty_strided",

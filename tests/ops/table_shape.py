@@ -58,6 +58,7 @@ SHAPED = [
     row("narrow_copy", lambda g: [S(g(5), 0, 1, 3), S(g(2, 4), -1, -3, 2), Bad(g(3), 0, 2, 2)],
         torch=lambda t: lambda x, *a: x.narrow(*a).clone()),
     row("Tensor.view_as", lambda g: [S(g(2, 3), g(3, 2)), Bad(g(2), g(3))], grad=False, gaps={"layout": "view_as() refuses strides that do not fit, as PyTorch does"}),
+    row("Tensor.sum_to_size", lambda g: [S(g(2, 3), 1, 3), S(g(2, 3), (3,)), S(g(2, 3), ()), S(g(2, 3), (2, 3)), Bad(g(2, 3), 2), Bad(g(3), 2, 3)], dtypes="float64 float32"),
     row("Tensor.reshape_as", lambda g: [S(g(2, 3), g(3, 2)), Bad(g(2), g(3))], grad=False),
 ]  # fmt: skip
 

@@ -88,18 +88,28 @@ def _line(start: Any, end: Any, steps: int, dtype: Any, what: str) -> tuple[np.n
     return _spaced(start, end, steps), d
 
 
+def _between(start: Any, end: Any, steps: int, d: dtypes.dtype, device: Any) -> Any:
+    """As `_line`, of tensors inside a transform, before the result takes its dtype d."""
+    whole_ones, wide = dtypes.category(d) == 1, dtypes.complex128 if d.is_complex else dtypes.float64
+    start, end = (x.to(d).to(wide) if isinstance(x, Handle) else int(x) if whole_ones else x for x in (start, end))
+    at = finished(np.arange(steps, dtype=np.float64), device, False)
+    step = (end - start) / max(steps - 1, 1)
+    return where(at < steps / 2, start + step * at, end - step * (steps - 1 - at))
+
+
+def _inside(*ends: Any) -> bool:
+    """Whether one of the ends is a tensor inside a transform, which has no value to look at."""
+    return any(isinstance(x, Handle) and isinstance(x.raw, Value) for x in ends)
+
+
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     layout: Any = None, pin_memory: bool = False,
 ) -> Any:  # fmt: skip
     """`steps` evenly spaced values from start to end (numbers or 0-d tensors), both included."""
-    if any(isinstance(x, Handle) and isinstance(x.raw, Value) for x in (start, end)):
+    if _inside(start, end):
         d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
-        whole_ones, wide = dtypes.category(d) == 1, dtypes.complex128 if d.is_complex else dtypes.float64
-        start, end = (x.to(d).to(wide) if isinstance(x, Handle) else int(x) if whole_ones else x for x in (start, end))
-        at = finished(np.arange(steps, dtype=np.float64), device, False)
-        step = (end - start) / max(steps - 1, 1)
-        return where(at < steps / 2, start + step * at, end - step * (steps - 1 - at)).to(d)
+        return _between(start, end, steps, d, device).to(d)
     values, d = _line(start, end, steps, dtype, "linspace()")
     return finished(values.astype(d.dtype), _beside(device, start, end), requires_grad)
 
@@ -109,10 +119,9 @@ def logspace(
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Any:  # fmt: skip
     """base to the power of `steps` evenly spaced values from start to end, both included."""
-    if any(isinstance(x, Handle) and isinstance(x.raw, Value) for x in (start, end)):
+    if _inside(start, end):
         d = dtypes.get_default_dtype() if dtype is None else dtypes.get(dtype)
-        line = linspace(start, end, steps, dtype=d if dtypes.category(d) == 1 else dtypes.float64, device=device)
-        return (base ** line.to(dtypes.float64)).to(d)
+        return (base ** _between(start, end, steps, d, device)).to(d)
     values, d = _line(start, end, steps, dtype, "logspace()")
     powers = (np.asarray(base, values.dtype) ** values).astype(d.dtype)
     return finished(powers, _beside(device, start, end), requires_grad)

@@ -7,7 +7,7 @@ from expkit.errors import ShapeError
 from expkit.tensor.ops import kinds
 from expkit.tensor.ops.convert import require_tensor
 from expkit.tensor.ops.kinds import spread
-from expkit.tensor.ops.movement import alias_p, clone, expand, narrow, reshape, sizes, transpose, unsqueeze
+from expkit.tensor.ops.movement import alias_p, clone, expand, given, narrow, reshape, sizes, transpose, unsqueeze
 from expkit.tensor.parts import Size
 
 
@@ -19,6 +19,14 @@ def view_as(input: Any, other: Any) -> Any:
 def reshape_as(input: Any, other: Any) -> Any:
     """reshape() to the other tensor's shape."""
     return reshape(input, tuple(require_tensor(other, "reshape_as()").shape))
+
+
+def sum_to_size(input: Any, *sizes_: Any, size: Any = None) -> Any:
+    """The tensor summed to a shape that could be broadcast to its own."""
+    target = sizes(given(sizes_, size, "sum_to_size()"))
+    if len(target) > input.ndim or kinds.broadcast_shapes(target, tuple(input.shape)) != tuple(input.shape):
+        raise ShapeError(f"size {list(target)} is not expandable to size {list(input.shape)}")
+    return kinds.unbroadcast(input, target) if target != tuple(input.shape) else apply1(alias_p, input)
 
 
 def ravel(input: Any) -> Any:
