@@ -84,7 +84,9 @@ def test_ten_steps_and_their_state(name, kwargs):
     for key, state in got["state"].items():
         assert state.keys() == want["state"][key].keys()
         for part, value in state.items():
-            np.testing.assert_allclose(value.numpy(), want["state"][key][part].numpy(), rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(
+                value.numpy(), want["state"][key][part].numpy(), rtol=max(tolerance, 1e-6), atol=tolerance
+            )
 
 
 @pytest.mark.parametrize("name", [name for name in INFOS if name != "LBFGS"])
@@ -182,3 +184,17 @@ def test_gradients_flow_through_steps(name):
         found.append([x.numpy() for x in made])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_gradients_flow_to_the_learning_rate(name):
+    found = []
+    for lib in (ek, torch):
+        lr = lib.tensor(0.1, requires_grad=True, dtype=lib.float64)
+        w = lib.tensor([1.0, 2.0], dtype=lib.float64, requires_grad=True).clone()
+        optimizer = getattr(lib.optim, name)([w], lr=lr, differentiable=True)
+        for _ in range(2):
+            w.grad = w.clone() * 3
+            optimizer.step()
+        found.append(lib.autograd.grad((w * w).sum(), lr)[0].item())
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
