@@ -155,6 +155,15 @@ def write_parts(library: Any, z: Any) -> Any:
 NUMPY = {"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "atanh": np.arctanh}
 HOLOMORPHIC = """exp log sqrt sin cos tan sinh cosh tanh asin acos atan log2 log10 log1p expm1 square reciprocal rsqrt sigmoid exp2
     asinh atanh"""
+def write_whole(x: Any) -> Any:
+    """Writes through the complex view of pairs."""
+    library = ek if isinstance(x, ek.Tensor) else __import__("torch")
+    y = x * 2
+    z = library.view_as_complex(y)
+    z.mul_(z * 1j)
+    return y * x
+
+
 COMPLEX = [
     Row("complex", lambda g: [S(g(3), g(3)), S(g(2, 1), g(3)), Bad(g(2), g.ints(3, 2))], lambda a, b: parts(a + 1j * b), dtypes=WIDE,
         call=lambda a, b: parts(ek.complex(a, b)), torch=lambda t: lambda a, b: parts(t.complex(a, b))),
@@ -180,7 +189,9 @@ COMPLEX = [
     plane("where", lambda m, z, w: m.where(m.abs(z) > m.abs(w), z, w), count=2), plane("cat", lambda m, z, w: m.cat([z, w]), count=2),
     plane("Tensor.__getitem__", lambda m, z: z[..., [0, 0, 2]] * z[..., 1:2]), plane("Tensor.to", lambda m, z: z.real.to(z.dtype) * z),
     plane("nan_to_num", lambda m, z: m.nan_to_num(z)), plane("isreal", lambda m, z: m.isreal(z), grad=False),
-    plane("Tensor.real", write_parts, trace=False),
+    plane("Tensor.real", write_parts),
+    Row("view_as_complex", lambda g: [S(g(3, 2))], dtypes=WIDE, call=write_whole, torch=lambda t: write_whole,
+        gaps={"layout": "pairs must lie side by side in memory, for PyTorch as well"}),
 ]  # fmt: skip
 
 
