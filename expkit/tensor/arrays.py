@@ -71,7 +71,8 @@ def add_into(a: Any, b: Any) -> None:
 
 def has_nan(x: Any) -> bool:
     """Whether one of the values is NaN; False for an interpreter's value, which has none to look at."""
-    return x.__class__ in ARRAY_LIBRARIES and x.dtype.kind not in "iub" and bool((x != x).any().item())
+    xp = ARRAY_LIBRARIES.get(x.__class__)
+    return xp is not None and x.dtype.kind not in "iub" and bool(xp.isnan(x).any())
 
 
 def write(target: Any, value: Any) -> None:

@@ -338,18 +338,3 @@ def test_conversion_methods(method, dtype):
     assert out.dtype is getattr(ek, dtype)
     assert (out is x) == (dtype == "float32")
     assert ek.tensor([0, 1]).type_as(x).dtype is ek.float32
-
-
-def test_complex_numbers_are_not_differentiated():
-    """Rather an error than a gradient without the conjugate."""
-    for wrong in (
-        lambda: ek.ones(1, dtype=ek.complex64, requires_grad=True),
-        lambda: ek.ones(1, requires_grad=True) * 1j,
-        lambda: ek.ones(1, requires_grad=True) * ek.ones(1, dtype=ek.complex64),
-        lambda: ek.ones(1, requires_grad=True).to(ek.complex64),
-        lambda: ek.func.grad(lambda z: z.abs().sum())(ek.ones(1, dtype=ek.complex64)),
-    ):
-        with pytest.raises(RuntimeError, match="complex"):
-            wrong()
-    with ek.no_grad():
-        assert (ek.ones(1, requires_grad=True) * 1j).tolist() == [1j]
