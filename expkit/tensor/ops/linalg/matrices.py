@@ -59,11 +59,6 @@ def real(x: Any) -> Any:
     return convert_p(x, dtype=real_dtype(_dtype(x))) if is_complex(x) else x
 
 
-def imag(x: Any) -> Any:
-    """The imaginary part of a complex value."""
-    return real(x * -1j)
-
-
 def like(x: Any, other: Any) -> Any:
     """x in the dtype of `other`: real factors of complex matrices."""
     dtype = _dtype(other)
@@ -174,8 +169,8 @@ def own_batch(name: str) -> Callable[..., Any]:
     return batch
 
 
-def aligned(values: list[Any], mapped: list[bool], inner: int = 2) -> list[Any]:
-    """Operands of equal rank with the batch axis in front; the axes after it, but for the last `inner`, broadcast."""
+def aligned(values: list[Any], mapped: list[bool]) -> list[Any]:
+    """Operands of equal rank with the batch axis in front; the axes after it, but for the last two, broadcast."""
     rank = max(len(v.shape) - m for v, m in zip(values, mapped, strict=True))
     out = []
     for v, m in zip(values, mapped, strict=True):
