@@ -1,21 +1,35 @@
 """Hooks on the tape: on tensors (their gradient), and on nodes (before and after they pass gradients on)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from expkit.autograd.mode import tick
 
 
 class RemovableHandle:
-    """Takes a hook away again: handle.remove(), or at the end of a with block."""
+    """Takes a hook out of its table again: handle.remove(), or at the end of a with block.
+
+    Every table of hooks (of tensors, nodes, modules, optimizers) is a dictionary from such a handle's id to the hook.
+    """
 
     def __init__(self, hooks: dict[int, Any]) -> None:
         self.hooks, self.id = hooks, tick()
 
+    def holding(self, hook: Callable[..., Any], *, entry: Any = None, prepend: bool = False) -> Self:
+        """This handle, its hook in the table: behind the others, or before them. entry: what the table keeps of it."""
+        if not callable(hook):
+            raise TypeError(f"a hook must be callable, got {type(hook).__name__}")
+        later = dict(self.hooks) if prepend else {}
+        if prepend:
+            self.hooks.clear()
+        self.hooks[self.id] = hook if entry is None else entry
+        self.hooks.update(later)
+        return self
+
     def remove(self) -> None:
         self.hooks.pop(self.id, None)
 
-    def __enter__(self) -> "RemovableHandle":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -39,13 +53,9 @@ def hooks_of(edge: Any) -> Hooks:
     return edge.hooks
 
 
-def put(hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
+def put(hooks: dict[int, Any], hook: Callable[..., Any], *, prepend: bool = False) -> RemovableHandle:
     """Adds a hook to a table."""
-    if not callable(hook):
-        raise TypeError(f"a hook must be callable, got {type(hook).__name__}")
-    handle = RemovableHandle(hooks)
-    hooks[handle.id] = hook
-    return handle
+    return RemovableHandle(hooks).holding(hook, prepend=prepend)
 
 
 class Hooked:

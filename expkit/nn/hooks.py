@@ -1,4 +1,4 @@
-"""Hooks on a module's call: the handle that removes one, and the slow path of `Module.__call__` that runs them.
+"""Hooks on a module's call: how they are kept, and the slow path of `Module.__call__` that runs them.
 
 `register_module_*` hooks run at the call of every module. Hooks on backward stand in the graph as an identity before
 the module's inputs and one behind its outputs (`_Seam`): there the gradients come by.
@@ -9,36 +9,18 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from expkit.autograd import Function
+from expkit.autograd.hooks import RemovableHandle
 from expkit.tensor import Tensor, zeros_like
 
 if TYPE_CHECKING:
     from expkit.nn.module import Module
 
-_ids = count()
 KINDS = ("forward_pre", "forward", "backward_pre", "backward")
 EVERYWHERE: dict[str, OrderedDict[int, Any]] = {}  # kind -> hooks of all modules; a kind is in it while it has some
 Hooks = OrderedDict[int, Any]
-
-
-class RemovableHandle:
-    """What a `register_*_hook` returns: `remove()`, or leave its `with` block, to take the hook out again."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self.hooks = hooks
-        self.id = next(_ids)
-
-    def remove(self) -> None:
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.remove()
 
 
 class _Everywhere(RemovableHandle):
@@ -54,16 +36,11 @@ class _Everywhere(RemovableHandle):
 
 def add(hooks: Hooks, hook: Callable[..., Any], *, prepend: bool = False, kind: Any = None) -> RemovableHandle:
     """Register `hook` in `hooks` (a table of one module) as (hook, kind); `prepend` puts it before the others."""
-    return _put(RemovableHandle(hooks), hook, kind, prepend)
+    return RemovableHandle(hooks).holding(hook, entry=(hook, kind), prepend=prepend)
 
 
-def _put(handle: RemovableHandle, hook: Callable[..., Any], kind: Any, prepend: bool = False) -> RemovableHandle:
-    if not callable(hook):
-        raise TypeError(f"a hook must be callable, got {type(hook).__name__}")
-    handle.hooks[handle.id] = (hook, kind)
-    if prepend:
-        handle.hooks.move_to_end(handle.id, last=False)
-    return handle
+def _everywhere(table: str, hook: Callable[..., Any], kind: Any = None) -> RemovableHandle:
+    return _Everywhere(table).holding(hook, entry=(hook, kind))
 
 
 # ---- hooks of all modules --------------------------------------------------------------------------------------------
@@ -71,24 +48,24 @@ def _put(handle: RemovableHandle, hook: Callable[..., Any], kind: Any, prepend: 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, args)` before the forward of every module; what it returns replaces the arguments."""
-    return _put(_Everywhere("forward_pre"), hook, False)
+    return _everywhere("forward_pre", hook, False)
 
 
 def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> RemovableHandle:
     """Call `hook(module, args, output)` after the forward of every module; what it returns replaces the output."""
-    return _put(_Everywhere("forward"), hook, (with_kwargs, always_call))
+    return _everywhere("forward", hook, (with_kwargs, always_call))
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, grad_output)` where the gradients of any module's outputs are known."""
-    return _put(_Everywhere("backward_pre"), hook, None)
+    return _everywhere("backward_pre", hook)
 
 
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call `hook(module, grad_input, grad_output)` where the gradients of any module's inputs are known."""
-    return _put(_Everywhere("backward"), hook, None)
+    return _everywhere("backward", hook)
 
 
 # ---- a call with hooks -----------------------------------------------------------------------------------------------

@@ -4,31 +4,21 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from expkit.autograd.hooks import RemovableHandle
+from expkit.autograd.hooks import RemovableHandle, put
 
 Hook = Callable[..., Any]
 KINDS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post")
 _EVERY: dict[str, dict[int, Hook]] = {"step_pre": {}, "step_post": {}}  # hooks of all optimizers
 
 
-def _added(hooks: dict[int, Hook], hook: Hook, prepend: bool = False) -> RemovableHandle:
-    handle = RemovableHandle(hooks)
-    later = dict(hooks) if prepend else {}
-    if prepend:
-        hooks.clear()
-    hooks[handle.id] = hook
-    hooks.update(later)
-    return handle
-
-
 def register_optimizer_step_pre_hook(hook: Hook) -> RemovableHandle:
     """`hook(optimizer, args, kwargs)` runs before each step of every optimizer."""
-    return _added(_EVERY["step_pre"], hook)
+    return put(_EVERY["step_pre"], hook)
 
 
 def register_optimizer_step_post_hook(hook: Hook) -> RemovableHandle:
     """`hook(optimizer, args, kwargs)` runs after each step of every optimizer."""
-    return _added(_EVERY["step_post"], hook)
+    return put(_EVERY["step_post"], hook)
 
 
 class Hooks:
@@ -40,27 +30,27 @@ class Hooks:
 
     def register_step_pre_hook(self, hook: Hook) -> RemovableHandle:
         """`hook(optimizer, args, kwargs)` runs before each step; it may return other (args, kwargs) for it."""
-        return _added(self._hooks["step_pre"], hook)
+        return put(self._hooks["step_pre"], hook)
 
     def register_step_post_hook(self, hook: Hook) -> RemovableHandle:
         """`hook(optimizer, args, kwargs)` runs after each step."""
-        return _added(self._hooks["step_post"], hook)
+        return put(self._hooks["step_post"], hook)
 
     def register_state_dict_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """`hook(optimizer)` runs before state_dict()."""
-        return _added(self._hooks["state_dict_pre"], hook, prepend)
+        return put(self._hooks["state_dict_pre"], hook, prepend=prepend)
 
     def register_state_dict_post_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """`hook(optimizer, state_dict)` runs after state_dict(); what it returns, if anything, takes its place."""
-        return _added(self._hooks["state_dict_post"], hook, prepend)
+        return put(self._hooks["state_dict_post"], hook, prepend=prepend)
 
     def register_load_state_dict_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """`hook(optimizer, state_dict)` runs before load_state_dict(); what it returns is loaded instead."""
-        return _added(self._hooks["load_state_dict_pre"], hook, prepend)
+        return put(self._hooks["load_state_dict_pre"], hook, prepend=prepend)
 
     def register_load_state_dict_post_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """`hook(optimizer)` runs after load_state_dict()."""
-        return _added(self._hooks["load_state_dict_post"], hook, prepend)
+        return put(self._hooks["load_state_dict_post"], hook, prepend=prepend)
 
     def _each(self, kind: str) -> tuple[Hook, ...]:
         mine = self._hooks[kind].values()

@@ -7,7 +7,6 @@ import numpy as np
 
 from expkit.autograd import handle
 from expkit.autograd.handle import Handle, Value, View, wrap
-from expkit.autograd.hooks import RemovableHandle  # noqa: F401  (optimizers take it from here)
 from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh

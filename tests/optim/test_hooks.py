@@ -67,6 +67,11 @@ def test_hooks_around_saving_and_loading():
     assert not optimizer.state
 
 
+def test_a_hook_is_a_function():
+    with pytest.raises(TypeError, match="must be callable"):
+        made(Adam)[1].register_step_pre_hook("print")
+
+
 def test_an_optimizer_with_a_step_of_its_own():
     class Mine(Optimizer):
         def __init__(self, params, lr=0.1):
