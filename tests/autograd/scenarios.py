@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 import expkit as ek
 
@@ -79,3 +80,19 @@ def compare(scenario: Scenario, torch: Any) -> None:
         warnings.simplefilter("ignore")  # PyTorch's advice
         expected = plain(scenario(torch))
     assert_same(plain(scenario(ek)), expected)
+
+
+def both_ways(table: Table) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The tests of a table: each scenario compared with PyTorch; and alone, where that is missing."""
+
+    @pytest.mark.torch
+    @pytest.mark.parametrize("name", table)
+    def test_as_in_pytorch(name: str, torch: Any) -> None:
+        compare(table[name], torch)
+
+    @pytest.mark.parametrize("name", table)
+    def test_it_runs(name: str) -> None:
+        """No scenario crashes with an error that is not a deliberate one."""
+        table[name](ek)
+
+    return test_as_in_pytorch, test_it_runs

@@ -8,19 +8,10 @@ from hypothesis import strategies as st
 import expkit as ek
 from expkit.autograd.trace import trace
 from expkit.errors import AutogradError, InplaceError
-from tests.autograd.scenarios import compare, grid, plain
+from tests.autograd.scenarios import both_ways, compare, grid, plain
 from tests.autograd.table_inplace import scenario
 
-
-@pytest.mark.torch
-@pytest.mark.parametrize("name", scenario)
-def test_as_in_pytorch(name, torch):
-    compare(scenario[name], torch)
-
-
-@pytest.mark.parametrize("name", scenario)
-def test_it_runs(name):
-    scenario[name](ek)
+test_as_in_pytorch, test_it_runs = both_ways(scenario)
 
 
 # ---- random programs -------------------------------------------------------------------------------------------------

@@ -9,20 +9,10 @@ import pytest
 
 import expkit as ek
 from expkit.errors import AutogradError
-from tests.autograd.scenarios import compare
+from tests.autograd.scenarios import both_ways
 from tests.autograd.table_tape import scenario
 
-
-@pytest.mark.torch
-@pytest.mark.parametrize("name", scenario)
-def test_as_in_pytorch(name, torch):
-    compare(scenario[name], torch)
-
-
-@pytest.mark.parametrize("name", scenario)
-def test_it_runs(name):
-    """Also where torch is missing: no scenario crashes with an error that is not a deliberate one."""
-    scenario[name](ek)
+test_as_in_pytorch, test_it_runs = both_ways(scenario)
 
 
 # ---- without PyTorch -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from tests.autograd.scenarios import Table, compare, grid, raises
+from tests.autograd.scenarios import Table, both_ways, grid, raises
 
 scenario = Table()
 
@@ -237,11 +237,7 @@ def joined_by_other_names(m):
     ]
 
 
-@pytest.mark.torch
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", scenario)
-def test_as_in_pytorch(name, torch):
-    compare(scenario[name], torch)
+test_as_in_pytorch, test_it_runs = both_ways(scenario)
 
 
 @pytest.mark.parametrize("name", ["resize_", "resize_as_", "set_"])

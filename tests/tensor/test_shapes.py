@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from tests.autograd.scenarios import Table, compare, raises
+from tests.autograd.scenarios import Table, both_ways, raises
 
 scenario = Table()
 
@@ -81,10 +81,7 @@ def writes_to_expanded_tensors(m):
     ]
 
 
-@pytest.mark.torch
-@pytest.mark.parametrize("name", scenario)
-def test_as_in_pytorch(name, torch):
-    compare(scenario[name], torch)
+test_as_in_pytorch, test_it_runs = both_ways(scenario)
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,10 @@ import pytest
 
 import expkit as ek
 from expkit.errors import DeviceError
-from tests.autograd.scenarios import compare
+from tests.autograd.scenarios import both_ways
 from tests.tensor.table_tensor import scenario
 
-
-@pytest.mark.torch
-@pytest.mark.parametrize("name", scenario)
-def test_as_in_pytorch(name, torch):
-    compare(scenario[name], torch)
-
-
-@pytest.mark.parametrize("name", scenario)
-def test_it_runs(name):
-    scenario[name](ek)
+test_as_in_pytorch, test_it_runs = both_ways(scenario)
 
 
 # ---- NumPy -----------------------------------------------------------------------------------------------------------
