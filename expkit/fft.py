@@ -12,11 +12,12 @@ from typing import Any
 
 from expkit.autograd.tape import apply1
 from expkit.tensor import Tensor, arange, conj, dtypes, roll, where
-from expkit.tensor.precision import cast_public
+from expkit.tensor.ops.arguments import dim_of, dims_of, require_tensor
 from expkit.tensor.ops.complex import complexed
-from expkit.tensor.ops.convert import floating, require_tensor
+from expkit.tensor.ops.convert import floating
 from expkit.tensor.ops.fourier import c2c_p, c2r_p, r2c_p
-from expkit.tensor.ops.movement import dim_of, dims_of, pad_p, slice_p
+from expkit.tensor.ops.movement import pad_p, slice_p
+from expkit.tensor.precision import cast_public
 
 Sizes = int | Sequence[int] | None
 Dims = int | Sequence[int] | None

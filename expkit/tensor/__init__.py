@@ -131,16 +131,6 @@ from expkit.tensor.ops.elementwise import (
     trunc,
 )  # fmt: skip
 from expkit.tensor.ops.extremum import aminmax, max, min
-from expkit.tensor.ops.generator import (
-    Generator,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    seed,
-    set_rng_state,
-)  # fmt: skip
-from expkit.tensor.ops.histogram import bincount, histc, histogram, histogramdd
 from expkit.tensor.ops.filled import (
     empty,
     empty_like,
@@ -172,6 +162,16 @@ from expkit.tensor.ops.floats import (
     sinc,
 )  # fmt: skip
 from expkit.tensor.ops.fused import gelu, mse_loss, silu
+from expkit.tensor.ops.generator import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)  # fmt: skip
+from expkit.tensor.ops.histogram import bincount, histc, histogram, histogramdd
 from expkit.tensor.ops.index import argwhere, gather, nonzero, take_along_dim, where
 from expkit.tensor.ops.inquire import (
     allclose,
@@ -325,6 +325,8 @@ from expkit.tensor.ops.scatter import (
     scatter_add,
     scatter_reduce,
 )
+from expkit.tensor.ops.search import bucketize, searchsorted
+from expkit.tensor.ops.sets import isin, unique, unique_consecutive
 from expkit.tensor.ops.shape import (
     adjoint,
     atleast_1d,
@@ -335,8 +337,6 @@ from expkit.tensor.ops.shape import (
     narrow_copy,
     ravel,
 )
-from expkit.tensor.ops.search import bucketize, searchsorted
-from expkit.tensor.ops.sets import isin, unique, unique_consecutive
 from expkit.tensor.ops.softmax import log_softmax, logsumexp, softmax
 from expkit.tensor.ops.special_functions import (
     digamma,

@@ -5,7 +5,8 @@ from typing import Any
 from expkit.autograd.handle import Handle
 from expkit.tensor import devices, dtypes
 from expkit.tensor.ops import create
-from expkit.tensor.ops.convert import as_dtype, require_tensor, to_device_p
+from expkit.tensor.ops.arguments import require_tensor
+from expkit.tensor.ops.convert import as_dtype, to_device_p
 from expkit.tensor.ops.memory_format import clone, converted, preserve_format
 
 NAMES = {

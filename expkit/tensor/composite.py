@@ -22,8 +22,8 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.reverse import grad
 from expkit.autograd.tape import apply
 from expkit.autograd.trace import trace
-from expkit.tensor.precision import switched_off
 from expkit.tensor.generated.one_pass import LONG, long_pass
+from expkit.tensor.precision import switched_off
 
 OPERANDS = 4  # the most tensors that a composite takes
 

@@ -13,7 +13,8 @@ from expkit.autograd.handle import Aval
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply1
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import as_dtype, require_tensor
+from expkit.tensor.ops.arguments import require_tensor
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.kinds import linear, materialize, unary, zeros_raw
 from expkit.tensor.ops.movement import select
 

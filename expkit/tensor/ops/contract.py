@@ -6,11 +6,12 @@ from typing import Any
 
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
+from expkit.tensor.ops.arguments import dim_of, require_tensor
 from expkit.tensor.ops.complex import conj
-from expkit.tensor.ops.convert import promote2, require_tensor
+from expkit.tensor.ops.convert import promote2
 from expkit.tensor.ops.elementwise import mul
 from expkit.tensor.ops.matmul import dot, matmul, of_rank, same_dtype
-from expkit.tensor.ops.movement import diagonal, dim_of, permute, reshape, unsqueeze
+from expkit.tensor.ops.movement import diagonal, permute, reshape, unsqueeze
 from expkit.tensor.ops.reduce import sum as sum_
 
 # ---- vectors ---------------------------------------------------------------------------------------------------------

@@ -107,10 +107,3 @@ def floating(x: Any) -> Any:
     """The tensor itself if it is floating-point or complex, else in the default dtype."""
     d = dtypes.of(x.raw)
     return x if d.is_floating_point or d.is_complex else as_dtype(x, dtypes.get_default_dtype())
-
-
-def require_tensor(x: Any, what: str) -> Any:
-    """x, if it is a Tensor. TypeError otherwise."""
-    if not isinstance(x, Handle):
-        raise TypeError(f"{what}: expected a Tensor, got {type(x).__name__}")
-    return x

@@ -6,10 +6,10 @@ from typing import Any
 from expkit.autograd.handle import Handle
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import dim_of, dims_of, require_tensor
 from expkit.tensor.ops.elementwise import add, div, logical_xor, mul, sub
 from expkit.tensor.ops.join import cat
-from expkit.tensor.ops.movement import dim_of, dims_of, narrow
+from expkit.tensor.ops.movement import narrow
 from expkit.tensor.ops.reduce import sum
 from expkit.tensor.ops.scan import cumsum
 

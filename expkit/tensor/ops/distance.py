@@ -9,14 +9,15 @@ from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.arguments import dims_of, require_inexact
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import abs as magnitude
 from expkit.tensor.ops.elementwise import choose, isnan, sign, sub
 from expkit.tensor.ops.kinds import unary
 from expkit.tensor.ops.linalg.spectra import svdvals_p
-from expkit.tensor.ops.movement import dims_of, movedim
+from expkit.tensor.ops.movement import movedim
 from expkit.tensor.ops.pointwise import eq_p, where_p
-from expkit.tensor.ops.reduce import amax, amin, finish, in_float32, inexact, square_sum_p, sum
+from expkit.tensor.ops.reduce import amax, amin, finish, in_float32, square_sum_p, sum
 from expkit.tensor.ops.special import widened
 
 # The subgradients of norms are 0 at 0. There is no second derivative there: it is NaN, as in PyTorch.
@@ -39,7 +40,7 @@ safe_power_p = unary(
 @in_float32
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The vector p-norm over `dim` (p a number, "fro" = 2, or an infinity); its gradient is 0 where the norm is 0."""
-    x = inexact(input if dtype is None else as_dtype(input, dtypes.get(dtype)), "norm")
+    x = require_inexact(input if dtype is None else as_dtype(input, dtypes.get(dtype)), "norm()")
     if p == "nuc":
         return _nuclear(x, dim, keepdim)
     p = 2.0 if p in ("fro", None) else p

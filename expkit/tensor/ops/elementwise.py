@@ -10,16 +10,9 @@ from typing import Any
 from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import as_dtype, constant, promote, require_tensor
-from expkit.tensor.ops.functions import (
-    BOOLS,
-    COMPLEX,
-    FLOATS,
-    WHOLE,
-    binary_function,
-    refuse,
-    unary_function,
-)  # fmt: skip
+from expkit.tensor.ops.arguments import BOOLS, COMPLEX, FLOATS, WHOLE, refuse, require_tensor
+from expkit.tensor.ops.convert import as_dtype, constant, promote
+from expkit.tensor.ops.functions import binary_function, unary_function
 from expkit.tensor.ops.kinds import BOOL
 from expkit.tensor.ops.movement import clone
 from expkit.tensor.ops.pointwise import (
@@ -165,7 +158,7 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     """The nearest integer, halves to even; `decimals` places are kept (negative: so many before the point dropped)."""
     if not decimals:
         return _rint(input)
-    refuse("round with decimals", require_tensor(input, "round"), BOOLS + WHOLE + COMPLEX)
+    refuse(input, "round with decimals", BOOLS + WHOLE + COMPLEX)
     scale = 10.0 ** builtins.abs(decimals)
     return div(_rint(mul(input, scale)), scale) if decimals > 0 else mul(_rint(div(input, scale)), scale)
 
@@ -225,7 +218,7 @@ def pow(input: Any, other: Any) -> Any:
     if other.__class__ is int and other < 0 and isinstance(input, Handle) and input.raw.dtype.kind in WHOLE:
         raise RuntimeError("Integers to negative integer powers are not allowed. Use .float().")
     if isinstance(input, Handle) and isinstance(other, Handle) and input.raw.dtype.kind == other.raw.dtype.kind == "b":
-        refuse("pow", input, BOOLS)
+        refuse(input, "pow", BOOLS)
     return _pow(input, other)
 
 

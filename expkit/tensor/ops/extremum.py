@@ -5,21 +5,11 @@ from typing import Any
 
 from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply, apply1
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import COMPLEX, dim_of, refuse, require_tensor
 from expkit.tensor.ops.elementwise import maximum, minimum
 from expkit.tensor.ops.index import gather_p
-from expkit.tensor.ops.movement import dim_of, flatten, squeeze
-from expkit.tensor.ops.reduce import (
-    all_axes,
-    amax,
-    amin,
-    argmax_p,
-    argmin_p,
-    max_p,
-    min_p,
-    require_elements,
-    require_order,
-)
+from expkit.tensor.ops.movement import flatten, squeeze
+from expkit.tensor.ops.reduce import all_axes, amax, amin, argmax_p, argmin_p, max_p, min_p, require_elements
 
 _MinMax = namedtuple("aminmax", ["min", "max"])
 
@@ -34,7 +24,7 @@ def _three_ways(name: str, whole: Any, arg: Any, pair: Any) -> Any:
     result = namedtuple(name, ["values", "indices"])
 
     def of_dim(input: Any, dim: Any, keepdim: bool) -> Any:
-        require_order(input, name)
+        refuse(input, name, COMPLEX)
         at = dim_of(dim, input.ndim)
         if input.ndim == 0:
             return result(input.clone(), apply1(arg, flatten(input), axis=0).reshape(()))
@@ -53,7 +43,7 @@ def _three_ways(name: str, whole: Any, arg: Any, pair: Any) -> Any:
             return pair(input, other)
         if dim is not None:
             return of_dim(input, dim, keepdim)
-        require_order(input, name)
+        refuse(input, name, COMPLEX)
         require_elements(input, all_axes(input.ndim), name)
         return apply1(whole, input, axes=all_axes(input.ndim))
 

@@ -6,10 +6,10 @@ from typing import Any
 from expkit.autograd.handle import Handle
 from expkit.errors import ShapeError
 from expkit.tensor import devices, dtypes
-from expkit.tensor.ops.convert import number, require_tensor
+from expkit.tensor.ops.arguments import require_tensor, sizes
+from expkit.tensor.ops.convert import number
 from expkit.tensor.ops.create import finished
 from expkit.tensor.ops.memory_format import check, inverse, memory_format, preserve_format
-from expkit.tensor.ops.movement import sizes
 
 
 def _shape(size: Any) -> tuple[int, ...]:

@@ -10,8 +10,9 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.arguments import BOOLS, COMPLEX, WHOLE, refuse, require_tensor
 from expkit.tensor.ops.complex import imag, is_complex, view_as_complex, view_as_real
-from expkit.tensor.ops.convert import as_dtype, floating, require_tensor
+from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import (
     choose,
     div,
@@ -23,7 +24,7 @@ from expkit.tensor.ops.elementwise import (
     sub,
     trunc,
 )
-from expkit.tensor.ops.functions import BOOLS, COMPLEX, WHOLE, binary_function, refuse, unary_function
+from expkit.tensor.ops.functions import binary_function, unary_function
 from expkit.tensor.ops.kinds import BOOL, align, binary, unary, zeros_raw
 from expkit.tensor.ops.memory_format import clone
 from expkit.tensor.ops.pointwise import eq_p, flat, same, where_p
@@ -106,7 +107,7 @@ def heaviside(input: Any, values: Any) -> Any:
 
 def frexp(input: Any) -> tuple[Any, Any]:
     """(mantissa, exponent): input = mantissa * 2^exponent, the mantissa in (-1, -0.5] or [0.5, 1), or 0."""
-    refuse("frexp", require_tensor(input, "frexp"), BOOLS + WHOLE + COMPLEX)
+    refuse(input, "frexp", BOOLS + WHOLE + COMPLEX)
     return apply(frexp_p, input)
 
 
@@ -117,25 +118,25 @@ def ldexp(input: Any, other: Any) -> Any:
 
 def frac(input: Any) -> Any:
     """The fraction, with input's sign."""
-    refuse("frac", require_tensor(input, "frac"), BOOLS + WHOLE + COMPLEX)
+    refuse(input, "frac", BOOLS + WHOLE + COMPLEX)
     return sub(input, trunc(input))
 
 
 def positive(input: Any) -> Any:
     """The tensor itself. TypeError for bools."""
-    refuse("positive", require_tensor(input, "positive"), BOOLS)
+    refuse(input, "positive", BOOLS)
     return input
 
 
 def deg2rad(input: Any) -> Any:
     """Degrees as radians."""
-    refuse("deg2rad", require_tensor(input, "deg2rad"), COMPLEX)
+    refuse(input, "deg2rad", COMPLEX)
     return mul(floating(input), math.pi / 180)
 
 
 def rad2deg(input: Any) -> Any:
     """Radians as degrees."""
-    refuse("rad2deg", require_tensor(input, "rad2deg"), COMPLEX)
+    refuse(input, "rad2deg", COMPLEX)
     return mul(floating(input), 180 / math.pi)
 
 
@@ -155,7 +156,7 @@ def float_power(input: Any, exponent: Any) -> Any:
 
 
 def _is_infinite(input: Any, name: str, value: float) -> Any:
-    refuse(name, require_tensor(input, name), COMPLEX)
+    refuse(input, name, COMPLEX)
     return eq(input, value) if dtypes.of(input.raw).is_floating_point else input.new_zeros(input.shape, dtype="bool")
 
 

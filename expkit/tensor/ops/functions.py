@@ -11,17 +11,10 @@ import numpy as np
 from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.tape import apply1, apply2
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import floating, number, promote2, require_tensor
+from expkit.tensor.ops.arguments import refuse, require_tensor
+from expkit.tensor.ops.convert import floating, number, promote2
 
-BOOLS, WHOLE, FLOATS, COMPLEX = "b", "iu", "fV", "c"
 F32, F64 = dtypes.float32.dtype, dtypes.float64.dtype
-
-
-def refuse(name: str, x: Any, kinds: str) -> None:
-    """TypeError if the tensor is of one of the kinds of dtypes."""
-    if x.raw.dtype.kind in kinds:
-        advice = {"b": " Use .int() or .float().", "c": " Use .real or .abs()."}.get(x.raw.dtype.kind, "")
-        raise TypeError(f"{name}: {dtypes.of(x.raw)} tensors are not supported.{advice}")
 
 
 def scalar(x: Any) -> Any:
@@ -38,7 +31,7 @@ def unary_function(
     def fn(input: Any) -> Any:
         require_tensor(input, name)
         if refuses and input.raw.dtype.kind in refuses:
-            refuse(name, input, refuses)
+            refuse(input, name, refuses)
         return apply1(prim, floating(input) if floats else input)
 
     fn.__name__ = fn.__qualname__ = name
@@ -73,7 +66,7 @@ def binary_function(
             input = scalar(input)
         x, y = promote2(input, other, floats)
         if refuses:
-            refuse(name, x if isinstance(x, Handle) else y, refuses)
+            refuse(x if isinstance(x, Handle) else y, name, refuses)
         return apply2(prim, x, y)
 
     fn.__name__ = fn.__qualname__ = name

@@ -9,9 +9,9 @@ import numpy as np
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
-from expkit.tensor import dtypes
 from expkit.tensor.generated.one_pass import one_pass
 from expkit.tensor.generated.pointwise import elementwise as by_kernel
+from expkit.tensor.ops.arguments import require_floating
 from expkit.tensor.ops.convert import floating, promote
 from expkit.tensor.ops.elementwise import mul, square, sub
 from expkit.tensor.ops.kinds import (
@@ -102,18 +102,12 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     """x times the normal distribution function (Hendrycks and Gimpel, 2016); approximate="tanh" is the tanh form."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return apply1(gelu_p if approximate == "none" else gelu_tanh_p, _smooth_input("gelu", input))
+    return apply1(gelu_p if approximate == "none" else gelu_tanh_p, require_floating(input, "gelu"))
 
 
 def silu(input: Any) -> Any:
     """x sigmoid(x), also called swish."""
-    return apply1(silu_p, _smooth_input("silu", input))
-
-
-def _smooth_input(name: str, x: Any) -> Any:
-    if not dtypes.of(x.raw).is_floating_point:
-        raise TypeError(f"{name}: the input must be floating-point, got {dtypes.of(x.raw)}. Use .float().")
-    return x
+    return apply1(silu_p, require_floating(input, "silu"))
 
 
 # ---- masks -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError, TraceError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import as_dtype, constant, require_tensor
+from expkit.tensor.ops.arguments import require_tensor
+from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.elementwise import add, choose, eq, floor, ge, le, logical_and, lt, mul, sub
 from expkit.tensor.ops.kinds import materialize
 from expkit.tensor.ops.movement import flatten

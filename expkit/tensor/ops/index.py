@@ -16,17 +16,11 @@ from expkit.tensor.determinism import alert
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import index as by_kernel
 from expkit.tensor.generated.index import look, many, within
-from expkit.tensor.ops.convert import as_dtype, require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import choose
 from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
-from expkit.tensor.ops.movement import (
-    dim_of,
-    expand,
-    movedim,
-    narrow,
-    reshape,
-    slice_p,
-)  # fmt: skip
+from expkit.tensor.ops.movement import expand, movedim, narrow, reshape, slice_p
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
 

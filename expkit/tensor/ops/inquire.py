@@ -3,7 +3,7 @@
 from typing import Any
 
 from expkit.autograd.handle import Handle
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import require_tensor
 from expkit.tensor.ops.ternary import isclose
 
 

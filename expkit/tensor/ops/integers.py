@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.functions import BOOLS, COMPLEX, FLOATS, binary_function
+from expkit.tensor.ops.arguments import BOOLS, COMPLEX, FLOATS
+from expkit.tensor.ops.functions import binary_function
 from expkit.tensor.ops.kinds import binary
 
 # ---- primitives ------------------------------------------------------------------------------------------------------

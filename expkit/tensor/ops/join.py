@@ -13,9 +13,10 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import copy as by_kernel
-from expkit.tensor.ops.convert import promote, require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor
+from expkit.tensor.ops.convert import promote
 from expkit.tensor.ops.kinds import materialize, zeros_raw
-from expkit.tensor.ops.movement import dim_of, pad_p, reshape, slice_p, unsqueeze
+from expkit.tensor.ops.movement import pad_p, reshape, slice_p, unsqueeze
 from expkit.tensor.ops.shape import atleast_1d, atleast_2d, atleast_3d
 
 # ---- primitives ------------------------------------------------------------------------------------------------------

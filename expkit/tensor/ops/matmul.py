@@ -12,7 +12,7 @@ from expkit.autograd.tape import apply, apply2
 from expkit.errors import ShapeError
 from expkit.tensor import blas, dtypes
 from expkit.tensor.generated.matmul import product
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import require_tensor
 from expkit.tensor.ops.elementwise import add
 from expkit.tensor.ops.kinds import broadcast_shapes, push_bilinear, reshape_p, spread, sum_p
 from expkit.tensor.ops.movement import permute_p, squeeze, unsqueeze

@@ -12,6 +12,7 @@ from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import copy as by_kernel
+from expkit.tensor.ops.arguments import dim_of, dims_of, given, infer_shape, numel, sizes, whole
 from expkit.tensor.ops.kinds import linear, materialize, reshape_p, shifted, spread, zeros_raw
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
@@ -136,82 +137,9 @@ overwrite_p = Primitive(  # the value, with base's place in the history
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 
-def dim_of(dim: Any, ndim: int, *, what: str = "dim") -> int:
-    """A non-negative dim. IndexError when it is out of range; 0-d tensors have dims -1 and 0."""
-    if dim.__class__ is not int and (not isinstance(dim, int | np.integer) or isinstance(dim, bool)):
-        raise TypeError(f"{what} must be an int, not {type(dim).__name__}")
-    n = ndim or 1
-    if not -n <= dim < n:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
-    return int(dim) % n
-
-
-def dims_of(dim: Any, ndim: int) -> tuple[int, ...]:
-    """Sorted non-negative dims; None and () mean all."""
-    if dim.__class__ is int and ndim:
-        return (dim_of(dim, ndim),)
-    if dim is None or (isinstance(dim, list | tuple) and not dim):
-        return tuple(range(ndim))
-    dims = [dim_of(d, ndim) for d in (dim if isinstance(dim, list | tuple) else (dim,))]
-    if len(set(dims)) != len(dims):
-        raise RuntimeError(f"dim {dim} appears multiple times in the list of dims")
-    return tuple(sorted(dims)) if ndim else ()
-
-
-def whole(n: Any, what: str) -> int:
-    """A whole number: an int, NumPy's, or a 0-d tensor of integers. TypeError for anything else."""
-    if n.__class__ is int:
-        return int(n)
-    if isinstance(n, int | np.integer) and not isinstance(n, bool):
-        return int(n)
-    if isinstance(n, Handle) and n.ndim == 0 and n.raw.dtype.kind in "iu":
-        return int(n.item())
-    raise TypeError(f"{what}: expected an int, got {type(n).__name__}")
-
-
-def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """(2, 3), [2, 3] or 2, 3 as a tuple of ints."""
-    if len(args) == 1 and isinstance(args[0], list | tuple):
-        args = tuple(args[0])
-    for n in args:
-        if n.__class__ is not int:
-            return tuple([whole(k, "sizes") for k in args])
-    return args
-
-
-def _numel(shape: Sequence[int]) -> int:
-    n = 1
-    for size in shape:
-        n *= size
-    return n
-
-
-def given(args: tuple[Any, ...], named: Any, what: str) -> tuple[Any, ...]:
-    """Sizes or dims that come one by one, as one list, or by name."""
-    if named is None:
-        return args
-    if args:
-        raise TypeError(f"{what} got multiple values for one argument")
-    return (named,)
-
-
-def infer_shape(shape: tuple[int, ...], numel: int, what: str) -> tuple[int, ...]:
-    """The shape with its one -1 filled in."""
-    if shape.count(-1) > 1 or any(n < -1 for n in shape):
-        raise ShapeError(f"{what}: only one dimension can be inferred, got {list(shape)}")
-    known = _numel([n for n in shape if n != -1])
-    if -1 in shape:
-        if known == 0 or numel % known:
-            raise ShapeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
-        return tuple(numel // known if n == -1 else n for n in shape)
-    if known != numel:
-        raise ShapeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
-    return shape
-
-
 def reshape(input: Any, *sizes_: Any, shape: Any = None) -> Any:
     """The same elements in another shape; a view where that is possible, else a copy. One size may be -1."""
-    target = infer_shape(sizes(sizes_ if shape is None else (shape,)), _numel(input.shape), "reshape")
+    target = infer_shape(sizes(sizes_ if shape is None else (shape,)), numel(input.shape), "reshape")
     return apply1(reshape_p, input, shape=target)
 
 
@@ -304,7 +232,7 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     if a > b:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     shape = tuple(input.shape)
-    return apply1(reshape_p, input, shape=(*shape[:a], _numel(shape[a : b + 1]), *shape[b + 1 :]))
+    return apply1(reshape_p, input, shape=(*shape[:a], numel(shape[a : b + 1]), *shape[b + 1 :]))
 
 
 def unflatten(input: Any, dim: int, sizes: Any) -> Any:

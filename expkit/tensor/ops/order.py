@@ -15,10 +15,10 @@ from expkit.autograd.tape import apply
 from expkit.errors import RangeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.sort import ordering, returned
+from expkit.tensor.ops.arguments import BOOLS, COMPLEX, dim_of, refuse
 from expkit.tensor.ops.index import gather_p, scatter_p
 from expkit.tensor.ops.kinds import zeros_raw
-from expkit.tensor.ops.movement import dim_of
-from expkit.tensor.ops.reduce import INT, require_order
+from expkit.tensor.ops.reduce import INT
 
 # ---- the primitive ---------------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ def _reshaped(x: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
 
 def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices), sorted along `dim`; always stable."""
-    require_order(input, "sort")
+    refuse(input, "sort", COMPLEX)
     return _Sorted(*_reshaped(input, ranked(input, dim, 0, None, descending)))
 
 
@@ -98,7 +98,7 @@ def msort(input: Any) -> Any:
 
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """(values, indices) of the k largest (smallest) elements along `dim`, in order."""
-    require_order(input, "topk", bools=False)
+    refuse(input, "topk", BOOLS + COMPLEX)
     size = size_along(input, dim)
     if not 0 <= k <= size:
         raise RuntimeError(f"topk: selected index k out of range: k={k} for a dimension of size {size}")
@@ -107,7 +107,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
 
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """(values, indices) of the kth smallest element along `dim`, counted from 1."""
-    require_order(input, "kthvalue", bools=False)
+    refuse(input, "kthvalue", BOOLS + COMPLEX)
     size = nonempty_size(input, dim, "kthvalue")
     if not 1 <= k <= size:
         raise RuntimeError(f"kthvalue: k={k} is out of range for a dimension of size {size}")

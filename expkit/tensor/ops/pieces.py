@@ -8,8 +8,8 @@ import numpy as np
 
 from expkit.autograd.handle import Handle
 from expkit.errors import ShapeError
-from expkit.tensor.ops.convert import require_tensor
-from expkit.tensor.ops.movement import alias_p, dim_of, narrow, select, whole
+from expkit.tensor.ops.arguments import dim_of, require_tensor, whole
+from expkit.tensor.ops.movement import alias_p, narrow, select
 
 
 def _axis(x: Any, dim: Any, what: str) -> int:

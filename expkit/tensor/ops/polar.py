@@ -4,8 +4,9 @@ import math
 from typing import Any
 
 from expkit.autograd.tape import apply1
+from expkit.tensor.ops.arguments import require_tensor
 from expkit.tensor.ops.complex import COMPLEX, imag, is_complex, real, view_as_complex_p
-from expkit.tensor.ops.convert import floating, require_tensor
+from expkit.tensor.ops.convert import floating
 from expkit.tensor.ops.elementwise import atan2, choose, cos, isnan, lt, mul, sin
 from expkit.tensor.ops.join import stack
 from expkit.tensor.ops.kinds import broadcast_shapes

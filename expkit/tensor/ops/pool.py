@@ -16,6 +16,7 @@ from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.generated import pooling as generated
 from expkit.tensor.ops import pool_arrays
+from expkit.tensor.ops.arguments import require_floating
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import div
 from expkit.tensor.ops.interpolate import averaging, resampled
@@ -141,15 +142,6 @@ drop_p = Primitive(
     batch=lambda *args: _both_batched(drop_p, args),
 )
 
-# ---- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _check_float(name: str, x: Any) -> Any:
-    if not dtypes.of(x.raw).is_floating_point:
-        raise TypeError(f"{name}: the input must be floating-point, got {dtypes.of(x.raw)}. Use .float().")
-    return x
-
-
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 
@@ -238,7 +230,7 @@ def _counts(x: Any, pads: Sizes, include: bool, kw: dict[str, Any]) -> Any:
 
 def _make_adaptive_avg(name: str, spatial: int) -> Any:
     def fn(input: Any, output_size: Any) -> Any:
-        out = adaptive_sizes(name, _check_float(name, input), spatial, output_size)
+        out = adaptive_sizes(name, require_floating(input, name), spatial, output_size)
         if set(out) == {1}:
             return mean(input, tuple(range(-spatial, 0)), keepdim=True)
         kernel = tiles(_last(input, spatial), out)

@@ -9,7 +9,8 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import devices, dtypes
-from expkit.tensor.ops.convert import as_dtype, require_tensor
+from expkit.tensor.ops.arguments import require_tensor, sizes
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.generator import (
     Generator,
     draw,
@@ -18,7 +19,6 @@ from expkit.tensor.ops.generator import (
     words_per,
 )
 from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
-from expkit.tensor.ops.movement import sizes
 from expkit.tensor.ops.order import argsort
 from expkit.tensor.ops.poisson import counts
 

@@ -9,11 +9,12 @@ import numpy as np
 from expkit.autograd.handle import Handle, Value
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import number, require_tensor
+from expkit.tensor.ops.arguments import require_tensor, whole
+from expkit.tensor.ops.convert import number
 from expkit.tensor.ops.create import finished
 from expkit.tensor.ops.index import where
 from expkit.tensor.ops.join import stack
-from expkit.tensor.ops.movement import expand, reshape, transpose, whole
+from expkit.tensor.ops.movement import expand, reshape, transpose
 
 
 def _scalar(x: Any, what: str) -> Any:

@@ -11,12 +11,13 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
+from expkit.tensor.ops.arguments import BOOLS, COMPLEX, dim_of, refuse
 from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.elementwise import add, ceil, choose, floor, isnan, mul, round, sub
 from expkit.tensor.ops.index import gather_p, take_along_dim
-from expkit.tensor.ops.movement import dim_of, flatten, movedim, squeeze, unsqueeze
+from expkit.tensor.ops.movement import flatten, movedim, squeeze, unsqueeze
 from expkit.tensor.ops.order import dropped, nonempty_size, order_p, ranked, sort
-from expkit.tensor.ops.reduce import INT, all_axes, any, argmax_p, attained, require_order, sum
+from expkit.tensor.ops.reduce import INT, all_axes, any, argmax_p, attained, sum
 from expkit.tensor.ops.scan import accumulate
 from expkit.tensor.ops.special import is_float
 from expkit.tensor.ops.ternary import clamp
@@ -89,7 +90,7 @@ def _of_all(prim: Primitive, x: Any) -> Any:
 
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower median of all elements, or (values, indices) along `dim`; NaN where there is one."""
-    require_order(input, "median", bools=False)
+    refuse(input, "median", BOOLS + COMPLEX)
     if dim is None:
         return _of_all(median_p, input)
     middle = (nonempty_size(input, dim, "median") - 1) // 2
@@ -104,7 +105,7 @@ def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """As median, of what is not NaN; NaN where nothing is left."""
-    require_order(input, "nanmedian", bools=False)
+    refuse(input, "nanmedian", BOOLS + COMPLEX)
     if dim is None:
         return _of_all(nanmedian_p, input)
     nonempty_size(input, dim, "nanmedian")
@@ -117,7 +118,7 @@ def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
     """(values, indices) of the most frequent element along `dim`, of several the smallest."""
-    require_order(input, "mode")
+    refuse(input, "mode", COMPLEX)
     nonempty_size(input, dim, "mode")
     line, at = (input if input.ndim else input.reshape(1)), dim_of(dim, input.ndim)
     index = apply1(mode_places_p, line, axis=at)

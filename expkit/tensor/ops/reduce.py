@@ -14,10 +14,11 @@ from expkit.tensor import dtypes
 from expkit.tensor.generated.reduction import along, place
 from expkit.tensor.generated.reduction import reduction as by_kernel
 from expkit.tensor.ops import special
+from expkit.tensor.ops.arguments import BOOLS, COMPLEX, dim_of, dims_of, refuse, require_inexact
 from expkit.tensor.ops.convert import as_dtype, cast_p
 from expkit.tensor.ops.elementwise import div
 from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p
-from expkit.tensor.ops.movement import dim_of, dims_of, flatten, pad_p, slice_p
+from expkit.tensor.ops.movement import flatten, pad_p, slice_p
 from expkit.tensor.ops.pointwise import eq_p, isnan_p, logical_and_p, logical_or_p
 
 INT = np.dtype(np.int64)
@@ -167,18 +168,10 @@ def in_float32(fn: Any) -> Any:
     return wrapped
 
 
-def inexact(x: Any, what: str) -> Any:
-    """x, if it is floating-point or complex. TypeError otherwise."""
-    d = dtypes.of(x.raw)
-    if not (d.is_floating_point or d.is_complex):
-        raise TypeError(f"{what}(): the input must be floating-point or complex, got {d}. Use .float() or dtype=.")
-    return x
-
-
 @in_float32
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean over `dim`. TypeError for integers and bools unless a dtype is given."""
-    x = inexact(input if dtype is None else as_dtype(input, dtypes.get(dtype)), "mean")
+    x = require_inexact(input if dtype is None else as_dtype(input, dtypes.get(dtype)), "mean()")
     axes = dims_of(dim, x.ndim)
     return finish(div(apply1(sum_p, x, axes=axes), float(count_of(x.shape, axes))), x, axes, keepdim)
 
@@ -192,17 +185,9 @@ def require_elements(input: Any, axes: tuple[int, ...], what: str) -> None:
             raise RangeError(f"{what}(): dimension {a} of shape {tuple(input.shape)} has no elements to reduce")
 
 
-def require_order(input: Any, what: str, *, bools: bool = True) -> None:
-    """TypeError for complex numbers, and for bools where these are no numbers."""
-    kind = input.raw.dtype.kind
-    if kind == "c" or (kind == "b" and not bools):
-        d = dtypes.of(input.raw)
-        raise TypeError(f"{what}(): {d} tensors are not supported; " + ("take abs()" if d.is_complex else "use .int()"))
-
-
 def _extremum(prim: Primitive, doc: str) -> Any:
     def fn(input: Any, dim: Any = (), keepdim: bool = False) -> Any:
-        require_order(input, prim.name)
+        refuse(input, prim.name, COMPLEX)
         axes = dims_of(dim, input.ndim)
         require_elements(input, axes, prim.name)
         return finish(apply1(prim, input, axes=axes), input, axes, keepdim)
@@ -218,7 +203,7 @@ amin = _extremum(amin_p, "The smallest element over `dim` (all where empty); tie
 
 def _arg(prim: Primitive, doc: str) -> Any:
     def fn(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-        require_order(input, prim.name, bools=False)
+        refuse(input, prim.name, BOOLS + COMPLEX)
         if dim is None:
             x = flatten(input)
             require_elements(x, (0,), prim.name)

@@ -6,26 +6,21 @@ from expkit.autograd.handle import Handle, Value
 from expkit.autograd.tape import apply1
 from expkit.autograd.vmap import by_element
 from expkit.errors import ShapeError
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import dim_of, dims_of, given, require_tensor, sizes, whole
 from expkit.tensor.ops.index import index_tensor
 from expkit.tensor.ops.join import cat
 from expkit.tensor.ops.kinds import spread
 from expkit.tensor.ops.movement import (
     clone,
     contiguous,
-    dim_of,
-    dims_of,
     expand,
     flatten,
     flip,
     flip_p,
-    given,
     narrow,
     reshape,
-    sizes,
     transpose,
     unsqueeze,
-    whole,
 )
 from expkit.tensor.ops.subscript import index_select
 

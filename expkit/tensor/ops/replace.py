@@ -6,20 +6,10 @@ from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import as_dtype, require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor, sizes, whole
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.index import in_range, index_tensor, put_add_p, put_p, take_p
-from expkit.tensor.ops.movement import (
-    diagonal,
-    diagonal_p,
-    dim_of,
-    narrow,
-    reshape,
-    select,
-    sizes,
-    slice_p,
-    unsqueeze,
-    whole,
-)
+from expkit.tensor.ops.movement import diagonal, diagonal_p, narrow, reshape, select, slice_p, unsqueeze
 
 
 def _fitting(input: Any, src: Any, shape: Any, what: str) -> Any:

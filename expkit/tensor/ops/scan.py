@@ -12,12 +12,13 @@ from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.scan import scan as by_kernel
+from expkit.tensor.ops.arguments import COMPLEX, dim_of, refuse, require_inexact
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.index import gather_p
 from expkit.tensor.ops.kinds import materialize, zeros_raw
-from expkit.tensor.ops.movement import dim_of, pad_p, slice_p
+from expkit.tensor.ops.movement import pad_p, slice_p
 from expkit.tensor.ops.pointwise import exp_p
-from expkit.tensor.ops.reduce import INT, inexact, require_order
+from expkit.tensor.ops.reduce import INT
 from expkit.tensor.ops.special import widened
 
 # ---- primitives: along `axis`, from its end with back=True -----------------------------------------------------------
@@ -225,7 +226,7 @@ def _running_extremum(name: str, ufunc: str, doc: str) -> Any:
     result = namedtuple(name, ["values", "indices"])
 
     def fn(input: Any, dim: int) -> Any:
-        require_order(input, name)
+        refuse(input, name, COMPLEX)
         at = dim_of(dim, input.ndim)
         x = input if input.ndim else input.reshape(1)
         index = apply1(best_places_p, x, axis=at, ufunc=ufunc)
@@ -247,6 +248,6 @@ cummin = _running_extremum(
 
 def logcumsumexp(input: Any, dim: int) -> Any:
     """The logarithm of the running sum of exponentials, without overflow."""
-    x = inexact(input, "logcumsumexp")
+    x = require_inexact(input, "logcumsumexp()")
     at = dim_of(dim, x.ndim)
     return apply1(log_sums_p, x, axis=at) if x.ndim else x.clone()

@@ -11,7 +11,8 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import as_dtype, constant, require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor
+from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.index import (
     batched_index,
     bounded,
@@ -27,7 +28,7 @@ from expkit.tensor.ops.index import (
     where,
 )
 from expkit.tensor.ops.kinds import zeros_raw
-from expkit.tensor.ops.movement import dim_of, expand, movedim, overwrite_p, pad_p, reshape, slice_p
+from expkit.tensor.ops.movement import expand, movedim, overwrite_p, pad_p, reshape, slice_p
 from expkit.tensor.ops.pointwise import eq_p, where_p
 
 # ---- products and extrema of what meets in one place -----------------------------------------------------------------

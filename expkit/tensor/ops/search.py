@@ -10,10 +10,11 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import as_dtype, promote, require_tensor
+from expkit.tensor.ops.arguments import COMPLEX, refuse, require_tensor
+from expkit.tensor.ops.convert import as_dtype, promote
 from expkit.tensor.ops.index import take_along_dim
 from expkit.tensor.ops.kinds import materialize, reshape_p
-from expkit.tensor.ops.reduce import INT, require_order
+from expkit.tensor.ops.reduce import INT
 
 # ---- the primitive ---------------------------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ searchsorted_p = Primitive(
 
 def _agreeing(what: str, edges: Any, x: Any) -> tuple[Any, Any]:
     """Both as tensors of one dtype."""
-    require_order(require_tensor(edges, what), what)
+    refuse(edges, what, COMPLEX)
     edges, x = promote(edges, x)
     return edges, x
 

@@ -8,11 +8,12 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import promote, require_tensor
+from expkit.tensor.ops.arguments import COMPLEX, dim_of, refuse
+from expkit.tensor.ops.convert import promote
 from expkit.tensor.ops.elementwise import eq, logical_not
-from expkit.tensor.ops.movement import dim_of, flatten, reshape
+from expkit.tensor.ops.movement import flatten, reshape
 from expkit.tensor.ops.order import sort
-from expkit.tensor.ops.reduce import INT, require_order
+from expkit.tensor.ops.reduce import INT
 from expkit.tensor.ops.search import searchsorted_p
 from expkit.tensor.ops.subscript import index_select
 
@@ -66,7 +67,7 @@ unique_p = Primitive("unique", _unique, lambda x, **_kw: (x, x, x), nout=3, dyna
 
 
 def _different(what: str, x: Any, dim: int | None, ordered: bool, wanted: tuple[bool, bool]) -> Any:
-    require_order(require_tensor(x, what), what)
+    refuse(x, what, COMPLEX)
     axis = None if dim is None else dim_of(dim, x.ndim)
     if axis is not None and not x.ndim:
         x = reshape(x, 1)
@@ -94,7 +95,7 @@ def unique_consecutive(
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
     """Which elements are among the test elements (one of both may be a number); NaN is in nothing."""
     x, tests = promote(elements, test_elements)
-    require_order(x, "isin")
+    refuse(x, "isin", COMPLEX)
     among = sort(flatten(tests)).values
     if not among.numel():
         found = eq(x, x) & False

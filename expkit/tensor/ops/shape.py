@@ -5,9 +5,9 @@ from typing import Any
 from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
 from expkit.tensor.ops import kinds
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import given, require_tensor, sizes
 from expkit.tensor.ops.kinds import spread
-from expkit.tensor.ops.movement import alias_p, clone, expand, given, narrow, reshape, sizes, transpose, unsqueeze
+from expkit.tensor.ops.movement import alias_p, clone, expand, narrow, reshape, transpose, unsqueeze
 from expkit.tensor.parts import Size
 
 

@@ -7,10 +7,10 @@ from expkit.autograd.tape import apply1
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.one_pass import long_pass
+from expkit.tensor.ops.arguments import dim_of, dims_of
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, neg, sub
 from expkit.tensor.ops.kinds import keep, reduced, reshape_p, shifted, sum_p, zeros_raw
-from expkit.tensor.ops.movement import dim_of, dims_of
 from expkit.tensor.ops.pointwise import exp_p, isfinite_p, log_p, reciprocal_p, where_p
 from expkit.tensor.ops.reduce import amax_p, finish, spread_back
 from expkit.tensor.ops.special import widened

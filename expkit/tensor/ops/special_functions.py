@@ -7,9 +7,10 @@ from typing import Any
 from expkit.autograd.tape import apply1
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import bessel, gamma, quantiles
-from expkit.tensor.ops.convert import floating, require_tensor
+from expkit.tensor.ops.arguments import COMPLEX, refuse, require_tensor
+from expkit.tensor.ops.convert import floating
 from expkit.tensor.ops.elementwise import add, div, erfc, log, mul, sub
-from expkit.tensor.ops.functions import COMPLEX, binary_function, refuse, unary_function
+from expkit.tensor.ops.functions import binary_function, unary_function
 from expkit.tensor.ops.kinds import binary, unary, zeros_raw
 from expkit.tensor.ops.pointwise import (
     eq_p,
@@ -117,7 +118,7 @@ def polygamma(n: int, input: Any) -> Any:
     """The n-th derivative of digamma."""
     if n < 0:
         raise ValueError(f"polygamma(n, x) does not support negative n, got {n}")
-    refuse("polygamma", require_tensor(input, "polygamma"), COMPLEX)
+    refuse(input, "polygamma", COMPLEX)
     return apply1(polygamma_p, floating(input), n=n) if n else digamma(input)
 
 
@@ -134,13 +135,13 @@ def mvlgamma(input: Any, p: int) -> Any:
 
 def ndtr(input: Any) -> Any:
     """The standard normal distribution function."""
-    refuse("ndtr", require_tensor(input, "ndtr"), COMPLEX)
+    refuse(input, "ndtr", COMPLEX)
     return mul(erfc(mul(floating(input), -math.sqrt(0.5))), 0.5)
 
 
 def logit(input: Any, eps: float | None = None) -> Any:
     """log(x / (1 - x)), of x clamped to [eps, 1 - eps] if eps is given."""
-    refuse("logit", require_tensor(input, "logit"), COMPLEX)
+    refuse(input, "logit", COMPLEX)
     x = floating(input)
     x = x if eps is None else clamp(x, eps, 1 - eps)
     return log(div(x, sub(1, x)))

@@ -3,17 +3,17 @@
 from typing import Any
 
 from expkit.tensor import dtypes
+from expkit.tensor.ops.arguments import COMPLEX, dims_of, refuse, require_inexact
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.distance import safe_sqrt
 from expkit.tensor.ops.elementwise import abs as magnitude
 from expkit.tensor.ops.elementwise import choose, div, isnan, logical_not, square, sub
-from expkit.tensor.ops.movement import dims_of
-from expkit.tensor.ops.reduce import count_of, in_float32, inexact, mean, require_order, sum
+from expkit.tensor.ops.reduce import count_of, in_float32, mean, sum
 
 
 def _arguments(name: str, input: Any, dim: Any, unbiased: Any, correction: Any) -> tuple[tuple[int, ...], float]:
     """(axes, correction) of a call: the second argument may be `unbiased` instead of a dim."""
-    inexact(input, name)
+    require_inexact(input, f"{name}()")
     if isinstance(dim, bool):
         if unbiased is not None:
             raise TypeError(f"{name}(): unbiased was given twice")
@@ -73,7 +73,7 @@ def std_mean(
 
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum over `dim` of what is not NaN."""
-    require_order(input, "nansum")
+    refuse(input, "nansum", COMPLEX)
     x = choose(isnan(input), 0.0, input) if dtypes.of(input.raw).is_floating_point else input
     return sum(x, dim, keepdim, dtype=dtype)
 
@@ -81,7 +81,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 @in_float32
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean over `dim` of what is not NaN; NaN where nothing is left."""
-    inexact(input, "nanmean")
+    require_inexact(input, "nanmean()")
     x = input if dtype is None else as_dtype(input, dtypes.get(dtype))
     if x.is_complex():
         return mean(x, dim, keepdim)

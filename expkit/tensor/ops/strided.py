@@ -12,10 +12,10 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor, sizes, whole
 from expkit.tensor.ops.index import placed_p, put_p, take_p
 from expkit.tensor.ops.kinds import linear, materialize, reshape_p, zeros_raw
-from expkit.tensor.ops.movement import alias_p, dim_of, permute_p, reshape, sizes, whole
+from expkit.tensor.ops.movement import alias_p, permute_p, reshape
 
 # ---- windows ---------------------------------------------------------------------------------------------------------
 

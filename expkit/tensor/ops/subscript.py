@@ -11,7 +11,8 @@ from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.inplace import assign, copy_, inplace
-from expkit.tensor.ops.convert import as_dtype, constant, require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor
+from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.index import (
     in_bounds,
     in_range,
@@ -23,7 +24,7 @@ from expkit.tensor.ops.index import (
     take_p,
 )
 from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p
-from expkit.tensor.ops.movement import alias_p, dim_of, expand, movedim, reshape, slice_p, squeeze
+from expkit.tensor.ops.movement import alias_p, expand, movedim, reshape, slice_p, squeeze
 from expkit.tensor.ops.scatter import index_add, masked_fill
 
 

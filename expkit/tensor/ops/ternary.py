@@ -10,7 +10,8 @@ import numpy as np
 from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
-from expkit.tensor.ops.convert import as_dtype, promote, require_tensor
+from expkit.tensor.ops.arguments import BOOLS, COMPLEX, WHOLE, refuse, require_tensor
+from expkit.tensor.ops.convert import as_dtype, promote
 from expkit.tensor.ops.elementwise import (
     abs,
     add,
@@ -27,7 +28,7 @@ from expkit.tensor.ops.elementwise import (
     mul,
     sub,
 )
-from expkit.tensor.ops.functions import BOOLS, COMPLEX, F32, F64, WHOLE, refuse
+from expkit.tensor.ops.functions import F32, F64
 from expkit.tensor.ops.pointwise import clamp_p, where_p
 
 
@@ -59,9 +60,9 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     if isinstance(input, Handle) and input.raw.dtype in (F32, F64) and all(x.__class__ in (float, int) for x in limits):
         return apply1(clamp_p, input, low=min, high=max)
     x = as_dtype(require_tensor(input, "clamp"), dtypes.result_type(input, *limits))
-    refuse("clamp", x, COMPLEX)
+    refuse(x, "clamp", COMPLEX)
     if not any(isinstance(limit, Handle) for limit in limits):
-        refuse("clamp", x, BOOLS)
+        refuse(x, "clamp", BOOLS)
         return apply1(clamp_p, x, low=_limit(min, x.raw.dtype), high=_limit(max, x.raw.dtype))
     for limit, beyond in ((min, lt), (max, gt)):
         if limit is not None:
@@ -96,7 +97,7 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
 
     TypeError unless all tensors are of one floating-point or complex dtype.
     """
-    refuse("lerp", input, BOOLS + WHOLE)
+    refuse(input, "lerp", BOOLS + WHOLE)
     for x, what in ((end, "end"), (weight, "weight")):
         if isinstance(x, Handle) and x.raw.dtype != input.raw.dtype:
             raise TypeError(f"lerp: expected {input.dtype} for {what}, got {x.dtype}")

@@ -8,9 +8,9 @@ from expkit.autograd.tape import apply, apply1
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import copy as by_kernel
-from expkit.tensor.ops.convert import require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor, whole
 from expkit.tensor.ops.kinds import linear, zeros_raw
-from expkit.tensor.ops.movement import diagonal_p, dim_of, reshape, whole
+from expkit.tensor.ops.movement import diagonal_p, reshape
 
 trimmed_p = linear(  # of the last two axes: below (above) a diagonal, and on it; zero elsewhere
     "trimmed",

@@ -17,8 +17,9 @@ from expkit.autograd.primitive import PRIMITIVES
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.arrays import zeros_like as zeros_raw
+from expkit.tensor.ops.arguments import require_tensor
 from expkit.tensor.ops.complex import conj_p, real_dtype
-from expkit.tensor.ops.convert import convert_p, require_tensor
+from expkit.tensor.ops.convert import convert_p
 from expkit.tensor.ops.join import cat_p
 from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p, spread
 from expkit.tensor.ops.matmul import matmul_p, swap

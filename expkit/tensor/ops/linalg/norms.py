@@ -6,10 +6,11 @@ from typing import Any
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops import distance, reduce
-from expkit.tensor.ops.convert import as_dtype, require_tensor
+from expkit.tensor.ops.arguments import dim_of, require_tensor
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.linalg.matrices import floats
 from expkit.tensor.ops.linalg.spectra import svdvals
-from expkit.tensor.ops.movement import dim_of, movedim, unsqueeze
+from expkit.tensor.ops.movement import movedim, unsqueeze
 
 _INF = math.inf
 

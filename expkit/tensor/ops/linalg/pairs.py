@@ -13,7 +13,8 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.convert import as_dtype, cast_p, number, promote, require_tensor
+from expkit.tensor.ops.arguments import require_tensor
+from expkit.tensor.ops.convert import as_dtype, cast_p, number, promote
 from expkit.tensor.ops.create import tensor
 from expkit.tensor.ops.elementwise import sub
 from expkit.tensor.ops.index import take_p

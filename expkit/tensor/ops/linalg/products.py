@@ -11,8 +11,9 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops import reduce
+from expkit.tensor.ops.arguments import dim_of, require_tensor
 from expkit.tensor.ops.complex import conj
-from expkit.tensor.ops.convert import as_dtype, promote, require_tensor
+from expkit.tensor.ops.convert import as_dtype, promote
 from expkit.tensor.ops.elementwise import mul
 from expkit.tensor.ops.elementwise import pow as power
 from expkit.tensor.ops.join import stack
@@ -21,7 +22,7 @@ from expkit.tensor.ops.linalg.matrices import along, block, eye_like, join, own_
 from expkit.tensor.ops.linalg.matrices import square as square_matrices
 from expkit.tensor.ops.linalg.systems import inv
 from expkit.tensor.ops.matmul import matmul, same_dtype, swap
-from expkit.tensor.ops.movement import dim_of, flip, reshape, squeeze, unsqueeze
+from expkit.tensor.ops.movement import flip, reshape, squeeze, unsqueeze
 from expkit.tensor.ops.ranges import arange
 
 # ---- chains ----------------------------------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ import numpy as np
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops import distance, reduce
+from expkit.tensor.ops.arguments import dim_of, require_tensor
 from expkit.tensor.ops.complex import conj
-from expkit.tensor.ops.convert import floating, require_tensor
+from expkit.tensor.ops.convert import floating
 from expkit.tensor.ops.elementwise import div, mul, sub
 from expkit.tensor.ops.index import where
 from expkit.tensor.ops.matmul import matmul, swap
-from expkit.tensor.ops.movement import diagonal, dim_of, unsqueeze
+from expkit.tensor.ops.movement import diagonal, unsqueeze
 from expkit.tensor.ops.ternary import clamp
 
 
