@@ -42,7 +42,10 @@ def from_numpy(ndarray: np.ndarray) -> Any:
         raise ValueError("from_numpy: the array's strides are no multiples of its element size: copy it first.")
     if not ndarray.flags.writeable:
         warnings.warn("from_numpy: the array is read-only, and so is the tensor; copy it to write.", stacklevel=2)
-    return wrap(ndarray.view(np.ndarray))
+    raw = ndarray.view(np.ndarray)
+    if any(n > 1 and not step for n, step in zip(raw.shape, raw.strides, strict=True)):
+        raw.flags.writeable = False  # several elements in one place
+    return wrap(raw)
 
 
 # ---- DLPack ----------------------------------------------------------------------------------------------------------

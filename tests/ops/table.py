@@ -598,6 +598,7 @@ ELSEWHERE = {
         is_tensor numel""",
     "tests/ops/test_elementwise.py": f"is_complex {' '.join(ALIASES)}",
     "tests/tensor/test_shapes.py": "broadcast_shapes storage_offset",
+    "tests/tensor/test_made.py": "concat concatenate row_stack",
     "tests/tensor/test_dtypes.py": """can_cast dtype finfo iinfo get_default_dtype set_default_dtype promote_types result_type
         bool_ uint8 int8 int16 int32 int64 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128""",
     "tests/tensor/test_memory_format.py": "memory_format channels_last channels_last_3d contiguous_format preserve_format",

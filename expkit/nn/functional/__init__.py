@@ -80,7 +80,7 @@ from expkit.nn.functional.random_activation import gumbel_softmax, rrelu
 from expkit.nn.functional.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from expkit.nn.functional.sampling import affine_grid, grid_sample
 from expkit.nn.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
-from expkit.tensor import group_norm, layer_norm, linear, pdist
+from expkit.tensor import group_norm, layer_norm, linear, pdist, precision
 from expkit.tensor.ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from expkit.tensor.ops.interpolate import interpolate, upsample, upsample_bilinear, upsample_nearest
 from expkit.tensor.ops.patches import fold, unfold
@@ -99,6 +99,5 @@ from expkit.tensor.ops.pool import (
     max_pool3d,
 )
 from expkit.tensor.ops.rms_norm import rms_norm
-from expkit.tensor.precision import SELF_CASTING, cast_public
 
-cast_public(globals(), but=SELF_CASTING)
+precision.cast_public(globals(), but=precision.SELF_CASTING)
