@@ -73,6 +73,7 @@ from expkit.tensor.ops.pointwise import (
     remainder_p,
     round_p,
     rsqrt_p,
+    sgn_p,
     sigmoid_p,
     sign_p,
     sin_p,
@@ -132,7 +133,7 @@ erfc = unary_function(erfc_p, "1 - erf(x), exact for large x.", refuses=COMPLEX)
 neg = unary_function(neg_p, "-x. TypeError for a mask: use ~ or logical_not().", floats=False, refuses=BOOLS)
 abs = unary_function(abs_p, "The absolute value; its gradient at 0 is 0.", floats=False, refuses=BOOLS)
 sign = unary_function(sign_p, "-1, 0 or 1; sgn() is for complex numbers.", floats=False, refuses=COMPLEX)
-sgn = unary_function(sign_p, "The sign; of a complex number x / |x|, 0 at 0.", floats=False, name="sgn")
+sgn = unary_function(sgn_p, "The sign; of a complex number x / |x|, 0 at 0.", floats=False)
 relu = unary_function(relu_p, "max(x, 0); its gradient at 0 is 0.", floats=False, refuses=BOOLS + COMPLEX)
 softplus_1 = unary_function(softplus_p, "log(1 + exp(x)).", refuses=COMPLEX)
 isfinite = unary_function(isfinite_p, "True where an element is neither infinite nor NaN.", floats=False)

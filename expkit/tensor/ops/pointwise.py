@@ -37,12 +37,12 @@ def _is_complex(x: Any) -> bool:
     return np.dtype(x.dtype).kind == "c"
 
 
-def _sign_vjp(g: Any, out: Any, x: Any) -> Any:
+def _sgn_vjp(g: Any, out: Any, x: Any) -> Any:
     """0; of a complex number x / |x|, where what moves x outward does not move it."""
     return _turned_only(g, conj_p(out), x) if _is_complex(x) else zeros_raw(g)
 
 
-def _sign_push(tangents: list[Any], out: Any, primals: list[Any], _kw: dict[str, Any]) -> Any:
+def _sgn_push(tangents: list[Any], out: Any, primals: list[Any], _kw: dict[str, Any]) -> Any:
     t, x = tangents[0], primals[0]
     return None if t is None else _turned_only(t, out, x) if _is_complex(x) else zeros_raw(t)
 
@@ -59,10 +59,11 @@ def _turned_only(t: Any, direction: Any, x: Any) -> Any:
 abs_p = unary(
     "abs",
     np.absolute,
-    lambda g, _out, x: g * (conj_p(sign_p(x)) if _is_complex(x) else sign_p(x)),
+    lambda g, _out, x: g * (conj_p(sgn_p(x)) if _is_complex(x) else sign_p(x)),
     shape=lambda x: Aval(x.shape, real_dtype(x.dtype), x.device),
 )
-sign_p = unary("sign", special.sign, _sign_vjp, jvp=_sign_push)
+sign_p = unary("sign", special.sign, flat)  # of real numbers, whose backward does not need them
+sgn_p = unary("sgn", special.sign, _sgn_vjp, jvp=_sgn_push)
 exp_p = unary("exp", np.exp, lambda g, out, _x: g * out)
 exp2_p = unary("exp2", special.exp2, lambda g, out, _x: times(g * out, math.log(2)))
 expm1_p = unary("expm1", np.expm1, lambda g, out, _x: g * (out + 1))
