@@ -143,12 +143,13 @@ def before_write(x: Handle, compute: Callable[[Handle], Handle]) -> Handle:
     trace = open_trace() if MODE.special else None
     if trace is not None and trace.is_outside(x):
         trace.const(x.raw, x)  # it is x that is read here, not the handle that stands for it
-    since, old = tick(), wrap(x.raw, x.node)
+    held = x.raw.copy() if MODE.packing and not isinstance(x.raw, Value) else x.raw  # hooks keep what they are given
+    since, old = tick(), wrap(held, x.node)
     value = compute(old)
     kept = weakref.ref(old)
     del old
     stays = kept()
-    if stays is not None and stays is not value and not isinstance(x.raw, Value):
+    if stays is not None and stays is not value and held is x.raw and not isinstance(x.raw, Value):
         _keep_views(stays, value.node, since)
         stays.raw = x.raw.copy()
     return value

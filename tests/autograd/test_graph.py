@@ -262,3 +262,13 @@ def test_dual_numbers_refuse():
             fwAD.make_dual(fwAD.make_dual(x, x), x)
     finally:
         fwAD.exit_dual_level(level=level)
+
+
+def test_what_is_written_in_place_is_packed_as_it_was():
+    x = ek.tensor([0.5, 2.0], dtype=ek.float64, requires_grad=True)
+    with graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+        y = x * 2
+        y.sin_()
+        y[:1].cos_()
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [-np.sin(np.sin(1)) * np.cos(1) * 2, np.cos(4) * 2])
