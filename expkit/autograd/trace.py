@@ -53,6 +53,7 @@ class Trace:
         self.counted = 0
         self.guards: list[tuple[Callable[[], Any], Any]] = []
         self.undo: list[Callable[[], Any]] = []
+        self.changed: list[str] = []  # what of the Python around the function itself has changed
         self.owners: dict[int, Handle] = {}  # of the `.grad`s that were looked at
         self.left: list[tuple[Handle, Any, bool]] = []  # (tensor, raw value of its new .grad, was it there before?)
         self.made = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from expkit import tree
 from expkit.autograd.handle import Handle
+from expkit.autograd.hooks import Hooks
+from expkit.autograd.outside import rely_on
 from expkit.autograd.reverse import grad
 from expkit.autograd.trace import Trace, capture
 from expkit.errors import TraceError
@@ -18,19 +21,26 @@ Fn = Callable[[Sequence[Any]], Any]
 class Call:
     """`fn` of a list of arguments, traced. Tensors among them are the graph's inputs.
 
+    `about` is what the user wrote: the variables that it reads are taken for granted.
     With `seeds` (gradients of the differentiable results) the graph goes on, from `border` on, with the gradients of
     the arguments and outside tensors in `targets`.
     """
 
-    def __init__(self, fn: Fn, leaves: Sequence[Any], seeds: Sequence[Tensor] = (), outer: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, fn: Fn, leaves: Sequence[Any], about: Any, seeds: Sequence[Tensor] = (), outer: Sequence[Any] = ()
+    ) -> None:
         self.fn, self.leaves, self.outer = fn, leaves, list(outer)
         self.tensors = tensors(leaves)
         self.trace = Trace(live=True)
+        rely_on(self.trace, about)
         self.inner: list[Tensor] = []
         self.result: Any = None
         self.border = 0
         self.differentiable: list[int] = []  # results that gradients can flow into: no backward inside has freed them
         self.graph = capture(self.trace, self._run, (*self.tensors, *seeds))
+        if self.trace.changed:
+            names = ", ".join(dict.fromkeys(self.trace.changed))
+            raise TraceError(f"a compiled function changes what it reads: {names}")
         self.graph.check()
         self._refuse_aliases()
 
@@ -45,7 +55,8 @@ class Call:
         if seeds:
             targets = [*(x for x in self.inner if x.requires_grad), *self.outer]
             outs = [tensors(self.result)[i] for i in self.differentiable]
-            found = grad(outs, targets, list(seeds), allow_unused=True)
+            with _hooks_set_aside(self.outer):
+                found = grad(outs, targets, list(seeds), allow_unused=True)
         return [*tensors(self.result), *found]
 
     @property
@@ -67,6 +78,20 @@ class Call:
                 "a compiled function writes in place while a tensor comes to it in two ways (as two arguments, or as "
                 "an argument and from outside). Pass it once."
             )
+
+
+@contextmanager
+def _hooks_set_aside(outer: Sequence[Any]) -> Iterator[None]:
+    """The hooks of tensors from outside run when their gradients arrive, at each backward pass; they are not traced."""
+    edges = [x.node for x in outer]
+    held: list[Hooks | None] = [edge.hooks for edge in edges]
+    try:
+        for edge in edges:
+            edge.hooks = None
+        yield
+    finally:
+        for edge, hooks in zip(edges, held, strict=True):
+            edge.hooks = hooks
 
 
 def tensors(result: Any) -> list[Tensor]:

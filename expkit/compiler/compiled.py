@@ -5,7 +5,9 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial, update_wrapper
+from math import copysign
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from expkit.compiler.capture import Call, tensors
 from expkit.compiler.replay import Differentiated, Replay
 from expkit.errors import TraceError
 from expkit.tensor import Tensor, empty, get_default_dtype
+from expkit.tensor.precision import STATE
 
 LIMIT = 8  # programs of one signature; more of them mean that something changes at each call
 SIGNATURES = 64
@@ -45,7 +48,13 @@ class Compiled:
 
     def __getattr__(self, name: str) -> Any:
         """Of a compiled Module, what the Module has."""
-        return getattr(self.__dict__["fn"], name)
+        if "fn" not in self.__dict__:  # while it is being copied
+            raise AttributeError(name)
+        return getattr(self.fn, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        """A copy of the function, with programs of its own to come."""
+        return Compiled(deepcopy(self.fn, memo), fullgraph=self.fullgraph)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if MODE.special:  # inside a transform: part of what is transformed
@@ -84,7 +93,7 @@ class Compiled:
                 entry, f"it was traced {LIMIT} times, and each time something it rests on changed", call, leaves
             )
         try:
-            replay = make(call, leaves)
+            replay = make(call, leaves, self.fn)
         except TraceError as error:
             if self.fullgraph:
                 raise
@@ -103,16 +112,16 @@ class Compiled:
         return getattr(self.fn, "__qualname__", type(self.fn).__name__)
 
 
-def make(call: Callable[[Sequence[Any]], Any], leaves: Sequence[Any]) -> Replay:
+def make(call: Callable[[Sequence[Any]], Any], leaves: Sequence[Any], fn: Any) -> Replay:
     """The call traced, with its gradient where somebody may ask for it."""
-    plain = Call(call, leaves)
+    plain = Call(call, leaves, fn)
     if flags.DEBUG >= 3:  # type: ignore[operator]
         print(plain.graph)
     outs = [tensors(plain.result)[i] for i in plain.differentiable] if MODE.grad else []
     if not outs:
         return Replay(plain)
     seeds = [empty(tuple(x.shape), dtype=x.dtype, device=x.device) for x in outs]
-    return Differentiated(Call(call, leaves, seeds, plain.differentiable_sources()))
+    return Differentiated(Call(call, leaves, fn, seeds, plain.differentiable_sources()))
 
 
 def signature(leaves: Sequence[Any], structure: Any) -> Any:
@@ -123,7 +132,12 @@ def signature(leaves: Sequence[Any], structure: Any) -> Any:
             kinds.append((x.raw.shape, x.raw.dtype, str(x.device), x.requires_grad, type(x)))
         else:
             kinds.append(_static(x))
-    return _shape_of(structure), tuple(kinds), MODE.grad, MODE.inference, get_default_dtype()
+    return _shape_of(structure), tuple(kinds), MODE.grad, MODE.inference, get_default_dtype(), precision()
+
+
+def precision() -> Any:
+    """Autocast as it is now; None where it is off."""
+    return None if MODE.autocast is None else (tuple(STATE.enabled.items()), tuple(STATE.dtypes.items()))
 
 
 def _static(x: Any) -> Any:
@@ -132,7 +146,7 @@ def _static(x: Any) -> Any:
         hash(x)
     except TypeError:
         return (type(x), id(x))
-    return (type(x), x)
+    return (type(x), x, copysign(1, x)) if isinstance(x, float) else (type(x), x)
 
 
 def _shape_of(structure: Any) -> Any:
@@ -151,7 +165,11 @@ def compile(fn: Callable[..., Any] | None = None, *, fullgraph: bool = False) ->
     """fn (a function or a Module) as one program for each signature it is called with. Works as a decorator.
 
     Parameters, buffers, optimizer states, options and generators that fn uses are state: read at each call, written
-    back after it. fullgraph=True: what cannot be traced (Python control flow on values, shapes that depend on values)
+    back after it. Numbers, strings and containers that fn reads around it, and the attributes of its modules, are
+    looked at before each call; what fn itself changes of them makes it run eagerly. Results are memory of their own,
+    views of arguments too, unless an argument itself is returned.
+
+    fullgraph=True: what cannot be traced (Python control flow on values, shapes that depend on values)
     is a TraceError that names the line; else the function then runs eagerly, with one warning.
     """
     made = partial(Compiled, fullgraph=fullgraph)

@@ -11,6 +11,7 @@ from expkit.autograd.function import Function, once_differentiable
 from expkit.autograd.handle import ARRAYS, Handle, wrap
 from expkit.autograd.inplace import touch
 from expkit.autograd.mode import no_grad
+from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh, root_of
 from expkit.compiler.capture import Call, tensors
 from expkit.compiler.program import Program
@@ -32,7 +33,8 @@ class Replay:
             *(raw for _, raw, _ in self.grads), *(raw for _, raw in call.written),
         ]  # fmt: skip
         self.guards = call.trace.guards
-        self._shapes = [(x, x.raw.shape, x.raw.dtype, x.node is None) for x in self._sources()]
+        self.itself = self._itself()
+        self._shapes = [(x, x.raw.shape, x.raw.dtype, _role(x)) for x in self._sources()]
         self._build()
 
     def _sources(self) -> list[Any]:
@@ -50,8 +52,7 @@ class Replay:
         if any(get() != then for get, then in self.guards):
             return False
         return all(
-            x.raw.shape == shape and x.raw.dtype == dtype and (x.node is None) == plain
-            for x, shape, dtype, plain in self._shapes
+            x.raw.shape == shape and x.raw.dtype == dtype and _role(x) == role for x, shape, dtype, role in self._shapes
         )
 
     def _getters(self, program: Program) -> list[Callable[[list[Any], dict[int, Any]], Any]]:
@@ -77,7 +78,7 @@ class Replay:
             x.requires_grad  # noqa: B018  (brings a stale view up to date)
         found = self.program(self._taken([x.raw for x in given]), self._numbers())
         outs = self.leave(self._owned(found), given)
-        return self.filled([wrap(raw) for raw in outs])
+        return self.filled([wrap(raw) for raw in outs], given)
 
     def leave(self, found: list[Any], given: list[Tensor]) -> list[Any]:
         """Writes what the call leaves outside; returns the raw results."""
@@ -97,9 +98,9 @@ class Replay:
             overwrite(given[n], next(rest))
         return found[: self.count]
 
-    def filled(self, outs: list[Tensor]) -> Any:
-        """The function's result with these tensors in it."""
-        rest = iter(outs)
+    def filled(self, outs: list[Tensor], given: list[Tensor]) -> Any:
+        """The function's result with these tensors in it; what was an argument itself is that argument."""
+        rest = iter([x if place is None else given[place] for x, place in zip(outs, self.itself, strict=True)])
         return tree.map(lambda x: next(rest) if isinstance(x, Tensor) else x, self.call.result)
 
     def _aliased(self) -> list[bool]:
@@ -116,8 +117,23 @@ class Replay:
             seen.add(index)
         return found
 
+    def _itself(self) -> list[int | None]:
+        """For each result the number of the argument that it is, unless gradients flow into what was written there."""
+        places = {id(x): n for n, x in enumerate(self.call.inner)}
+        written = {n for n, _ in self.call.written} if self.call.differentiable else set()
+        found = [places.get(id(x)) for x in tensors(self.call.result)]
+        return [None if n in written else n for n in found]
+
     def _owned(self, found: list[Any]) -> list[Any]:
         return [x.copy() if lent else x for x, lent in zip(found, self.aliased, strict=True)]
+
+
+def _role(x: Any) -> Any:
+    """Whether x needs a gradient, and which hooks that meets at a leaf."""
+    node = x.node
+    if node.__class__ is not Leaf or (node.hooks is None and node.after is None):
+        return node is not None
+    return tuple(node.hooks or ()), tuple(node.after or ())
 
 
 def overwrite(x: Handle, raw: Any) -> None:
@@ -165,7 +181,7 @@ class Differentiated(Replay):
         given = [x for x in leaves if isinstance(x, Tensor)]
         targets = [*(x for x in given if x.requires_grad), *self.call.outer]
         outs = Compute.apply(self, given, *targets)
-        return self.filled(list(outs))
+        return self.filled(list(outs), given)
 
     def forward(self, given: list[Tensor]) -> tuple[list[Any], list[Any]]:
         found = self.program(self._taken([x.raw for x in given]), self._numbers())

@@ -10,6 +10,7 @@ from textwrap import indent
 from typing import Any, Self
 
 from expkit.autograd.mode import MODE, open_trace
+from expkit.autograd.outside import rely_on_attributes
 from expkit.errors import ShapeError
 from expkit.nn import context, hooks, state
 from expkit.nn.conversion import Converting
@@ -260,6 +261,8 @@ def _rely_on(module: Module) -> None:
     """Tells a trace that is going to be replayed what the module's forward depends on besides tensors' values."""
     trace = open_trace()
     if trace is not None and trace.live:
-        trace.guard(lambda: (module.training, len(module._forward_hooks), len(module._forward_pre_hooks)))
+        tables = [module.__dict__[f"_{kind}_hooks"] for kind in hooks.KINDS]
+        trace.guard(lambda: [list(table) for table in tables])
+        rely_on_attributes(trace, module)
         members = (module._parameters, module._buffers, module._modules)
         trace.guard(lambda: [id(x) for kind in members for x in kind.values()])
