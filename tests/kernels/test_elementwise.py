@@ -18,10 +18,11 @@ KEYWORDS = {
     "clamp": [{"low": -0.5, "high": 0.5}, {"low": None, "high": 0}, {"low": 0.25, "high": None}],
     "cast": [{"dtype": np.dtype(d)} for d in ("float32", "float64", "bool")],
     "convert": [{"dtype": np.dtype(d)} for d in ("float32", "float64")],
+    "safe_power": [{"p": p} for p in (0.5, 2.0, 3.0)],
 }
 BINARY = {
     "add", "sub", "mul", "div", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
-    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "copysign", "xlogy",
 }  # fmt: skip
 GAPS = {"pow": "only with the whole exponents that test_powers has"}
 CASES = [(name, kind) for name in EMITTERS if name not in GAPS for kind in ("f4", "f8", "i4", "i8", "u1", "b1")]

@@ -133,6 +133,16 @@ def _finite(x: Value) -> Value:
     return math.fabs(x).compare("lt", numbers.inf)
 
 
+def _safe_power(x: Value, *, p: float) -> Value:
+    return x.compare("eq", 0.0).select(x, _power(x, p))
+
+
+def _xlogy(x: Value, y: Value) -> Value:
+    """x log(y), 0 where x is 0, unless y is NaN."""
+    product = x * math.log(y)
+    return x.compare("eq", 0.0).select(y.compare("eq", y).select(x * 0.0, product), product)
+
+
 # ---- activations -----------------------------------------------------------------------------------------------------
 
 _DENSITY = 1 / numbers.sqrt(2 * numbers.pi)
@@ -178,6 +188,7 @@ _FLOAT_FUNCTIONS = {
     "isinf": lambda x: math.fabs(x).compare("eq", numbers.inf), "isnan": lambda x: x.compare("ne", x),
     "div": lambda x, y: x / y, "relu": lambda x: x.compare("le", 0.0).select(0.0, x),
     "positive": lambda x: (x.compare("le", 0.0) ^ 1).to(x.kind),
+    "safe_sqrt": math.sqrt, "safe_power": _safe_power, "copysign": math.copysign, "xlogy": _xlogy,
 }  # fmt: skip
 EMITTERS: dict[str, Callable[..., Value]] = {
     **{name: _floats(fn) for name, fn in _FLOAT_FUNCTIONS.items()},
@@ -192,7 +203,8 @@ EMITTERS: dict[str, Callable[..., Value]] = {
     "maximum": _no_bool(_extremum("gt")), "minimum": _no_bool(_extremum("lt")),
     "where": _where, "cast": _cast, "convert": _cast,
 }  # fmt: skip
-HEAVY = frozenset(_FLOAT_FUNCTIONS) - {"reciprocal", "isfinite", "isinf", "isnan", "div", "relu", "positive", "sqrt"}
+_LIGHT = "reciprocal isfinite isinf isnan div relu positive sqrt safe_sqrt safe_power copysign"
+HEAVY = frozenset(_FLOAT_FUNCTIONS) - frozenset(_LIGHT.split())
 
 
 def emit(name: str, args: list[Value | float], kw: dict[str, Any]) -> Value:
