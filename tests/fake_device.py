@@ -111,6 +111,11 @@ class FakeArray:
     def device(self) -> Any:
         return SimpleNamespace(id=0)
 
+    @property
+    def data(self) -> Any:
+        """The memory, whose address is `ptr`."""
+        return SimpleNamespace(ptr=self._host.ctypes.data)
+
     def __getattr__(self, name: str) -> Any:
         if f".{name}" not in INTERFACE:
             raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
