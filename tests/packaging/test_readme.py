@@ -1,4 +1,4 @@
-"""The README's examples run as they stand."""
+"""The examples of the README and of the pages in docs/ run as they stand."""
 
 import os
 import re
@@ -11,10 +11,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
+PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
 BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", TEXT, re.DOTALL)
 SCRIPTS = [code for language, code in BLOCKS if language == "python" and not code.startswith("# ")]
 FILES = {code.split("\n", 1)[0].removeprefix("# "): code for _, code in BLOCKS if code.startswith("# ")}
-COMMANDS = re.findall(r"^    (expkit [a-z]+.*?)(?: +#.*)?$", TEXT, re.MULTILINE)
+COMMANDS = re.findall(r"^    (expkit [a-z]+.*?)(?: +#.*)?$", "\n".join([TEXT, *PAGES.values()]), re.MULTILINE)
+# Parts of programs, which go on from here.
+FRAGMENTS = [
+    (page, code) for page, text in PAGES.items() for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+]
+BEFORE = """
+import expkit as ek
+from expkit import nn
+from expkit.nn import functional as F
+from expkit.nn.utils import clip_grad_norm_
+
+device, model, x, y = "cpu", nn.Linear(4, 3), ek.randn(6, 4), ek.arange(6) % 3
+optimizer = ek.optim.Adam(model.parameters())
+"""
 # Run elsewhere, or not for a test: they need a run, a file of the user's, a browser, or all the time of a sweep.
 NOT_HERE = ("resume", "sync", "data=csv", "-m ", "plugins=")
 
@@ -45,6 +59,16 @@ def test_the_readme_has_examples():
 @pytest.mark.parametrize("code", SCRIPTS, ids=range(len(SCRIPTS)))
 def test_a_script_runs(code, tmp_path):
     (tmp_path / "script.py").write_text(code)
+    run([sys.executable, "script.py"], tmp_path)
+
+
+@pytest.mark.parametrize(("page", "code"), FRAGMENTS)
+def test_a_fragment_runs(page, code, tmp_path):
+    if "safetensors.torch" in code:  # what to do in PyTorch
+        pytest.importorskip("torch")
+        pytest.importorskip("safetensors")
+        code = f"import torch\nmodel = torch.nn.Linear(4, 3)\n{code}"
+    (tmp_path / "script.py").write_text(BEFORE + code)
     run([sys.executable, "script.py"], tmp_path)
 
 
