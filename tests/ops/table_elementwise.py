@@ -187,7 +187,7 @@ COMPLEX = [
     plane("prod", lambda m, z: z.prod(-1), lambda z: z.prod(-1)), plane("cumprod", lambda m, z: z.cumprod(-1), lambda z: np.cumprod(z, -1)),
     plane("cumsum", lambda m, z: z.cumsum(-1)), plane("mean", lambda m, z: z.mean(-1)), plane("var", lambda m, z: z.var(-1)),
     plane("where", lambda m, z, w: m.where(m.abs(z) > m.abs(w), z, w), count=2), plane("cat", lambda m, z, w: m.cat([z, w]), count=2),
-    plane("Tensor.__getitem__", lambda m, z: z[..., [0, 0, 2]] * z[..., 1:2]), plane("Tensor.to", lambda m, z: z.real.to(z.dtype) * z),
+    plane("Tensor.__getitem__", lambda m, z: z[..., (z.real > 0).long()] * z[..., 1:2]), plane("Tensor.to", lambda m, z: z.real.to(z.dtype) * z),
     plane("nan_to_num", lambda m, z: m.nan_to_num(z)), plane("isreal", lambda m, z: m.isreal(z), grad=False),
     plane("Tensor.real", write_parts),
     Row("view_as_complex", lambda g: [S(g(3, 2))], dtypes=WIDE, call=write_whole, torch=lambda t: write_whole,

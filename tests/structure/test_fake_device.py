@@ -34,7 +34,6 @@ CROSSES = dict.fromkeys(
         "tril_indices",
         "triu_indices",
         "combinations",
-        "pdist",
         "vander",
         "linalg.vander",
     ),
@@ -241,3 +240,36 @@ def test_without_a_gpu_the_error_says_what_is_missing(monkeypatch):
 def test_a_device_number_that_is_not_there(cuda):
     with pytest.raises(DeviceError, match=r"1 GPU"):
         ek.ones(2, device="cuda:3")
+
+
+INDICES = {
+    "list": ([2, 0, -1],),
+    "index": (ek.tensor([2, 0, -1]),),
+    "two indices": (ek.tensor([[2], [0]]), ek.tensor([1, -1], dtype=ek.int32)),
+    "mask": (ek.tensor([True, False, True]),),
+    "mask of everything": (ek.arange(12).reshape(3, 4) % 3 == 0,),
+    "behind a slice": (slice(1, None), ek.tensor([3, 0, 0])),
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_indices_in_host_memory_serve_tensors_on_the_device(name, cuda):
+    key, x = INDICES[name], ek.arange(12.0).reshape(3, 4)
+    here, there = (y.clone().requires_grad_() for y in (x, x.to(cuda)))
+    for y in (here, there):
+        (y[key] ** 2).sum().backward()
+    assert_close(there.grad.cpu(), here.grad, "float32", name)
+    for value in (1.5, ek.tensor(-2.0)):
+        here, there = x.clone(), x.to(cuda)
+        here[key], there[key] = value, value
+        assert_close(there.cpu(), here, "float32", name)
+        assert isinstance(there.raw, FakeArray)
+
+
+def test_indices_in_host_memory_are_looked_at_there_and_no_other_tensor_moves_unasked(cuda):
+    x = ek.arange(3.0).to(cuda)
+    with pytest.raises(IndexError, match="index 3 is out of bounds"):
+        x[[0, 3]]
+    for wrong in (lambda: x.index_select(0, ek.tensor([0])), lambda: x.cpu()[ek.tensor([0]).to(cuda)]):
+        with pytest.raises(DeviceError, match="same device"):
+            wrong()

@@ -10,9 +10,10 @@ from expkit.autograd.handle import ARRAYS, Handle, wrap
 from expkit.autograd.mode import MODE
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
+from expkit.tensor.generated.index import look
 from expkit.tensor.inplace import assign, copy_, inplace
 from expkit.tensor.ops.arguments import dim_of, require_tensor
-from expkit.tensor.ops.convert import as_dtype, constant
+from expkit.tensor.ops.convert import as_dtype, constant, to_device_p
 from expkit.tensor.ops.index import (
     in_bounds,
     in_range,
@@ -148,14 +149,25 @@ def _checked(x: Any, places: dict[int, Any]) -> tuple[tuple[int, ...], list[Any]
     indices = []
     for axis, i in places.items():
         index = i if i.raw.dtype == np.int64 else as_dtype(i, dtypes.int64)
-        index = in_range(index, x.shape[axis], axis)
+        if index.raw.__class__ is np.ndarray and x.raw.__class__ is not np.ndarray and index.raw.size:
+            look(index.raw, -x.shape[axis], x.shape[axis], axis)  # here, where it does not wait for a GPU
+        index = in_range(_beside(x, index), x.shape[axis], axis)
         indices.append(expand(index, *shape) if tuple(index.shape) != shape else index)
     return tuple(places), indices
+
+
+def _beside(x: Any, value: Any) -> Any:
+    """The value on x's device: indices, masks and single numbers in host memory serve tensors on a GPU."""
+    if value.raw.__class__ is not np.ndarray or x.raw.__class__ is np.ndarray or x.device == value.device:
+        return value
+    return to_device_p(value, device=x.device)
 
 
 def getitem(x: Any, key: Any) -> Any:
     """x[key]: ints, slices, None and Ellipsis give views; lists, index and mask tensors give copies."""
     if isinstance(key, Handle) and key.raw.dtype == np.int64 and key.ndim and x.ndim:  # rows, the most common key
+        if key.raw.__class__ is not x.raw.__class__:
+            return _advanced(x, {0: key})
         return apply(take_p, x, in_range(key, x.shape[0], 0), axes=(0,))
     base, rest = _basic(x, _expand_key(x, key), merge=True)
     places = {a: i for a, i in enumerate(rest) if i is not None}
@@ -170,9 +182,11 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     if not isinstance(value, Handle):
         number = isinstance(value, bool | int | float | complex)
         value = constant(value, dtypes.of(x.raw), x) if number else ARRAYS.tensor.of(value, like=x)
+    elif value.ndim == 0:
+        value = _beside(x, value)
     mask = items[0] if items else None
     if mask is not None and value.ndim == 0 and _is_mask(mask) and tuple(mask.shape) == tuple(x.shape):
-        copy_(x, masked_fill(x, mask, value))
+        copy_(x, masked_fill(x, _beside(x, mask), value))
         return
     base, rest = _basic(x, items)
     places = {a: i for a, i in enumerate(rest) if i is not None}
@@ -211,7 +225,8 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     if input.ndim == 0:
         return squeeze(index_select(reshape(input, 1), 0, index), 0)
     index = in_bounds(index if index.ndim else reshape(index, 1), input.shape[at], at, "index_select()")
-    return _advanced(input, {at: index})
+    out = apply(take_p, input, as_dtype(index, dtypes.int64), axes=(at,))
+    return movedim(out, 0, at) if at else out
 
 
 def masked_select(input: Any, mask: Any) -> Any:

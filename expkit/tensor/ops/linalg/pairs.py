@@ -1,21 +1,18 @@
 """Distances between rows."""
 
 import math
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from expkit.autograd.handle import Aval, Handle
+from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
-from expkit.tensor.devices import xp_of
+from expkit.tensor.devices import as_device, xp_for, xp_of
 from expkit.tensor.ops.arguments import require_tensor
-from expkit.tensor.ops.convert import as_dtype, cast_p, number, promote
-from expkit.tensor.ops.create import tensor
+from expkit.tensor.ops.convert import cast_p, in_float32, number, promote
 from expkit.tensor.ops.elementwise import sub
 from expkit.tensor.ops.index import take_p
 from expkit.tensor.ops.kinds import expand_p, keep, reduced, sum_p
@@ -128,21 +125,7 @@ def _rows(what: str, *xs: Any) -> list[Any]:
     return promote(*xs)
 
 
-def _in_float32(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of rows, computed in float32 for two-byte floats."""
-
-    @wraps(fn)
-    def wrapped(*args: Any, **kw: Any) -> Any:
-        rows = [a for a in args if isinstance(a, Handle)]
-        d = dtypes.of(rows[0].raw) if rows else dtypes.float32
-        if d.itemsize > 2 or not d.is_floating_point:
-            return fn(*args, **kw)
-        return as_dtype(fn(*(as_dtype(a, dtypes.float32) if isinstance(a, Handle) else a for a in args), **kw), d)
-
-    return wrapped
-
-
-@_in_float32
+@in_float32
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = MODES[0]) -> Any:
     """The p-norm distance of each row of x1 to each of x2.   x1: (*, n, k), x2: (*, m, k) -> (*, n, m)"""
     p = _order("cdist", p)
@@ -158,12 +141,12 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = MODES[0]) -> Any
     return apply(lengths_p, sub(unsqueeze(x, -2), unsqueeze(y, -3)), p=p)
 
 
-@_in_float32
+@in_float32
 def pdist(input: Any, p: float = 2.0) -> Any:
     """The p-norm distances of all pairs of rows: what is above the diagonal of cdist(input, input), as a vector."""
     p = _order("pdist", p)
     (x,) = _rows("pdist", input)
     if x.ndim != 2:
         raise ShapeError(f"pdist only supports 2D tensors, got: {x.ndim}D")
-    first, second = (tensor(i, device=x.device) for i in np.triu_indices(x.shape[0], 1))
+    first, second = map(wrap, xp_for(as_device(x.device)).triu_indices(x.shape[0], 1))
     return apply(lengths_p, sub(apply(take_p, x, first, axes=(0,)), apply(take_p, x, second, axes=(0,))), p=p)
