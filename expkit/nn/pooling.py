@@ -31,12 +31,27 @@ class _AvgPool(_Pool):
         return ", ".join(f"{name}={self.__dict__[name]!r}" for name in ("kernel_size", "stride", "padding"))
 
 
-AvgPool1d = module_of("AvgPool1d", F.avg_pool1d, __name__, _AvgPool)
+class _AvgPool1d(_AvgPool):
+    """Keeps its one size of each kind in a tuple, as the convolutions do."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        sizes = {name: self.__dict__[name] for name in ("kernel_size", "stride", "padding")}
+        self.__dict__.update(zip(sizes, per_axis(self._get_name(), 1, **sizes), strict=True))
+
+
+class _MaxPool(_Pool):
+    def extra_repr(self) -> str:
+        shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        return ", ".join(f"{name}={self.__dict__[name]!r}" for name in shown)
+
+
+AvgPool1d = module_of("AvgPool1d", F.avg_pool1d, __name__, _AvgPool1d)
 AvgPool2d = module_of("AvgPool2d", F.avg_pool2d, __name__, _AvgPool)
 AvgPool3d = module_of("AvgPool3d", F.avg_pool3d, __name__, _AvgPool)
-MaxPool1d = module_of("MaxPool1d", F.max_pool1d, __name__, _Pool, last="ceil_mode")
-MaxPool2d = module_of("MaxPool2d", F.max_pool2d, __name__, _Pool, last="ceil_mode")
-MaxPool3d = module_of("MaxPool3d", F.max_pool3d, __name__, _Pool, last="ceil_mode")
+MaxPool1d = module_of("MaxPool1d", F.max_pool1d, __name__, _MaxPool, last="ceil_mode")
+MaxPool2d = module_of("MaxPool2d", F.max_pool2d, __name__, _MaxPool, last="ceil_mode")
+MaxPool3d = module_of("MaxPool3d", F.max_pool3d, __name__, _MaxPool, last="ceil_mode")
 AdaptiveAvgPool1d = module_of("AdaptiveAvgPool1d", F.adaptive_avg_pool1d, __name__)
 AdaptiveAvgPool2d = module_of("AdaptiveAvgPool2d", F.adaptive_avg_pool2d, __name__)
 AdaptiveAvgPool3d = module_of("AdaptiveAvgPool3d", F.adaptive_avg_pool3d, __name__)
@@ -68,8 +83,7 @@ class _FractionalMaxPool(FunctionModule):
         return type(self).function(input, **own)
 
     def extra_repr(self) -> str:
-        shown = ("kernel_size", "output_size", "output_ratio")
-        return ", ".join(f"{name}={self.__dict__[name]!r}" for name in shown if self.__dict__[name] is not None)
+        return ""  # as PyTorch prints it
 
 
 FractionalMaxPool2d = module_of("FractionalMaxPool2d", F.fractional_max_pool2d, __name__, _FractionalMaxPool)

@@ -31,11 +31,11 @@ _NAMES = """
 """
 TAKING = frozenset(_NAMES.split())
 # Their out shares no memory with what they read, in which it would be overwritten on the way.
-APART = frozenset({"cat", "concat", "concatenate", "gather", "index_select", "masked_select", "take"})
+APART = frozenset({"cat", "concat", "concatenate", "gather", "index_select", "kthvalue", "masked_select", "take"})
 PLACES = frozenset(
     {
         *("argmax", "argmin", "argsort", "bucketize", "gather", "index_select", "masked_select", "multinomial"),
-        *("nonzero", "searchsorted", "take"),
+        *("nonzero", "searchsorted", "take", "complex", "polar"),
     }
 )  # not converted
 
@@ -72,11 +72,19 @@ def _into(result: Any, out: Any, name: str, arguments: tuple[Any, ...]) -> Any:
         raise TypeError(f"{name}(): result type {have} can't be cast to the desired output type {want}")
     if name in APART and any(_meet(a, out) for a in arguments):
         raise AutogradError(f"{name}(): out shares memory with an argument; clone() one of them")
+    if _repeats(out):
+        raise AutogradError(f"{name}(): several elements of out are one place in memory; clone() it")
     if tuple(result.shape) != tuple(out.shape):
         if any(a is out for a in arguments):
             raise ShapeError(f"{name}(): out is an argument as well, and cannot take the shape {tuple(result.shape)}")
         _resize(out, result, name)
     return assign(out, result, fresh=False)
+
+
+def _repeats(out: Any) -> bool:
+    """Whether out is expanded: a stride of zero along more than one element."""
+    strides = getattr(out.raw, "strides", ())  # a traced tensor has none
+    return any(n > 1 and not step for n, step in zip(out.shape, strides, strict=False)) and bool(out.numel())
 
 
 def _meet(argument: Any, out: Any) -> bool:

@@ -194,7 +194,7 @@ logaddexp2 = binary_function(
 hypot = binary_function(hypot_p, "sqrt(input² + other²), without overflow.", refuses=BOOLS + WHOLE + COMPLEX, **_PAIR)
 floor_divide = binary_function(floor_divide_p, "input / other, rounded down.", refuses=_DIVIDED, **_ANY)
 remainder = binary_function(remainder_p, "The remainder with the sign of other (Python's %).", refuses=_DIVIDED)
-fmod = binary_function(fmod_p, "The remainder with the sign of input (C's fmod).", refuses=_DIVIDED)
+fmod = binary_function(fmod_p, "The remainder with the sign of input (C's fmod).", refuses=_DIVIDED, **_FIRST)
 eq = binary_function(eq_p, "input == other.", **_FIRST)
 ne = binary_function(ne_p, "input != other.", **_FIRST)
 lt = binary_function(lt_p, "input < other.", refuses=_ORDERED, **_FIRST)

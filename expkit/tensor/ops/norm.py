@@ -125,6 +125,8 @@ def batch_norm(
     for name, v in {"mean": mean, "var": var, "weight": weight, "bias": bias}.items():
         if v is not None and tuple(v.shape) != (input.shape[1],):
             raise ShapeError(f"batch_norm: {name} has shape {tuple(v.shape)}, expected ({input.shape[1]},)")
+    if eps < 0 or (training and not eps):
+        raise ValueError(f"batch_norm: eps must be {'positive in training' if training else 'at least 0'}, got {eps}")
     if training:
         axes = (0, *range(2, input.ndim))
         if prod(input.shape[i] for i in axes) <= 1:
