@@ -1,5 +1,7 @@
 """dtype conversion, promotion of operands, transfer between devices."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from expkit.autograd.handle import Aval, Handle, Value, wrap
 from expkit.autograd.tape import apply1
 from expkit.tensor import devices, dtypes
 from expkit.tensor.generated.pointwise import cast as by_kernel
+from expkit.tensor.ops.arguments import require_tensor
 from expkit.tensor.ops.kinds import linear
 
 
@@ -107,3 +110,24 @@ def floating(x: Any) -> Any:
     """The tensor itself if it is floating-point or complex, else in the default dtype."""
     d = dtypes.of(x.raw)
     return x if d.is_floating_point or d.is_complex else as_dtype(x, dtypes.get_default_dtype())
+
+
+def in_float32(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """fn, computed in float32 where its tensors make two-byte floats and no dtype is asked for, and rounded once."""
+
+    @wraps(fn)
+    def wrapped(*args: Any, **kw: Any) -> Any:
+        first = args[0] if args else next(iter(kw.values()), None)
+        d = dtypes.of(require_tensor(first, fn.__name__).raw)
+        if d.itemsize > 2 or not d.is_floating_point or kw.get("dtype") is not None:
+            return fn(*args, **kw)
+        if dtypes.result_type(*(x for x in (*args, *kw.values()) if isinstance(x, Handle))) is not d:
+            return fn(*args, **kw)
+
+        def wide(x: Any) -> Any:
+            return as_dtype(x, dtypes.float32) if isinstance(x, Handle) and dtypes.of(x.raw) is d else x
+
+        out = fn(*map(wide, args), **{name: wide(x) for name, x in kw.items()})
+        return tuple(as_dtype(y, d) for y in out) if isinstance(out, tuple) else as_dtype(out, d)
+
+    return wrapped

@@ -10,14 +10,14 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.arguments import dims_of, require_inexact
-from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.convert import as_dtype, in_float32
 from expkit.tensor.ops.elementwise import abs as magnitude
 from expkit.tensor.ops.elementwise import choose, isnan, sign, sub
 from expkit.tensor.ops.kinds import unary
 from expkit.tensor.ops.linalg.spectra import svdvals_p
 from expkit.tensor.ops.movement import movedim
 from expkit.tensor.ops.pointwise import eq_p, where_p
-from expkit.tensor.ops.reduce import amax, amin, finish, in_float32, square_sum_p, sum
+from expkit.tensor.ops.reduce import amax, amin, finish, square_sum_p, sum
 from expkit.tensor.ops.special import widened
 
 # The subgradients of norms are 0 at 0. There is no second derivative there: it is NaN, as in PyTorch.

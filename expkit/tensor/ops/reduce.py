@@ -1,7 +1,7 @@
 """Reductions: sums, products, means, extrema and their places, truth."""
 
 import math
-from functools import cache, wraps
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from expkit.tensor.generated.reduction import along, place
 from expkit.tensor.generated.reduction import reduction as by_kernel
 from expkit.tensor.ops import special
 from expkit.tensor.ops.arguments import BOOLS, COMPLEX, dim_of, dims_of, refuse, require_inexact
-from expkit.tensor.ops.convert import as_dtype, cast_p
+from expkit.tensor.ops.convert import as_dtype, cast_p, in_float32
 from expkit.tensor.ops.elementwise import div
 from expkit.tensor.ops.kinds import BOOL, expand_p, keep, reduced, reduction, reshape_p, sum_p
 from expkit.tensor.ops.movement import flatten, pad_p, slice_p
@@ -152,20 +152,6 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 def count_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     """How many elements are reduced to one."""
     return math.prod(shape[a] for a in axes)
-
-
-def in_float32(fn: Any) -> Any:
-    """The function, computed in float32 for two-byte floats and rounded once."""
-
-    @wraps(fn)
-    def wrapped(input: Any, *args: Any, **kw: Any) -> Any:
-        d = dtypes.of(input.raw)
-        if d.itemsize > 2 or not d.is_floating_point or kw.get("dtype") is not None:
-            return fn(input, *args, **kw)
-        out = fn(as_dtype(input, dtypes.float32), *args, **kw)
-        return tuple(as_dtype(y, d) for y in out) if isinstance(out, tuple) else as_dtype(out, d)
-
-    return wrapped
 
 
 @in_float32

@@ -4,11 +4,11 @@ from typing import Any
 
 from expkit.tensor import dtypes
 from expkit.tensor.ops.arguments import COMPLEX, dims_of, refuse, require_inexact
-from expkit.tensor.ops.convert import as_dtype
+from expkit.tensor.ops.convert import as_dtype, in_float32
 from expkit.tensor.ops.distance import safe_sqrt
 from expkit.tensor.ops.elementwise import abs as magnitude
 from expkit.tensor.ops.elementwise import choose, div, isnan, logical_not, square, sub
-from expkit.tensor.ops.reduce import count_of, in_float32, mean, sum
+from expkit.tensor.ops.reduce import count_of, mean, sum
 
 
 def _arguments(name: str, input: Any, dim: Any, unbiased: Any, correction: Any) -> tuple[tuple[int, ...], float]:

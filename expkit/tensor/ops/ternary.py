@@ -1,8 +1,6 @@
 """Elementwise functions of three operands: limits, mixtures, products added; and whether two tensors are close."""
 
 import builtins
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,7 @@ from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply, apply1
 from expkit.tensor import dtypes
 from expkit.tensor.ops.arguments import BOOLS, COMPLEX, WHOLE, refuse, require_tensor
-from expkit.tensor.ops.convert import as_dtype, promote
+from expkit.tensor.ops.convert import as_dtype, in_float32, promote
 from expkit.tensor.ops.elementwise import (
     abs,
     add,
@@ -30,26 +28,6 @@ from expkit.tensor.ops.elementwise import (
 )
 from expkit.tensor.ops.functions import F32, F64
 from expkit.tensor.ops.pointwise import clamp_p, where_p
-
-
-def _wide(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, computed in float32 for tensors of two-byte floats and rounded once."""
-
-    @wraps(fn)
-    def wrapped(input: Any, *args: Any, **kw: Any) -> Any:
-        d = dtypes.of(require_tensor(input, fn.__name__).raw)
-        if d.itemsize > 2 or not d.is_floating_point:
-            return fn(input, *args, **kw)
-        tensors = [x for x in (input, *args, *kw.values()) if isinstance(x, Handle)]
-        if dtypes.result_type(*tensors) is not d:
-            return fn(input, *args, **kw)
-
-        def wide(x: Any) -> Any:
-            return as_dtype(x, dtypes.float32) if isinstance(x, Handle) and dtypes.of(x.raw) is d else x
-
-        return as_dtype(fn(wide(input), *map(wide, args), **{k: wide(v) for k, v in kw.items()}), d)
-
-    return wrapped
 
 
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
@@ -91,7 +69,7 @@ def clamp_max(input: Any, max: Any) -> Any:
     return clamp(input, max=max)
 
 
-@_wide
+@in_float32
 def lerp(input: Any, end: Any, weight: Any) -> Any:
     """input + weight * (end - input), computed from the nearer end so that weight 1 gives exactly `end`.
 
@@ -121,14 +99,14 @@ def _times(name: str, product: Any, value: Any) -> Any:
     return product if number == 1 else mul(product, value)
 
 
-@_wide
+@in_float32
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value * tensor1 * tensor2."""
     x, a, b = _one_dtype(input, tensor1, tensor2)
     return add(x, _times("addcmul", mul(a, b), value))
 
 
-@_wide
+@in_float32
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value * tensor1 / tensor2. TypeError for integers."""
     if all(require_tensor(x, "addcdiv").raw.dtype.kind in BOOLS + WHOLE for x in (tensor1, tensor2)):
