@@ -4,8 +4,10 @@ from typing import Any
 
 from expkit.autograd.tape import apply1
 from expkit.errors import ShapeError
+from expkit.tensor import dtypes
 from expkit.tensor.ops import kinds
 from expkit.tensor.ops.arguments import given, require_tensor, sizes
+from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.kinds import spread
 from expkit.tensor.ops.movement import alias_p, clone, expand, narrow, reshape, transpose, unsqueeze
 from expkit.tensor.parts import Size
@@ -26,6 +28,10 @@ def sum_to_size(input: Any, *sizes_: Any, size: Any = None) -> Any:
     target = sizes(given(sizes_, size, "sum_to_size()"))
     if len(target) > input.ndim or kinds.broadcast_shapes(target, tuple(input.shape)) != tuple(input.shape):
         raise ShapeError(f"size {list(target)} is not expandable to size {list(input.shape)}")
+    if target and target == tuple(input.shape):
+        return apply1(alias_p, input)
+    if not (input.is_floating_point() or input.is_complex()):
+        input = as_dtype(input, dtypes.int64)  # as sum() of whole numbers and bools
     return kinds.unbroadcast(input, target) if target != tuple(input.shape) else apply1(alias_p, input)
 
 
