@@ -187,7 +187,7 @@ def _pow(plain: Plain) -> Plain:
 _ARITIES: tuple[Any, ...] = (None, _unary, _binary, _where)
 _OTHERS = {"clamp": _clamp, "pow": _pow}
 _SLOW = """exp expm1 log log1p log2 log10 tanh sigmoid erf erfc softplus sqrt rsqrt sin cos tan gelu gelu_slope
-    gelu_tanh gelu_tanh_slope silu silu_slope sign sgn relu positive"""
+    gelu_tanh gelu_tanh_slope silu silu_slope sign sgn relu positive safe_sqrt"""
 _QUICK = "neg abs square reciprocal floor ceil trunc round isfinite isinf isnan logical_not"
 _PAIRS = """add sub mul div maximum minimum eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or
     bitwise_xor"""
