@@ -74,7 +74,10 @@ class _Reader:
         self.consts = [raw for _, raw in consts]
         if self.consts and not sized:
             raise Gap("a constant of a size")
-        self.full = np.broadcast_shapes(*(v.shape for v in self.vars))
+        try:
+            self.full = _full(self.vars)
+        except ValueError:
+            raise Gap("operands that do not broadcast together") from None
         self.refs: dict[int, Ref | float] = numbers | {id(v): Ref(i) for i, v in enumerate(self.vars)}
         self.steps: list[Step] = []
         self.row: set[int] = set()  # ids of row variables
