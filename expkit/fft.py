@@ -78,9 +78,7 @@ def _axes(x: Any, name: str, s: Sizes, dim: Dims) -> tuple[list[int], list[int |
     else:
         given = [dim] if isinstance(dim, int) else list(dim)
         axes = [dim_of(d, x.ndim) for d in given]
-        dims_of(given, x.ndim)
-    if len(set(axes)) != len(axes):
-        raise ValueError(f"fft.{name}: dims must be unique, got {dim}")
+        dims_of(given, x.ndim)  # refuses what is named twice
     if sizes is not None and len(sizes) != len(axes):
         raise ValueError(f"fft.{name}: when given, dim and s must have the same length, got {dim} and {s}")
     return axes, [None] * len(axes) if sizes is None else [None if n == -1 else n for n in sizes]

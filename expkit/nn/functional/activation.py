@@ -15,16 +15,10 @@ import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
 from expkit.tensor.composite import fused
+from expkit.tensor.ops.arguments import require_floating
 
 SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al., 2017: the fixed point of mean 0, variance 1
 SELU_SCALE = 1.0507009873554804934193349852946
-
-
-def _floats(name: str, input: Tensor) -> None:
-    if not isinstance(input, Tensor):
-        raise TypeError(f"{name}: expected a Tensor, got a {type(input).__name__}")
-    if not input.is_floating_point():
-        raise TypeError(f"{name}: the input must be floating-point, got {input.dtype}. Use .float().")
 
 
 def _overwrite(input: Tensor, fn: Callable[..., Tensor], *args: Any) -> Tensor:
@@ -77,7 +71,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
-    _floats("leaky_relu", input)
+    require_floating(input, "leaky_relu")
     return _overwrite(input, _leaky_relu, negative_slope) if inplace else _leaky_relu(input, negative_slope)
 
 
@@ -109,7 +103,7 @@ def _prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, alpha (exp(x) - 1) elsewhere."""
-    _floats("elu", input)
+    require_floating(input, "elu")
     return _overwrite(input, _elu, alpha) if inplace else _elu(input, alpha)
 
 
@@ -124,13 +118,13 @@ def _elu(input: Tensor, alpha: float, scale: float = 1.0, slope: float = 1.0) ->
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Self-normalising: scale * elu(x, alpha) with the two constants of Klambauer et al., 2017."""
-    _floats("selu", input)
+    require_floating(input, "selu")
     return _overwrite(input, selu) if inplace else _elu(input, SELU_ALPHA, SELU_SCALE)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where positive, alpha (exp(x / alpha) - 1) elsewhere: smooth for every alpha."""
-    _floats("celu", input)
+    require_floating(input, "celu")
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0")
     return _overwrite(input, celu, alpha) if inplace else _elu(input, alpha, 1.0, 1 / alpha)
@@ -153,7 +147,7 @@ def _complex_silu(input: Tensor) -> Tensor:
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
-    _floats("mish", input)
+    require_floating(input, "mish")
     return _overwrite(input, _mish) if inplace else _mish(input)
 
 
@@ -164,7 +158,7 @@ def _mish(input: Tensor) -> Tensor:
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
-    _floats("softplus", input)
+    require_floating(input, "softplus")
     return _softplus(input, beta, threshold)
 
 
@@ -178,7 +172,7 @@ def _softplus(input: Tensor, beta: float, threshold: float) -> Tensor:
 @fused
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without overflow."""
-    _floats("logsigmoid", input)
+    require_floating(input, "logsigmoid")
     negative = input < 0
     low = T.where(negative, input, -input)  # -|x|, with the slope that makes the gradient at 0 exactly 1/2
     return T.where(negative, input, 0.0) - T.log1p(T.exp(low))
@@ -193,7 +187,7 @@ def softsign(input: Tensor) -> Tensor:
 @fused
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd; 0 where |x| <= lambd."""
-    _floats("softshrink", input)
+    require_floating(input, "softshrink")
     if isinstance(lambd, int | float) and lambd < 0:
         raise ValueError(f"softshrink: lambd must be at least 0, got {lambd}")
     return T.where(input > lambd, input - lambd, T.where(input < -lambd, input + lambd, input * 0))
@@ -202,7 +196,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 @fused
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x, but 0 where |x| <= lambd."""
-    _floats("hardshrink", input)
+    require_floating(input, "hardshrink")
     return T.where(T.abs(input) <= lambd, 0.0, input)
 
 
@@ -214,7 +208,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """(x + 3) / 6 cut to [0, 1]."""
-    _floats("hardsigmoid", input)
+    require_floating(input, "hardsigmoid")
     return _overwrite(input, _hardsigmoid) if inplace else _hardsigmoid(input)
 
 
@@ -225,7 +219,7 @@ def _hardsigmoid(input: Tensor) -> Tensor:
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x)."""
-    _floats("hardswish", input)
+    require_floating(input, "hardswish")
     return _overwrite(input, _hardswish) if inplace else _hardswish(input)
 
 
@@ -248,7 +242,7 @@ def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half along `dim` times the sigmoid of the second half."""
-    _floats("glu", input)
+    require_floating(input, "glu")
     if input.shape[dim] % 2:
         raise ShapeError(f"glu: size {input.shape[dim]} of dim {dim} is odd, it must split in two halves")
     return _gated(*T.chunk(input, 2, dim))

@@ -83,6 +83,24 @@ def _weight_of(module: Module, kind: type, name: str) -> Parameter:
     return weight
 
 
+def _plain_again(module: M, kind: type, what: str, name: str, made: str) -> M:
+    """The module without its hook of a kind: the weight of that name is a parameter again, with its present value.
+
+    made: the ends of the names that the hook had brought.
+    """
+    found = _hook_of(module, kind, name)
+    if found is None:
+        raise ValueError(f"{what} of '{name}' not found in {module}")
+    key, hook = found
+    with no_grad():
+        weight = hook.compute_weight(module)
+    for end in ("", *made.split()):
+        delattr(module, name + end)
+    del module._forward_pre_hooks[key]
+    module.register_parameter(name, Parameter(weight))
+    return module
+
+
 def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     """Length and direction of a weight as the parameters weight_g and weight_v. See parametrizations.weight_norm."""
     hook = WeightNorm(name, -1 if dim is None else dim)
@@ -97,16 +115,7 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
 
 def remove_weight_norm(module: M, name: str = "weight") -> M:
     """Makes the weight a parameter again, with its present value."""
-    found = _hook_of(module, WeightNorm, name)
-    if found is None:
-        raise ValueError(f"weight_norm of '{name}' not found in {module}")
-    key, hook = found
-    weight = hook.compute_weight(module).detach()
-    for attribute in (name, f"{name}_g", f"{name}_v"):
-        delattr(module, attribute)
-    del module._forward_pre_hooks[key]
-    module.register_parameter(name, Parameter(weight))
-    return module
+    return _plain_again(module, WeightNorm, "weight_norm", name, "_g _v")
 
 
 # ---- spectral norm ---------------------------------------------------------------------------------------------------
@@ -120,7 +129,7 @@ class SpectralNorm:
             raise ValueError(f"Expected n_power_iterations to be positive, but got {n_power_iterations=}")
         self.name, self.n_power_iterations, self.dim, self.eps = name, n_power_iterations, dim, eps
 
-    def compute_weight(self, module: Module, do_power_iteration: bool) -> Tensor:
+    def compute_weight(self, module: Module, do_power_iteration: bool = False) -> Tensor:
         weight = getattr(module, f"{self.name}_orig")
         u, v = getattr(module, f"{self.name}_u"), getattr(module, f"{self.name}_v")
         matrix = as_matrix(weight, self.dim)
@@ -154,14 +163,4 @@ def spectral_norm(
 
 def remove_spectral_norm(module: M, name: str = "weight") -> M:
     """Makes the weight a parameter again, with its present value."""
-    found = _hook_of(module, SpectralNorm, name)
-    if found is None:
-        raise ValueError(f"spectral_norm of '{name}' not found in {module}")
-    key, hook = found
-    with no_grad():
-        weight = hook.compute_weight(module, do_power_iteration=False)
-    for attribute in (name, f"{name}_u", f"{name}_v", f"{name}_orig"):
-        delattr(module, attribute)
-    del module._forward_pre_hooks[key]
-    module.register_parameter(name, Parameter(weight))
-    return module
+    return _plain_again(module, SpectralNorm, "spectral_norm", name, "_u _v _orig")

@@ -14,7 +14,7 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError, TraceError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.ops.arguments import require_tensor
+from expkit.tensor.ops.arguments import require_floating, require_tensor
 from expkit.tensor.ops.convert import as_dtype, constant
 from expkit.tensor.ops.elementwise import add, choose, eq, floor, ge, le, logical_and, lt, mul, sub
 from expkit.tensor.ops.kinds import materialize
@@ -68,13 +68,6 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
 # ---- bins ------------------------------------------------------------------------------------------------------------
 
 
-def _floats(what: str, x: Any) -> Any:
-    d = dtypes.of(require_tensor(x, what).raw)
-    if not d.is_floating_point:
-        raise TypeError(f"{what}(): expected a floating-point tensor, got {d}")
-    return x.detach()
-
-
 def _bins(what: str, bins: Any) -> int:
     if isinstance(bins, bool) or not isinstance(bins, int):
         raise TypeError(f"{what}(): bins must be an int, not {type(bins).__name__}")
@@ -108,7 +101,7 @@ def _counted(place: Any, inside: Any, bins: int, weight: Any = None) -> Any:
 
 def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     """How many elements lie in each of equally wide bins from min to max (both equal: from the data's)."""
-    x, bins = flatten(_floats("histc", input)), _bins("histc", bins)
+    x, bins = flatten(require_floating(input, "histc()").detach()), _bins("histc", bins)
     low: Any = float(min)
     high: Any = float(max)
     _limits("histc", x, low, high)
@@ -160,7 +153,7 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
 
     density: divided by the total and the widths, so that the integral is 1.
     """
-    x = flatten(_floats("histogram", input))
+    x = flatten(require_floating(input, "histogram()").detach())
     edges = _edges("histogram", x, bins, range)
     d = dtypes.of(x.raw)
     hist = as_dtype(_counted(*_places(x, edges), edges.shape[0] - 1, _weight("histogram", input, weight)), d)
@@ -183,7 +176,7 @@ def histogramdd(input: Any, bins: Any, *, range: Any = None, weight: Any = None,
 
     range: low and high of each dimension, one after the other.
     """
-    x = _floats("histogramdd", input)
+    x = require_floating(input, "histogramdd()").detach()
     if x.ndim < 2:
         raise ShapeError(f"histogramdd(): the input must have at least 2 dimensions, got shape {tuple(x.shape)}")
     d, n = dtypes.of(x.raw), x.shape[-1]
