@@ -12,11 +12,12 @@ from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh
 from expkit.errors import ShapeError
 from expkit.tensor import arrays, devices, dtypes, exchange, printing
+from expkit.tensor.generated.copy import lies_in
 from expkit.tensor.gradients import Differentiable
 from expkit.tensor.ops import create, kinds, ranges
 from expkit.tensor.ops.complex import conj_p
 from expkit.tensor.ops.convert import raw_convert
-from expkit.tensor.ops.memory_format import check, contiguous_format, lies_in, memory_format
+from expkit.tensor.ops.memory_format import check, contiguous_format, memory_format
 from expkit.tensor.ops.movement import alias_p, permute
 from expkit.tensor.parts import Size, array_of
 

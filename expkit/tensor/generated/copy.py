@@ -22,6 +22,28 @@ def large(x: Any) -> bool:
     return x.__class__ is np.ndarray and x.nbytes >= LEAST and enabled()
 
 
+def lies_in(x: Any, order: tuple[int, ...]) -> bool:
+    """Whether an array lies in memory without gaps in this order of its axes. (Axes of size one lie anywhere.)"""
+    expected = x.itemsize
+    for axis in reversed(order):
+        if x.shape[axis] != 1 and x.strides[axis] != expected:
+            return False
+        expected *= x.shape[axis]
+    return True
+
+
+def is_channels_last(x: Any) -> bool:
+    """Whether an array of images is in channels_last and not in its shape's own order as well."""
+    if x.ndim not in (4, 5) or x.flags.c_contiguous:
+        return False
+    return lies_in(x, (0, *range(2, x.ndim), 1))
+
+
+def is_image_batch(x: Any) -> bool:
+    """Whether an array is in channels_last, its first axis too: not where that was put in front of one image's view."""
+    return is_channels_last(x) and x.strides[0] * x.shape[0] >= x.nbytes
+
+
 def contiguously(plain: Plain) -> Plain:
     """A copy in the order of the shape."""
 
@@ -85,7 +107,7 @@ def flip(plain: Plain) -> Plain:
 
 
 def cat(plain: Plain) -> Plain:
-    """Arrays of one dtype joined along an axis, in the order of memory of the largest."""
+    """Arrays of one dtype joined along an axis: in the order of the shape, or of channels_last where all are in it."""
 
     @wraps(plain)
     def impl(*xs: Any, axis: int) -> Any:
@@ -95,7 +117,8 @@ def cat(plain: Plain) -> Plain:
         if not large(top) or any(x.__class__ is not np.ndarray or x.dtype != top.dtype for x in xs):
             return plain(*xs, axis=axis)
         total = sum(x.shape[axis] for x in xs)
-        out, start = like(top, (*top.shape[:axis], total, *top.shape[axis + 1 :])), 0
+        shape = (*top.shape[:axis], total, *top.shape[axis + 1 :])
+        out, start = like(top, shape) if all(map(is_image_batch, xs)) else np.empty(shape, top.dtype), 0
         before = (slice(None),) * axis
         for x in xs:
             stop = start + x.shape[axis]

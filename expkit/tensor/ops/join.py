@@ -43,9 +43,16 @@ def _cat_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, 
     return cat_p(*(zeros_raw(p) if t is None else t for t, p in zip(tangents, primals, strict=True)), **kw)
 
 
+def _joined(*xs: Any, axis: int) -> Any:
+    """In the order of the shape, whatever the parts are in, unless all are in channels_last."""
+    xp = xp_of(xs[0])
+    found = xp.concatenate(xs, axis)
+    return found if builtins.all(map(by_kernel.is_image_batch, xs)) else xp.ascontiguousarray(found)
+
+
 cat_p = Primitive(
     "cat",
-    by_kernel.cat(lambda *xs, axis: xp_of(xs[0]).concatenate(xs, axis)),
+    by_kernel.cat(_joined),
     _cat_shape,
     joint=_cat_joint,
     jvp=_cat_push,

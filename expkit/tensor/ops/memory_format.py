@@ -12,6 +12,7 @@ from expkit.autograd.handle import Handle
 from expkit.autograd.tape import apply1
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import copy as by_kernel
+from expkit.tensor.generated.copy import is_channels_last, lies_in
 from expkit.tensor.ops import movement
 from expkit.tensor.ops.kinds import linear
 
@@ -51,23 +52,6 @@ def ordered(x: Any, order: tuple[int, ...]) -> Any:
 def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
     """Where each axis stands in the order."""
     return tuple(order.index(a) for a in range(len(order)))
-
-
-def lies_in(x: Any, order: tuple[int, ...]) -> bool:
-    """Whether an array lies in memory without gaps in this order of its axes. (Axes of size one lie anywhere.)"""
-    expected = x.itemsize
-    for axis in reversed(order):
-        if x.shape[axis] != 1 and x.strides[axis] != expected:
-            return False
-        expected *= x.shape[axis]
-    return True
-
-
-def is_channels_last(x: Any) -> bool:
-    """Whether an array of images is in channels_last and not in its shape's own order as well."""
-    if x.ndim not in (4, 5) or x.flags.c_contiguous:
-        return False
-    return lies_in(x, (0, *range(2, x.ndim), 1))
 
 
 def check(format: Any, x: Any) -> None:
