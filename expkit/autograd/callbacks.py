@@ -4,10 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
-from expkit.autograd.hooks import as_tuple
+from expkit.autograd.hooks import as_tuple, hooks_of
 from expkit.errors import AutogradError, ShapeError
 
 RETAIN = 0  # the hook of retain_grad: called after all others
+
+
+def carry_retained(old: Any, new: Any) -> None:
+    """A tensor's node is replaced: retain_grad is of the tensor as it is at last; other hooks stay with what it was."""
+    if old is not None and old is not new and old.hooks and RETAIN in old.hooks:
+        hooks_of(new)[RETAIN] = old.hooks.pop(RETAIN)
 
 
 def raw_of(x: Any) -> Any:

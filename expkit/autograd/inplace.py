@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from expkit.autograd.callbacks import carry_retained
 from expkit.autograd.handle import ARRAYS, Handle, Value, wrap
 from expkit.autograd.mode import MODE, open_trace, tick
 from expkit.autograd.node import Leaf, Node, Pick, record
@@ -43,7 +44,9 @@ def write(x: Handle, value: Handle, overwrite: Primitive, *, fresh: bool = False
     else:
         ARRAYS.write(x.raw, value.raw)
     if recording:
+        old = origin.node
         _extend_history(x, value, overwrite, fresh, before)
+        carry_retained(old, origin.node)
     root.written = tick()
     if interpreted and not recording and x.chain is not None:
         x.chain.stamp = root.written

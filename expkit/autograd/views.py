@@ -6,6 +6,7 @@ to date when it is used after its base was written; the base is told of a write 
 
 from typing import Any
 
+from expkit.autograd.callbacks import carry_retained
 from expkit.autograd.handle import ARRAYS, Handle, Value, View
 from expkit.autograd.mode import MODE, tick
 from expkit.autograd.node import record
@@ -49,7 +50,9 @@ def _replay(x: Handle) -> None:
             raw = x.raw.carrying(raw) if isinstance(x.raw, Value) else raw.stopped()
         rebind(x, raw)
     if view.tracked and parent.node is not None:
+        old = x.node
         x.node = record(view.prim, (parent,), view.kw, (parent.node,), (x.raw,)) if view.prim.differentiable else None
+        carry_retained(old, x.node)
 
 
 def rebind(x: Handle, raw: Any) -> None:

@@ -272,3 +272,18 @@ def test_what_is_written_in_place_is_packed_as_it_was():
         y[:1].cos_()
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), [-np.sin(np.sin(1)) * np.cos(1) * 2, np.cos(4) * 2])
+
+
+def test_retain_grad_follows_writes_and_hooks_stay():
+    x = ek.tensor([0.5, 2.0], dtype=ek.float64, requires_grad=True)
+    y = x * 1
+    y.register_hook(lambda g: g * 10)
+    y.retain_grad()
+    part = y[1:]
+    part.retain_grad()
+    y.mul_(2)
+    part.add_(1)
+    (y + part.sum()).sum().backward()
+    assert y.retains_grad
+    assert y.grad.tolist() == [1.0, 3.0]
+    assert x.grad.tolist() == [20.0, 60.0]
