@@ -1,6 +1,7 @@
 """Values of PyTorch as values of expkit, and back for comparisons."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,14 +30,22 @@ TOLERANCE = {  # (rtol, atol) by the coarsest dtype at hand
 }  # fmt: skip
 
 
-def tensor_to_ek(x: torch.Tensor) -> ek.Tensor:
-    """The same values with the same strides, in memory of its own."""
+def tensor_to_ek(x: torch.Tensor, storages: dict[int, Any] | None = None) -> ek.Tensor:
+    """The same values, strides and place in the storage, of which `storages` holds a copy: what overlaps still does."""
     if x.layout != torch.strided or x.dtype not in DTYPES or x.is_quantized or x.is_meta or x.ndim > 64:
         raise Unconvertible(f"{x.layout} {x.dtype}")
     plain = x.detach().resolve_conj().resolve_neg()
-    dense = torch.empty_strided(plain.shape, plain.stride(), dtype=plain.dtype)
-    dense = dense.copy_(plain) if 0 not in plain.stride() else plain.clone()
-    raw = dense.view(torch.int16).numpy().view(ml_dtypes.bfloat16) if x.dtype == torch.bfloat16 else dense.numpy()
+    storage = plain.untyped_storage()
+    storages = {} if storages is None else storages
+    memory, _ = storages.get(storage.data_ptr(), (None, None))
+    if memory is None:
+        memory = torch.empty(0, dtype=torch.uint8).set_(storage).numpy().copy()
+        storages[storage.data_ptr()] = memory, storage  # which stays alive, so that no other comes to its address
+    dtype = DTYPES[x.dtype].dtype
+    strides = [n * dtype.itemsize for n in plain.stride()]
+    if memory.size < (plain.storage_offset() + 1) * dtype.itemsize:
+        raise Unconvertible("a tensor whose storage was freed")
+    raw = np.ndarray(tuple(plain.shape), dtype, memory.data, plain.storage_offset() * dtype.itemsize, strides)
     return ek.from_numpy(raw).requires_grad_(x.requires_grad)
 
 
@@ -49,8 +58,24 @@ def _encoder_layer(x: Any) -> Any:
     return layer.to(ek.float64)
 
 
-def to_ek(x: Any) -> Any:
+def _module(x: torch.nn.Module) -> Any:
+    """expkit's module of the same kind and settings, where it has no state of its own."""
+    kind = getattr(ek.nn, type(x).__name__, None)
+    if kind is None or x.state_dict() or list(x.children()):
+        raise Unconvertible(f"the module {x!r}")
+    settings = inspect.signature(kind).parameters
+    return kind(**{name: to_ek(v) for name, v in vars(x).items() if name in settings})
+
+
+def to_ek(x: Any, storages: dict[int, Any] | None = None) -> Any:
     """Tensors, dtypes, devices, formats, functions, and containers of them."""
+    storages = {} if storages is None else storages
+    if isinstance(x, torch.Tensor):
+        return tensor_to_ek(x, storages)
+    if isinstance(x, list | tuple) and type(x) in (list, tuple):
+        return type(x)(to_ek(v, storages) for v in x)
+    if isinstance(x, dict):
+        return {k: to_ek(v, storages) for k, v in x.items()}
     for kind, convert in CONVERTERS:
         if isinstance(x, kind):
             return convert(x)
@@ -70,23 +95,21 @@ def _dtype(x: torch.dtype) -> Any:
 
 
 CONVERTERS: list[tuple[Any, Callable[[Any], Any]]] = [  # the first that fits
-    (torch.Tensor, tensor_to_ek),
     (torch.Size, tuple),
     (torch.nn.utils.rnn.PackedSequence, lambda x: ek.nn.utils.rnn.PackedSequence(*map(to_ek, x))),
-    (list | tuple, lambda x: type(x)(to_ek(v) for v in x)),
-    (dict, lambda x: {k: to_ek(v) for k, v in x.items()}),
     (slice, lambda x: slice(*map(to_ek, (x.start, x.stop, x.step)))),
     (torch.dtype, _dtype),
     (torch.device, lambda x: ek.device(str(x))),
     (torch.memory_format, FORMATS.__getitem__),
     (torch.layout | torch.Generator, _refuse),
     (torch.nn.TransformerEncoderLayer, _encoder_layer),
+    (torch.nn.Module, _module),
 ]
 
 
-def options_to_ek(options: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments; `layout=torch.strided` is the only layout and goes without saying."""
-    return to_ek({k: v for k, v in options.items() if not (k == "layout" and v == torch.strided)})
+def call_to_ek(args: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Arguments, by position and by name; `layout=torch.strided` is the only layout and goes without saying."""
+    return to_ek((args, {k: v for k, v in options.items() if not (k == "layout" and v == torch.strided)}))
 
 
 def tensor_to_torch(x: ek.Tensor) -> torch.Tensor:
