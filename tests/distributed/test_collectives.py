@@ -171,6 +171,7 @@ def test_wrong_arguments():
         x = ek.ones(3)
         for call, kind in (
             (lambda: F.all_reduce(3.0), TypeError),
+            (lambda: F.all_to_all_single(None, 3.0), TypeError),
             (lambda: F.all_reduce(x, "sum"), TypeError),
             (lambda: F.all_reduce(x, group=4), TypeError),
             (lambda: F.broadcast(x, 2), ValueError),

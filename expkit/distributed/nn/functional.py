@@ -11,6 +11,7 @@ from expkit.distributed.group import ReduceOp, member
 from expkit.errors import ShapeError
 from expkit.tensor import Tensor
 from expkit.tensor.communicator import Communicator
+from expkit.tensor.ops.arguments import require_tensor
 from expkit.tensor.ops.collective import (
     all_gather_p,
     all_reduce_p,
@@ -19,12 +20,6 @@ from expkit.tensor.ops.collective import (
     reduce_p,
     reduce_scatter_p,
 )
-
-
-def _checked(tensor: Any, what: str) -> Tensor:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{what}: expected a Tensor, got {type(tensor).__name__}")
-    return tensor
 
 
 def _op(op: Any, what: str) -> ReduceOp:
@@ -42,7 +37,7 @@ def _source(rank: Any, comm: Communicator, what: str) -> int:
 def all_reduce(tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Any = None) -> Tensor:
     """The sum (or mean, product, minimum, maximum) over all ranks."""
     comm = member(group)
-    x = _checked(tensor, "all_reduce")
+    x = require_tensor(tensor, "all_reduce")
     if _op(op, "all_reduce") is ReduceOp.SUM:
         return all_reduce_p(x, comm=comm)
     if op is ReduceOp.AVG:
@@ -56,7 +51,7 @@ def all_reduce(tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Any = None) -
 def broadcast(tensor: Tensor, src: int, group: Any = None) -> Tensor:
     """What rank `src` has, on all ranks."""
     comm = member(group)
-    return broadcast_p(_checked(tensor, "broadcast"), comm=comm, source=_source(src, comm, "broadcast"))
+    return broadcast_p(require_tensor(tensor, "broadcast"), comm=comm, source=_source(src, comm, "broadcast"))
 
 
 def reduce(tensor: Tensor, dst: int, op: ReduceOp = ReduceOp.SUM, group: Any = None) -> Tensor:
@@ -64,19 +59,19 @@ def reduce(tensor: Tensor, dst: int, op: ReduceOp = ReduceOp.SUM, group: Any = N
     comm = member(group)
     if _op(op, "reduce") not in (ReduceOp.SUM, ReduceOp.AVG):
         raise ValueError(f"reduce: op must be SUM or AVG, not {op}")
-    total = reduce_p(_checked(tensor, "reduce"), comm=comm, target=_source(dst, comm, "reduce"))
+    total = reduce_p(require_tensor(tensor, "reduce"), comm=comm, target=_source(dst, comm, "reduce"))
     return total / comm.size if op is ReduceOp.AVG else total
 
 
 def all_gather(tensor: Tensor, group: Any = None) -> tuple[Tensor, ...]:
     """What all ranks have, by rank."""
-    return tuple(all_gather_p(_checked(tensor, "all_gather"), comm=member(group)).unbind(0))
+    return tuple(all_gather_p(require_tensor(tensor, "all_gather"), comm=member(group)).unbind(0))
 
 
 def gather(tensor: Tensor, dst: int = 0, group: Any = None) -> tuple[Tensor, ...]:
     """What all ranks have, by rank, on rank `dst`; zeros elsewhere."""
     comm = member(group)
-    parts = all_gather_p(_checked(tensor, "gather"), comm=comm)
+    parts = all_gather_p(require_tensor(tensor, "gather"), comm=comm)
     if _source(dst, comm, "gather") != comm.rank:  # zeros that backward comes by: it is a collective as well
         parts = parts.masked_fill(T.ones_like(parts, dtype=T.bool_), 0)
     return tuple(parts.unbind(0))
@@ -92,7 +87,7 @@ def scatter(tensors: Sequence[Tensor], src: int = 0, group: Any = None) -> Tenso
 def _stacked(tensors: Sequence[Tensor], comm: Communicator, what: str) -> Tensor:
     if len(tensors) != comm.size:
         raise ValueError(f"{what}: a tensor for each of the {comm.size} ranks is needed, got {len(tensors)}")
-    return T.stack([_checked(x, what) for x in tensors])
+    return T.stack([require_tensor(x, what) for x in tensors])
 
 
 def reduce_scatter(
@@ -117,8 +112,7 @@ def all_to_all(
 def all_to_all_single(output: Tensor | None, input: Tensor, group: Any = None) -> Tensor:
     """As all_to_all, of the equal parts of `input` along dim 0, joined again. `output` is not looked at."""
     comm = member(group)
-    n = _checked(input, "all_to_all_single").shape[0] if input.ndim else 0
-    if not input.ndim or n % comm.size:
+    if not require_tensor(input, "all_to_all_single").ndim or input.shape[0] % comm.size:
         raise ShapeError(f"all_to_all_single: dim 0 of {tuple(input.shape)} does not part into {comm.size} ranks")
-    parts = input.reshape(comm.size, n // comm.size, *input.shape[1:])
+    parts = input.reshape(comm.size, input.shape[0] // comm.size, *input.shape[1:])
     return all_to_all_p(parts, comm=comm).reshape(*input.shape)
