@@ -31,6 +31,12 @@ class Parameter(Tensor):
         _adopt(self, data)
         self.requires_grad_(requires_grad)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """A parameter of this value; as PyTorch's without the gradient, so that a copied model begins without one."""
+        out: Any = super().__deepcopy__(memo)
+        out._grad = None
+        return out
+
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
 

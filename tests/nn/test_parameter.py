@@ -72,3 +72,12 @@ def test_a_transformed_model_is_trained_through_functional_call():
     x = ek.ones(4, 2)
     grads = ek.func.grad(lambda p: ek.func.functional_call(m, p, (x,)).sum())(dict(m.named_parameters()))
     assert grads["0.weight"].tolist() == [[4.0, 4.0]]
+
+
+def test_a_copied_model_begins_without_gradients():
+    layer = nn.Linear(2, 2)
+    layer(ek.ones(1, 2)).sum().backward()
+    copied = copy.deepcopy(layer)
+    assert copied.weight.grad is None
+    assert layer.weight.grad is not None
+    assert copied.weight.requires_grad
