@@ -43,7 +43,7 @@ def from_numpy(ndarray: np.ndarray) -> Any:
     if not ndarray.flags.writeable:
         warnings.warn("from_numpy: the array is read-only, and so is the tensor; copy it to write.", stacklevel=2)
     raw = ndarray.view(np.ndarray)
-    if any(n > 1 and not step for n, step in zip(raw.shape, raw.strides, strict=True)):
+    if raw.size and any(n > 1 and not step for n, step in zip(raw.shape, raw.strides, strict=True)):
         raw.flags.writeable = False  # several elements in one place
     return wrap(raw)
 
