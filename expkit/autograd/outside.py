@@ -84,12 +84,12 @@ def _refill(container: Any, held: Any) -> None:
         container.update(held)
 
 
-def rely_on_attributes(trace: Trace, owner: Any) -> None:
-    """Guards an object's attributes: numbers, strings, which tensors they are, and what lies in containers."""
+def rely_on_attributes(trace: Trace, owner: Any, but: frozenset[str] = frozenset()) -> None:
+    """Guards an object's attributes: numbers, strings, which tensors they are, what lies in containers `but` some."""
     space = owner.__dict__
     now = dict(space)
     known, then = list(map(id, now.values())), picture(now)
-    open_ones = [v for v in now.values() if v.__class__ in (list, dict)]
+    open_ones = [v for name, v in now.items() if v.__class__ in (list, dict) and name not in but]
     held = list(map(copy, open_ones))
     inside = picture(open_ones)
 

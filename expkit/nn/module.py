@@ -263,6 +263,9 @@ def _rely_on(module: Module) -> None:
     if trace is not None and trace.live:
         tables = [module.__dict__[f"_{kind}_hooks"] for kind in hooks.KINDS]
         trace.guard(lambda: [list(table) for table in tables])
-        rely_on_attributes(trace, module)
+        rely_on_attributes(trace, module, _TABLES)
         members = (module._parameters, module._buffers, module._modules)
         trace.guard(lambda: [id(x) for kind in members for x in kind.values()])
+
+
+_TABLES = frozenset(Module().__dict__)  # what every module has; guarded by themselves where they matter
