@@ -43,6 +43,8 @@ def tensor_to_ek(x: torch.Tensor, storages: dict[int, Any] | None = None) -> ek.
         storages[storage.data_ptr()] = memory, storage  # which stays alive, so that no other comes to its address
     dtype = DTYPES[x.dtype].dtype
     strides = [n * dtype.itemsize for n in plain.stride()]
+    if not plain.numel():
+        return ek.from_numpy(np.empty(tuple(plain.shape), dtype)).requires_grad_(x.requires_grad)
     if memory.size < (plain.storage_offset() + 1) * dtype.itemsize:
         raise Unconvertible("a tensor whose storage was freed")
     raw = np.ndarray(tuple(plain.shape), dtype, memory.data, plain.storage_offset() * dtype.itemsize, strides)
