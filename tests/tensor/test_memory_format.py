@@ -72,3 +72,31 @@ def test_is_contiguous_agrees_with_pytorch(shape):
         assert ours.is_contiguous(memory_format=ek.channels_last) == theirs.is_contiguous(
             memory_format=torch.channels_last
         )
+
+
+IN_OWN_ORDER = {
+    "softmax": lambda m, x, i: m.softmax(x, 1),
+    "log_softmax": lambda m, x, i: m.log_softmax(x, 0),
+    "cumsum": lambda m, x, i: m.cumsum(x, 1),
+    "cumprod": lambda m, x, i: m.cumprod(x, 0),
+    "gather": lambda m, x, i: m.gather(x, 0, i),
+    "index_select": lambda m, x, i: m.index_select(x, 1, i[:, 0]),
+    "take_along_dim": lambda m, x, i: m.take_along_dim(x, i, 1),
+    "masked_fill": lambda m, x, i: m.masked_fill(x, x > 0, 0.5),
+    "scatter": lambda m, x, i: m.scatter(x, 0, i, x),
+    "scatter_add": lambda m, x, i: m.scatter_add(x, 0, i, x),
+    "scatter_reduce": lambda m, x, i: m.scatter_reduce(x, 0, i, x, "amax"),
+    "layer_norm": lambda m, x, i: m.nn.functional.layer_norm(x, (3,)),
+    "rms_norm": lambda m, x, i: m.nn.functional.rms_norm(x, (3,)),
+    "roll": lambda m, x, i: m.roll(x, 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", IN_OWN_ORDER)
+def test_results_can_be_viewed_whatever_the_operands_order(name, torch):
+    values, index = np.linspace(-1, 1, 12).reshape(3, 4), np.array([[0, 1, 2], [2, 0, 1], [1, 2, 0], [0, 0, 1]])
+    results = [
+        IN_OWN_ORDER[name](m, m.from_numpy(values.copy()).T, m.from_numpy(index.T.copy()).T).view(-1)
+        for m in (ek, torch)
+    ]
+    np.testing.assert_allclose(results[0].numpy(), results[1].numpy(), rtol=1e-7)

@@ -20,6 +20,7 @@ from expkit.tensor.ops.arguments import dim_of, require_tensor
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import choose
 from expkit.tensor.ops.kinds import broadcast_shapes, materialize, zeros_raw
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.movement import expand, movedim, narrow, reshape, slice_p
 
 # ---- primitives ------------------------------------------------------------------------------------------------------
@@ -274,6 +275,7 @@ def in_range(index: Any, n: int, axis: int) -> Any:
     return wrap(np.where(raw < 0, raw + n, raw))
 
 
+@in_own_order
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
     """out[i][j] = input[index[i][j]][j] (for dim 0): picks along `dim`; index has input's rank."""
     index = index_tensor(index, "gather()")
@@ -300,6 +302,7 @@ def _cut(x: Any, index: Any, at: int) -> Any:
     return x if all(b == n for (_, b, _), n in zip(spans, x.shape, strict=True)) else apply1(slice_p, x, spans=spans)
 
 
+@in_own_order
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """gather, with the other dimensions broadcast against each other."""
     indices = index_tensor(indices, "take_along_dim()")

@@ -4,11 +4,13 @@
 they hand the format on. `channels_last_3d`: (N, C, D, H, W) as N, D, H, W, C.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from expkit.autograd.handle import Handle
+from expkit.autograd.handle import Handle, Value
 from expkit.autograd.tape import apply1
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import copy as by_kernel
@@ -47,6 +49,20 @@ def ordered(x: Any, order: tuple[int, ...]) -> Any:
     out = xp.empty(tuple(x.shape[a] for a in order), x.dtype).transpose(inverse(order))
     out[...] = x
     return out
+
+
+def in_own_order(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """fn, whose result lies in memory as its shape says, however the operands do: what PyTorch promises, for view()."""
+
+    @wraps(fn)
+    def call(*args: Any, **kw: Any) -> Any:
+        out = fn(*args, **kw)
+        raw = out.raw
+        if isinstance(raw, Value) or raw.flags.c_contiguous:
+            return out
+        return apply1(layout_p, out, order=tuple(range(raw.ndim)))
+
+    return call
 
 
 def inverse(order: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from expkit.tensor.ops import norm_arrays
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import add, mul, rsqrt, sub
 from expkit.tensor.ops.kinds import keep, materialize, reduced, reshape_p, shifted, spread, sum_p
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.movement import reshape
 from expkit.tensor.ops.pointwise import rsqrt_p
 from expkit.tensor.ops.windows import all_raw
@@ -164,6 +165,7 @@ def _scaled(x: Any, scale: Any, shift: Any) -> Any:
     return add(mul(x, scale), shift)
 
 
+@in_own_order
 def layer_norm(
     input: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:

@@ -10,6 +10,7 @@ from expkit.tensor.ops.arguments import dim_of, dims_of, given, require_tensor, 
 from expkit.tensor.ops.index import index_tensor
 from expkit.tensor.ops.join import cat
 from expkit.tensor.ops.kinds import spread
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.movement import (
     clone,
     contiguous,
@@ -25,6 +26,7 @@ from expkit.tensor.ops.movement import (
 from expkit.tensor.ops.subscript import index_select
 
 
+@in_own_order
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     """A copy rotated along `dims` (flattened where none is given)."""
     require_tensor(input, "roll()")

@@ -13,6 +13,7 @@ from expkit.tensor.generated import norm
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import add, mul, rsqrt, square
 from expkit.tensor.ops.kinds import reduced
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.reduce import mean
 from expkit.tensor.ops.windows import all_raw
 
@@ -43,6 +44,7 @@ rms_norm_p = Primitive(  # (x, weight?) -> (result, mean squares)
 )
 
 
+@in_own_order
 def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Any:
     """x / sqrt(mean(x²) + eps) over the trailing dimensions (Zhang and Sennrich, 2019), times weight.
 

@@ -16,6 +16,7 @@ from expkit.tensor.ops.arguments import COMPLEX, dim_of, refuse, require_inexact
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.index import gather_p
 from expkit.tensor.ops.kinds import materialize, zeros_raw
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.movement import pad_p, slice_p
 from expkit.tensor.ops.pointwise import exp_p
 from expkit.tensor.ops.reduce import INT
@@ -208,6 +209,7 @@ def _prepared(input: Any, dtype: Any) -> Any:
     return as_dtype(input, d)
 
 
+@in_own_order
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
     """The running sum along `dim`."""
     x = _prepared(input, dtype)
@@ -215,6 +217,7 @@ def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
     return apply1(cumsum_p, x, axis=at, back=False) if x.ndim else x.clone()
 
 
+@in_own_order
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Any:
     """The running product along `dim`."""
     x = _prepared(input, dtype)

@@ -28,6 +28,7 @@ from expkit.tensor.ops.index import (
     where,
 )
 from expkit.tensor.ops.kinds import zeros_raw
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.movement import expand, movedim, overwrite_p, pad_p, reshape, slice_p
 from expkit.tensor.ops.pointwise import eq_p, where_p
 
@@ -172,6 +173,7 @@ def _scattered(combine: Callable[..., Any], what: str, input: Any, dim: int, ind
 _OLD_REDUCE = {"add": "sum", "multiply": "prod"}
 
 
+@in_own_order
 def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
     """A copy of input with src (a tensor or number) written at the indices along `dim`.
 
@@ -187,12 +189,14 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     return _scattered(_combiner(_OLD_REDUCE[reduce], True), "scatter()", input, dim, index, src)
 
 
+@in_own_order
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """A copy of input with src added at the indices along `dim`; repeated indices add up."""
     require_tensor(src, "scatter_add()")
     return _scattered(scatter_add_p, "scatter_add()", input, dim, index, src)
 
 
+@in_own_order
 def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
     """A copy of input with src combined into the places that the indices along `dim` name.
 
@@ -323,6 +327,7 @@ def fill(input: Any, value: Any) -> Any:
     return apply(overwrite_p, input, expand(_filling(input, value, "fill()"), *input.shape))
 
 
+@in_own_order
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """value (a number or 0-d tensor) where the mask holds, input elsewhere."""
     if not isinstance(mask, Handle) or dtypes.of(mask.raw) is not dtypes.bool_:

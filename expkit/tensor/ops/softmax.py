@@ -11,6 +11,7 @@ from expkit.tensor.ops.arguments import dim_of, dims_of
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.elementwise import exp, neg, sub
 from expkit.tensor.ops.kinds import keep, reduced, reshape_p, shifted, sum_p, zeros_raw
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.pointwise import exp_p, isfinite_p, log_p, reciprocal_p, where_p
 from expkit.tensor.ops.reduce import amax_p, finish, spread_back
 from expkit.tensor.ops.special import widened
@@ -129,6 +130,7 @@ def _floats(input: Any, dtype: Any, what: str) -> Any:
     return x
 
 
+@in_own_order
 def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """exp(x) / sum(exp(x)) along `dim`."""
     x = _floats(input, dtype, "softmax")
@@ -136,6 +138,7 @@ def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     return apply1(softmax_p, x, axis=at) if x.ndim else exp(sub(x, x))
 
 
+@in_own_order
 def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
     """log(softmax(x)) along `dim`, without overflow or loss of precision."""
     x = _floats(input, dtype, "log_softmax")

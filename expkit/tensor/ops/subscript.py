@@ -25,6 +25,7 @@ from expkit.tensor.ops.index import (
     take_p,
 )
 from expkit.tensor.ops.kinds import broadcast_shapes, reshape_p
+from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.movement import alias_p, expand, movedim, reshape, slice_p, squeeze
 from expkit.tensor.ops.scatter import index_add, masked_fill
 
@@ -216,6 +217,7 @@ def _fit(value: Any, shape: tuple[int, ...]) -> Any:
     return value
 
 
+@in_own_order
 def index_select(input: Any, dim: int, index: Any) -> Any:
     """The entries at a 1-d index along `dim`."""
     at = dim_of(dim, input.ndim)
