@@ -153,7 +153,7 @@ class Sample:
             new_args, new_kw = replaced([args, kw], kind, iter(values))
             return [y for y in leaves(self.gauge(call(*new_args, **new_kw)), kind) if smooth(y)]
 
-        return f, [every[i] for i in places]
+        return f, [every[i].detach().requires_grad_() for i in places]
 
     def smooth_places(self) -> list[int]:
         return [i for i, x in enumerate(leaves([self.args, self.kw], torch.Tensor)) if smooth(x) and x.requires_grad]

@@ -23,6 +23,7 @@ GAPS: list[Gap] = [
     Gap("resize_", "*", "is not supported", _MEMORY),
     Gap("resize_as_", "*", "is not supported", _MEMORY),
     Gap("addbmm", "inplace", "(float64[], ", "PyTorch gives a 0-d tensor the product's shape; here none changes its"),
+    Gap("cat", "error", "out=float32[0]", "the empty tensor that is also out holds nothing that could be overwritten"),
     Gap("gather", "error", "out=int64[1]", "out has another shape and takes new memory: then it overlaps nothing"),
     Gap("argwhere", "vmap", "depends on values", "a shape that depends on values has no batch; PyTorch makes one up"),
     Gap("as_strided", "jvp", "partial_views", "under a transform it has its own elements, not all of the storage"),

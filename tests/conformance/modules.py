@@ -171,7 +171,9 @@ def run(name: str, check: str, limit: int = 0) -> Iterator[tuple[str, str]]:
 def _run_errors(info: Any) -> Iterator[tuple[str, str]]:
     if info.module_error_inputs_func is None:
         return
-    for wrong in info.module_error_inputs_func(info, device="cpu", dtype=DTYPE, requires_grad=False, training=True):
+    for wrong in info.module_error_inputs_func(
+        info, device="cpu", dtype=torch.float32, requires_grad=False, training=True
+    ):
         what = f"{info.name}{wrong.module_error_input.constructor_input.args}: {wrong.error_regex}"[:250]
         yield outcome(lambda: _refused(info, wrong), what)  # noqa: B023
 
@@ -183,7 +185,7 @@ def _refused(info: Any, wrong: Any) -> bool:
     if wrong.error_on == ModuleErrorEnum.CONSTRUCTION_ERROR:
         must_be_refused(*attempt(lambda: kind(*args, **kw)))
     else:
-        module = kind(*args, **kw).to(ek.float64)
+        module = kind(*args, **kw)
         given, options = to_ek((call.args, call.kwargs))
         must_be_refused(*attempt(lambda: module(*given, **options)))
     return True
