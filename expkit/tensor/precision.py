@@ -245,7 +245,8 @@ def arm() -> None:
     if _ARMED:
         return
     _ARMED.append(ARRAYS.tensor)
+    made: dict[Any, Any] = {}  # one for a method under all its names
     for name in TABLE:
         method = getattr(ARRAYS.tensor, name, None)
         if method is not None and name not in SELF_CASTING:
-            setattr(ARRAYS.tensor, name, casting(name, method))
+            setattr(ARRAYS.tensor, name, made.setdefault(method, casting(name, method)))
