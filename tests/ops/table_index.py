@@ -120,7 +120,7 @@ def emptied(name: str) -> Any:
 
 
 MADE += [
-    made("empty_permuted", lambda g: [S((2, 3), (1, 0)), Bad((2, 3), (0, 0))], call=emptied("empty_permuted"), torch=lambda t: lambda *a: t.empty_permuted(*a) * 0),
+    made("empty_permuted", lambda g: [S((2, 3), (1, 0)), Bad((2, 3), (0, 0))], call=emptied("empty_permuted"), torch=lambda t: lambda *a: t.empty_permuted(*a).zero_()),
     made("empty_strided", lambda g: [S((2, 3), (1, 2)), S((2,), (0,)), Bad((2,), (1, 1))], call=emptied("empty_strided"), torch=lambda t: lambda *a: t.zeros(a[0]) * t.empty_strided(*a).numel() * 0),
 ]  # fmt: skip
 
