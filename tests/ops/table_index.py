@@ -116,7 +116,7 @@ MADE = [
 
 
 def emptied(name: str) -> Any:
-    return lambda *a: getattr(ek, name)(*a) * 0
+    return lambda *a: ek.zeros_like(getattr(ek, name)(*a))
 
 
 MADE += [
