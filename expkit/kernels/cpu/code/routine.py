@@ -13,14 +13,13 @@ run(x, y)  # arrays of the kinds promised; nothing is checked here
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from expkit.kernels.cpu.code.builder import Function, Pointer
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.machine import llvm
-from expkit.kernels.cpu.machine.call import Bound, caller, compiled
+from expkit.kernels.cpu.machine.call import Bound, Kernel, compiled
 
 
 class Task(Function):
@@ -56,14 +55,15 @@ class Routine:
     ) -> None:  # fmt: skip
         self.name, self.kinds, self.words, self._write = name, tuple(kinds), tuple(words), write
         self._head = (llvm.EXPLICIT if explicit else "") + f"; {name}"
-        self._compiled: Callable[[Any], Callable[..., Any]] | None = None
+        self._kernel: Kernel | None = None
 
     @property
-    def call(self) -> Callable[[Any], Callable[..., Any]]:
-        """Table -> the function that runs the kernel with it."""
-        if self._compiled is None:
-            self._compiled = compiled(self.text())
-        return self._compiled
+    def kernel(self) -> Kernel:
+        """Its machine code."""
+        if self._kernel is None:
+            pointers = len(self.kinds)
+            self._kernel = compiled(self.text(), pointers, pointers + 1 + len(self.words), pointers)
+        return self._kernel
 
     def text(self) -> str:
         """The module."""
@@ -72,14 +72,11 @@ class Routine:
         parts = [*task.helpers, task]
         calls = {name: line for part in parts for name, line in part.calls.items()}
         bodies = [part.text() for part in parts]
-        return "\n".join([self._head, *calls.values(), *bodies, self._task(), self._caller()])
+        return "\n".join([self._head, *calls.values(), *bodies, self._task()])
 
     @property
     def _tasks(self) -> int:
         return len(self.kinds)
-
-    def _caller(self) -> str:
-        return caller(len(self.kinds), self._tasks + 1 + len(self.words), self._tasks)
 
     def _task(self) -> str:
         """task(table, i): the body's arguments from the table."""
@@ -98,4 +95,4 @@ class Routine:
         if words.keys() != set(self.words):
             raise TypeError(f"{self.name}: needs the numbers {self.words}, got {tuple(words)}")
         table = np.array([0] * len(self.kinds) + [tasks] + [words[name] for name in self.words], np.int64)
-        return Bound(self.call(table), table, parallel=parallel and tasks > 1)
+        return Bound(self.kernel, table, parallel=parallel and tasks > 1)

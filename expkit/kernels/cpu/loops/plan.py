@@ -16,7 +16,7 @@ import numpy as np
 from expkit.kernels.cpu.code.ir import SIZES
 from expkit.kernels.cpu.loops.columns import Columns
 from expkit.kernels.cpu.loops.rows import DENSE, HEAD, SCALAR, STRIDED, Layout, Rows
-from expkit.kernels.cpu.machine.call import Bound, caller, compiled
+from expkit.kernels.cpu.machine.call import Bound, Kernel, compiled
 
 TILE = 1 << 14  # elements of one task
 SHORT = 128  # elements of a row below which four wide vectors are too many
@@ -66,9 +66,8 @@ def movement(stride: int, kind: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _kernel(write: Callable[..., str], program: Any, layout: Layout, moves: tuple[int, ...]) -> Callable[..., Any]:
-    """Table -> the function that runs the kernel with it."""
-    return compiled(write(program, layout, moves) + caller(layout.operands, layout.words, layout.head("tasks")))
+def _kernel(write: Callable[..., str], program: Any, layout: Layout, moves: tuple[int, ...]) -> Kernel:
+    return compiled(write(program, layout, moves), layout.operands, layout.words, layout.head("tasks"))
 
 
 def write_rows(program: Any, layout: Layout, moves: tuple[int, ...]) -> str:
@@ -98,8 +97,7 @@ class Plan(Bound):
             step = inner * full["tile"] if chunk is None else chunk[k]
             words += [step, inner, *outer, *reduced]
         table = np.array(words, np.int64)
-        call = _kernel(write, program, layout, moves)(table)
-        super().__init__(call, table, parallel=parallel and full["tasks"] > 1)
+        super().__init__(_kernel(write, program, layout, moves), table, parallel=parallel and full["tasks"] > 1)
 
 
 def remembered(plans: dict[Any, Made], key: Any, made: Made) -> Made:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -116,8 +115,8 @@ def _maker(shape: tuple[int, ...], order: list[int], dtypes: Sequence[Any]) -> C
     if len(dtypes) > 1:
         each = [_maker(shape, order, [dtype]) for dtype in dtypes]
         return lambda: [make() for make in each]
-    empty, dtype = plan.empty, dtypes[0]
+    dtype = dtypes[0]
     if order == sorted(order):
-        return partial(empty, shape, dtype)
+        return lambda: plan.empty(shape, dtype)
     back = tuple(int(i) for i in np.argsort(order))
-    return lambda: empty(shape, dtype).transpose(back)
+    return lambda: plan.empty(shape, dtype).transpose(back)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.machine.pool import PARALLEL_FOR, pool
@@ -95,25 +95,49 @@ def _ready() -> Any:
     return make
 
 
-def compiled(text: str) -> Callable[[Any], Callable[..., Any]]:
-    """A module with a `call`: table -> the function of the kernel for that table, an array of 64-bit words."""
-    make = _ready()
-    method = _Method(b"kernel", llvm.compile_ir(text).address("call"), _FASTCALL, None)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(method))  # functions point to it, to the very end of the interpreter
-    at = ctypes.addressof(method)
-    return lambda table: make(at, table, None)
+class Kernel(NamedTuple):
+    """Machine code: `make(table)` is the function that runs it; `task(table, i)` by itself; and the table's layout."""
+
+    make: Callable[[Any], Callable[..., Any]]
+    task: int
+    operands: int  # pointers, the table's first words
+    tasks: int  # the place of their number
+
+
+def method(address: int) -> int:
+    """The address of the description of a built-in function, for `builtin`."""
+    found = _Method(b"kernel", address, _FASTCALL, None)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))  # functions point to it, to the very end of the interpreter
+    return ctypes.addressof(found)
+
+
+def builtin(at: int, itself: Any) -> Callable[..., Any]:
+    """The built-in function described there; `itself` is its first argument."""
+    return _ready()(at, itself, None)
+
+
+def compiled(text: str, operands: int, words: int, tasks: int) -> Kernel:
+    """The kernel of a module with `task(table, i)`, whose tables are arrays of so many 64-bit words."""
+    _ready()
+    code = llvm.compile_ir(text + caller(operands, words, tasks))
+    at = method(code.address("call"))
+    return Kernel(lambda table: builtin(at, table), code.address("task"), operands, tasks)
 
 
 class Bound:
     """A kernel with its table: bound(*arrays) runs it."""
 
-    __slots__ = ("_call", "_table", "parallel")
+    __slots__ = ("_call", "_table", "kernel", "parallel")
 
-    def __init__(self, call: Callable[..., Any], table: Any, *, parallel: bool) -> None:
-        self._call, self._table, self.parallel = call, table, parallel
+    def __init__(self, kernel: Kernel, table: Any, *, parallel: bool) -> None:
+        self.kernel, self._table, self.parallel = kernel, table, parallel
+        self._call = kernel.make(table)
 
     def __call__(self, *arrays: Any) -> None:
         """Runs on arrays whose memory the table describes; the caller keeps them alive."""
+        if LISTENERS:
+            for listener in LISTENERS:
+                listener.called(self, arrays)
         if self.parallel:
             threads = pool()
             if threads.take():
@@ -123,3 +147,11 @@ class Bound:
                     threads.release()
                 return
         self._call(self._table, *arrays)
+
+    @property
+    def table(self) -> Any:
+        """Its words but for the pointers."""
+        return self._table
+
+
+LISTENERS: list[Any] = []  # told of each call before it runs: recordings

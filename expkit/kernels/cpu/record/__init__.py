@@ -1,0 +1,1 @@
+"""Programs of kernel calls: recorded once, with their memory planned, and replayed by one call."""

@@ -1,0 +1,112 @@
+"""Replaying recorded calls: their tables with all pointers in place, gone through by generated code in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from expkit.kernels.cpu.machine import llvm
+from expkit.kernels.cpu.machine.call import OBJECT, builtin, method
+from expkit.kernels.cpu.machine.pool import PARALLEL_FOR, pool
+from expkit.kernels.cpu.record.recording import Call, address
+
+FIELDS = 4  # words of a record: task, table, number of tasks, parallel?
+
+
+class Driver:
+    """Recorded calls, one after another, in one call. `words`: all their tables, and the cells, one behind another."""
+
+    def __init__(self, calls: Sequence[Call], cells: Sequence[np.ndarray] = ()) -> None:
+        tables = [_table(c) for c in calls]
+        starts = np.cumsum([0, *map(len, tables)])
+        self.words = np.concatenate([*tables, np.zeros(0, np.int64)]).astype(np.int64)
+        self.places = [s + k for s, c in zip(starts, calls, strict=False) for k in range(c.kernel.operands)]
+        records = [len(calls)]
+        for start, c in zip(starts, calls, strict=False):
+            count = int(c.words[c.kernel.tasks])
+            records += [c.kernel.task, address(self.words) + 8 * int(start), count, int(c.parallel)]
+        self._records = np.array(records, np.int64)
+        self._kept = [c.kernel for c in calls], cells
+        self._run = builtin(_driver(), self._records)
+
+    def __call__(self) -> None:
+        """Runs all calls; those that are parallel over the pool, if nobody else uses it."""
+        threads = pool()
+        if threads.take():
+            try:
+                self._run(threads.state)
+            finally:
+                threads.release()
+        else:
+            self._run(self._records)
+
+
+def _table(call: Call) -> np.ndarray:
+    table = call.words.copy()
+    table[: len(call.pointers)] = call.pointers
+    return table
+
+
+_IR = f"""
+declare ptr @PyEval_SaveThread()
+declare void @PyEval_RestoreThread(ptr)
+declare void @Py_IncRef(ptr)
+define ptr @replay(ptr %self, ptr %args, i64 %given) {{
+entry:
+  %records.p = getelementptr i8, ptr %self, i64 {OBJECT}
+  %records = load ptr, ptr %records.p
+  %n = load i64, ptr %records
+  %state = load ptr, ptr %args
+  %alone = icmp eq ptr %state, %self
+  %pool.p = getelementptr i8, ptr %state, i64 {OBJECT}
+  %pool = load ptr, ptr %pool.p
+  %parallel.p = getelementptr i64, ptr %pool, i64 {PARALLEL_FOR}
+  %thread = call ptr @PyEval_SaveThread()
+  br label %calls
+calls:
+  %k = phi i64 [ 0, %entry ], [ %k1, %done ]
+  %any = icmp slt i64 %k, %n
+  br i1 %any, label %call, label %out
+call:
+  %first = mul i64 %k, {FIELDS}
+  %first1 = add i64 %first, 1
+  %task.p = getelementptr i64, ptr %records, i64 %first1
+  %table.p = getelementptr i64, ptr %task.p, i64 1
+  %count.p = getelementptr i64, ptr %task.p, i64 2
+  %many.p = getelementptr i64, ptr %task.p, i64 3
+  %task = load ptr, ptr %task.p
+  %table = load ptr, ptr %table.p
+  %count = load i64, ptr %count.p
+  %many = load i64, ptr %many.p
+  %wide = icmp ne i64 %many, 0
+  %together = xor i1 %alone, true
+  %both = and i1 %wide, %together
+  br i1 %both, label %parallel, label %loop
+parallel:
+  %run = load ptr, ptr %parallel.p
+  call void %run(ptr %pool, ptr %task, ptr %table, i64 %count)
+  br label %done
+loop:
+  %i = phi i64 [ 0, %call ], [ %next, %body ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %body, label %done
+body:
+  call void %task(ptr %table, i64 %i)
+  %next = add i64 %i, 1
+  br label %loop
+done:
+  %k1 = add i64 %k, 1
+  br label %calls
+out:
+  call void @PyEval_RestoreThread(ptr %thread)
+  call void @Py_IncRef(ptr %self)
+  ret ptr %self
+}}
+"""
+
+
+@cache
+def _driver() -> int:
+    return method(llvm.compile_ir(_IR).address("replay"))

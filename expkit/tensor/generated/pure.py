@@ -1,0 +1,13 @@
+"""Primitives as nothing but kernel calls, for programs that are recorded: see `kernels/cpu/record`.
+
+A row takes what the primitive's implementation takes and returns what that returns, for arrays of any size; or None,
+before it has done anything, where there is no kernel for such operands. All its memory comes from `plan.empty`, all
+work on data is done by kernels, nothing is looked at, and what is fixed is kept in read-only arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+PURE: dict[str, Callable[..., Any]] = {}
