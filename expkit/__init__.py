@@ -39,6 +39,7 @@ _LAZY = {  # loaded at first use, so that `import expkit` stays light
     "utils": "expkit.utils", "distributed": "expkit.distributed",
     "special": "expkit.special", "fft": "expkit.fft", "tracking": "expkit.tracking",
     "config": "expkit.config", "compiler": "expkit.compiler", "compile": "expkit.compiler:compile",
+    "mark_dynamic": "expkit.compiler:mark_dynamic",
     "amp": "expkit.amp", "autocast": "expkit.amp:autocast", "is_autocast_enabled": "expkit.amp:is_autocast_enabled",
     "get_autocast_dtype": "expkit.amp:get_autocast_dtype", "set_autocast_dtype": "expkit.amp:set_autocast_dtype",
     "set_autocast_enabled": "expkit.amp:set_autocast_enabled",

@@ -13,5 +13,6 @@ parts; `program.py` runs it and puts back what it wrote; `compiled.py` keeps the
 """
 
 from expkit.compiler.compiled import Compiled, compile
+from expkit.compiler.dynamic import mark_dynamic
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled", "compile", "mark_dynamic"]

@@ -14,6 +14,7 @@ from typing import Any
 from expkit import flags, tree
 from expkit.autograd.mode import MODE
 from expkit.compiler.capture import Call, tensors
+from expkit.compiler.dynamic import Recent, marked
 from expkit.compiler.replay import Differentiated, Replay
 from expkit.errors import TraceError
 from expkit.tensor import Tensor, empty, get_default_dtype
@@ -37,13 +38,29 @@ class Compiled:
 
     The signature: containers, shapes, dtypes, devices and requires_grad of the tensors among the arguments, the values
     of everything else, and whether gradients are recorded.
+
+    What a loop that compiles its own steps may ask for beside fullgraph: `ready`: everything that a first call would
+    make (an optimizer's state) is there, so the first call is traced too, and all calls round alike. `check(result)`
+    is called before a program writes anything outside; if it raises, nothing is written. `warn(message)` takes the
+    warnings.
     """
 
-    def __init__(self, fn: Callable[..., Any], *, fullgraph: bool = False) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        fullgraph: bool = False,
+        ready: bool = False,
+        check: Callable[[Any], None] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         if not callable(fn):
             raise TypeError(f"compile: a function or Module was expected, not {type(fn).__name__}")
-        self.fn, self.fullgraph = fn, fullgraph
+        self.fn = fn
+        self.options: dict[str, Any] = {"fullgraph": fullgraph, "ready": ready, "check": check, "warn": warn}
+        self.fullgraph, self.ready, self.check, self.warn = fullgraph, ready, check, warn
         self.entries: dict[Any, Entry] = {}
+        self.recent = Recent()
         update_wrapper(self, fn, updated=())
 
     def __getattr__(self, name: str) -> Any:
@@ -54,7 +71,7 @@ class Compiled:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
         """A copy of the function, with programs of its own to come."""
-        return Compiled(deepcopy(self.fn, memo), fullgraph=self.fullgraph)
+        return Compiled(deepcopy(self.fn, memo), **self.options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if MODE.special:  # inside a transform: part of what is transformed
@@ -62,26 +79,33 @@ class Compiled:
         leaves, structure = tree.flatten((args, kwargs))
         key = signature(leaves, structure)
         entry = self.entries.get(key)
-        if entry is None or entry.eager:
-            self._meet(key, entry)
+        if entry is None:
+            entry = self._meet(key)
+            if not self.ready:
+                return self.fn(*args, **kwargs)
+        if entry.eager:
             return self.fn(*args, **kwargs)
+        if key[1]:
+            self.recent.use(key)
         for replay in entry.replays:
             if replay.holds():
                 return replay(leaves)
         return self._trace(entry, leaves, structure)
 
-    def _meet(self, key: Any, entry: Entry | None) -> None:
-        if entry is not None:
-            return
-        self.entries[key] = met = Entry()
-        if len(self.entries) > SIGNATURES:
+    def _meet(self, key: Any) -> Entry:
+        met = self.entries[key] = Entry()
+        dropped = self.recent.use(key)
+        if dropped is not None:
+            del self.entries[dropped]
+        if len(self.recent) > SIGNATURES:
             met.eager = True
-            if len(self.entries) == SIGNATURES + 1:
-                warnings.warn(
+            if len(self.recent) == SIGNATURES + 1:
+                self._tell(
                     f"compile: {self._name()} has been called with {SIGNATURES} signatures (shapes, dtypes, values of "
-                    "arguments); further ones run eagerly. Pass changing numbers as tensors.",
-                    stacklevel=3,
+                    "arguments); further ones run eagerly. Pass changing numbers as tensors, and name dimensions that "
+                    "change: mark_dynamic(x, dim)."
                 )
+        return met
 
     def _trace(self, entry: Entry, leaves: Sequence[Any], structure: Any) -> Any:
         def call(values: Sequence[Any]) -> Any:
@@ -93,11 +117,12 @@ class Compiled:
                 entry, f"it was traced {LIMIT} times, and each time something it rests on changed", call, leaves
             )
         try:
-            replay = make(call, leaves, self.fn)
-        except TraceError as error:
+            replay = make(call, leaves, self.fn, self.check)
+        except Exception as error:  # not only TraceError: under a trace any library may refuse a tensor without values
             if self.fullgraph:
                 raise
-            return self._give_up(entry, f"{error}{where(error)}", call, leaves)
+            kind = "" if isinstance(error, TraceError) else f"{type(error).__name__}: "
+            return self._give_up(entry, f"{kind}{error}{where(error)}", call, leaves)
         entry.replays.append(replay)
         return replay(leaves)
 
@@ -105,34 +130,49 @@ class Compiled:
         if self.fullgraph:
             raise TraceError(f"compile: {self._name()}: {why}")
         entry.eager = True
-        warnings.warn(f"compile: {self._name()} runs eagerly from now on: {why}", stacklevel=4)
-        return call(leaves)
+        result = call(leaves)  # first: what is wrong in any case is told by itself
+        self._tell(f"compile: {self._name()} runs eagerly from now on: {why}")
+        return result
+
+    def _tell(self, message: str) -> None:
+        if self.warn is None:
+            warnings.warn(message, stacklevel=5)
+        else:
+            self.warn(message)
 
     def _name(self) -> str:
         return getattr(self.fn, "__qualname__", type(self.fn).__name__)
 
 
-def make(call: Callable[[Sequence[Any]], Any], leaves: Sequence[Any], fn: Any) -> Replay:
+def make(
+    call: Callable[[Sequence[Any]], Any], leaves: Sequence[Any], fn: Any, check: Callable[[Any], None] | None = None
+) -> Replay:
     """The call traced, with its gradient where somebody may ask for it."""
     plain = Call(call, leaves, fn)
     if flags.DEBUG >= 3:  # type: ignore[operator]
         print(plain.graph)
     outs = [tensors(plain.result)[i] for i in plain.differentiable] if MODE.grad else []
     if not outs:
-        return Replay(plain)
+        return Replay(plain, check)
     seeds = [empty(tuple(x.shape), dtype=x.dtype, device=x.device) for x in outs]
-    return Differentiated(Call(call, leaves, fn, seeds, plain.differentiable_sources()))
+    return Differentiated(Call(call, leaves, fn, seeds, plain.differentiable_sources()), check)
 
 
 def signature(leaves: Sequence[Any], structure: Any) -> Any:
-    """What a program depends on, of the arguments and of the modes that are on."""
-    kinds = []
+    """What a program depends on, of the arguments and of the modes that are on; the sizes of marked dims apart."""
+    kinds: list[Any] = []
+    sizes: list[int] = []
     for x in leaves:
         if isinstance(x, Tensor):
-            kinds.append((x.raw.shape, x.raw.dtype, str(x.device), x.requires_grad, type(x)))
+            shape, dims = x.raw.shape, marked(x)
+            if dims:
+                sizes += [shape[d] for d in dims]
+                shape = tuple(None if d in dims else n for d, n in enumerate(shape))
+            kinds.append((shape, x.raw.dtype, str(x.device), x.requires_grad, type(x)))
         else:
             kinds.append(_static(x))
-    return _shape_of(structure), tuple(kinds), MODE.grad, MODE.inference, get_default_dtype(), precision()
+    about = (_shape_of(structure), tuple(kinds), MODE.grad, MODE.inference, get_default_dtype(), precision())
+    return about, tuple(sizes)
 
 
 def precision() -> Any:

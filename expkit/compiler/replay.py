@@ -20,10 +20,10 @@ from expkit.tensor import Tensor
 
 
 class Replay:
-    """A call that stands for the function: replay(leaves)."""
+    """A call that stands for the function: replay(leaves). `check` sees the result before anything is written."""
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
+    def __init__(self, call: Call, check: Callable[[Any], None] | None = None) -> None:
+        self.call, self.check = call, check
         graph = call.graph
         self.states = [(s.tensor, s.after) for s in graph.state]
         self.grads = call.trace.left
@@ -77,8 +77,12 @@ class Replay:
         for x in given:
             x.requires_grad  # noqa: B018  (brings a stale view up to date)
         found = self.program(self._taken([x.raw for x in given]), self._numbers())
-        outs = self.leave(self._owned(found), given)
-        return self.filled([wrap(raw) for raw in outs], given)
+        found = self._owned(found)
+        result = self.filled([wrap(raw) for raw in found[: self.count]], given)
+        if self.check is not None:
+            self.check(result)
+        self.leave(found, given)
+        return result
 
     def leave(self, found: list[Any], given: list[Tensor]) -> list[Any]:
         """Writes what the call leaves outside; returns the raw results."""
@@ -186,7 +190,10 @@ class Differentiated(Replay):
     def forward(self, given: list[Tensor]) -> tuple[list[Any], list[Any]]:
         found = self.program(self._taken([x.raw for x in given]), self._numbers())
         end = len(self.results)
-        return self.leave(self._owned(found[:end]), given), found[end:]
+        owned = self._owned(found[:end])
+        if self.check is not None:
+            self.check(self.filled([wrap(raw) for raw in owned[: self.count]], given))
+        return self.leave(owned, given), found[end:]
 
     def gradients(self, kept: list[Any], seeds: list[Any]) -> list[Any]:
         values = iter(kept)
