@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from expkit.kernels.cpu.record.arena import Arena
-from expkit.kernels.cpu.record.driver import Driver
+from expkit.kernels.cpu.record.arena import Arena, reserved
+from expkit.kernels.cpu.record.driver import Script
 from expkit.kernels.cpu.record.recording import Recording
 
 POISON = 0xA5
@@ -12,11 +12,10 @@ POISON = 0xA5
 def assert_replayable(fn, *arrays, reserve=1 << 30):
     """Records fn(*arrays) (an array, or some), gives the arrays other values, poisons all memory that the recording
     owns, replays it, and compares with fn as it is. Other values are the same ones in another order."""
-    arena = Arena(reserve)
+    arena = Arena(reserved(reserve))
     expected = _list(fn(*arrays))
     with Recording(arena) as tape:
-        for x in arrays:
-            tape.know(x)
+        tape.know(arrays)
         outs = _list(fn(*arrays))
     assert not tape.foreign, tape.foreign
     for found, wanted in zip(outs, expected, strict=True):
@@ -28,7 +27,7 @@ def assert_replayable(fn, *arrays, reserve=1 << 30):
         x[...] = x.ravel()[::-1].reshape(x.shape)
     expected = [np.array(x) for x in _list(fn(*arrays))]
     arena.memory[: arena.peak] = POISON
-    Driver(tape.calls, tape.cells)()
+    Script(tape.calls).run()
     for found, wanted in zip(outs, expected, strict=True):
         np.testing.assert_array_equal(found, wanted, err_msg="when it is replayed")
 

@@ -7,8 +7,8 @@ from expkit.kernels.cpu.arrays.copy import contiguous
 from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.loops.pointwise import Kernel
 from expkit.kernels.cpu.loops.program import Program, Ref, Step
-from expkit.kernels.cpu.record.arena import Arena
-from expkit.kernels.cpu.record.driver import Driver
+from expkit.kernels.cpu.record.arena import Arena, reserved
+from expkit.kernels.cpu.record.driver import Script
 from expkit.kernels.cpu.record.recording import Recording
 from tests.kernels.replayable import assert_replayable
 
@@ -50,7 +50,7 @@ def test_read_only_arrays_are_constants():
 
 
 def test_memory_is_handed_out_again():
-    arena = Arena(1 << 20)
+    arena = Arena(reserved(1 << 20))
     first, second, third = (arena.empty((1000,), np.float32) for _ in range(3))
     peak = arena.peak
     for x in (second, first):
@@ -65,11 +65,12 @@ def test_memory_is_handed_out_again():
 
 def test_cells_stand_for_arrays():
     x = normal(5)
-    tape = Recording(Arena(1 << 12))
+    tape = Recording(Arena(reserved(1 << 12)))
     (found,) = tape.pointers([x])
-    assert np.ndarray((1,), np.int64, tape.cells[0], 0)[0] == x.ctypes.data
-    assert found + 16 == tape.cells[0].ctypes.data
+    ((_, cells),) = tape.cells
+    assert cells[0] == x.ctypes.data
+    assert found + 16 == cells.ctypes.data
 
 
 def test_an_empty_program_runs():
-    Driver([])()
+    Script([]).run()

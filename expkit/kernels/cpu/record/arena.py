@@ -21,21 +21,20 @@ PAGE = 1 << 12
 
 
 class Block:
-    """A part of the arena; `users`: how many values lie in it."""
+    """A part of the arena. users: how many values lie in it; born: how many calls had been recorded by then."""
 
-    __slots__ = ("array", "size", "start", "users")
+    __slots__ = ("array", "born", "size", "start", "users")
 
     def __init__(self, start: int, size: int, array: Any) -> None:
-        self.start, self.size, self.array, self.users = start, size, array, 0
+        self.start, self.size, self.array, self.users, self.born = start, size, array, 0, 0
 
 
 class Arena:
-    """`size`: bytes that are reserved. MemoryError where they do not suffice."""
+    """Hands out `memory`, an array of bytes. MemoryError where it does not suffice."""
 
-    def __init__(self, size: int) -> None:
-        self.size = -(-size // PAGE) * PAGE
-        self.memory = _reserved(self.size)
-        self.base = self.memory.ctypes.data
+    def __init__(self, memory: Any) -> None:
+        self.memory, self.size = memory, len(memory)
+        self.base = memory.ctypes.data
         self.peak = 0
         self._free = [(0, self.size)]  # (start, size), by start
         self._starts: list[int] = []
@@ -48,7 +47,7 @@ class Arena:
         size = prod(shape) * dtype.itemsize
         start = self._take(_padded(size))
         array = np.ndarray(shape, dtype, self.memory, start)
-        self._blocks[start] = Block(start, size, array)
+        self.newest = self._blocks[start] = Block(start, size, array)
         insort(self._starts, start)
         return array
 
@@ -91,8 +90,9 @@ def _padded(size: int) -> int:
     return -(-max(size, 1) // LINE) * LINE
 
 
-def _reserved(size: int) -> Any:
-    """Address space of that size, without memory yet."""
+def reserved(size: int) -> Any:
+    """Address space of that size, without memory yet. OSError where there is none."""
+    size = -(-size // PAGE) * PAGE
     flags = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | getattr(mmap, "MAP_NORESERVE", 0)
     space = mmap.mmap(-1, size, flags=flags) if flags else mmap.mmap(-1, size)
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -15,38 +15,48 @@ from expkit.kernels.cpu.record.recording import Call, address
 FIELDS = 4  # words of a record: task, table, number of tasks, parallel?
 
 
-class Driver:
-    """Recorded calls, one after another, in one call. `words`: all their tables, and the cells, one behind another."""
+class Script:
+    """Recorded calls. `words`: all their tables, one behind another; `first[n]`: where that of call n begins."""
 
-    def __init__(self, calls: Sequence[Call], cells: Sequence[np.ndarray] = ()) -> None:
-        tables = [_table(c) for c in calls]
-        starts = np.cumsum([0, *map(len, tables)])
-        self.words = np.concatenate([*tables, np.zeros(0, np.int64)]).astype(np.int64)
-        self.places = [s + k for s, c in zip(starts, calls, strict=False) for k in range(c.kernel.operands)]
-        records = [len(calls)]
-        for start, c in zip(starts, calls, strict=False):
-            count = int(c.words[c.kernel.tasks])
-            records += [c.kernel.task, address(self.words) + 8 * int(start), count, int(c.parallel)]
-        self._records = np.array(records, np.int64)
-        self._kept = [c.kernel for c in calls], cells
-        self._run = builtin(_driver(), self._records)
+    def __init__(self, calls: Sequence[Call]) -> None:
+        sizes = [len(c.words) for c in calls]
+        self.first = np.cumsum([0, *sizes])
+        self.words = np.zeros(self.first[-1], np.int64)
+        for start, size, c in zip(self.first, sizes, calls, strict=False):
+            self.words[start : start + size] = c.words
+            self.words[start : start + len(c.pointers)] = c.pointers
+        self._calls = calls
 
-    def __call__(self) -> None:
-        """Runs all calls; those that are parallel over the pool, if nobody else uses it."""
-        threads = pool()
-        if threads.take():
-            try:
-                self._run(threads.state)
-            finally:
-                threads.release()
-        else:
-            self._run(self._records)
+    def pointers(self) -> tuple[np.ndarray, np.ndarray]:
+        """(the places of all pointers among the words, the number of each one's call)"""
+        counts = [len(c.pointers) for c in self._calls]
+        places = [np.arange(start, start + n) for start, n in zip(self.first, counts, strict=False)]
+        return np.concatenate([*places, np.zeros(0, np.int64)]).astype(int), np.repeat(np.arange(len(counts)), counts)
 
+    def part(self, start: int, stop: int) -> Callable[[], None]:
+        """What runs these calls; the parallel ones over the pool, if nobody else uses it."""
+        records = [stop - start]
+        base = address(self.words)
+        for at, c in zip(self.first[start:stop], self._calls[start:stop], strict=True):
+            records += [c.kernel.task, base + 8 * int(at), int(c.words[c.kernel.tasks]), int(c.parallel)]
+        table = np.array(records, np.int64)
+        call = builtin(_driver(), table)
 
-def _table(call: Call) -> np.ndarray:
-    table = call.words.copy()
-    table[: len(call.pointers)] = call.pointers
-    return table
+        def run() -> None:
+            threads = pool()
+            if threads.take():
+                try:
+                    call(threads.state)
+                finally:
+                    threads.release()
+            else:
+                call(table)
+
+        return run
+
+    def run(self) -> None:
+        """Runs all calls."""
+        self.part(0, len(self._calls))()
 
 
 _IR = f"""

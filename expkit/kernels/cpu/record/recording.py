@@ -1,25 +1,27 @@
 """Recording kernel calls, to run them again without Python (driver.py).
 
-    with Recording(Arena(size)) as tape:   # plan.empty hands out the arena's memory now, each kernel call is noted
+    with Recording(Arena(reserved(size))) as tape:  # plan.empty hands out the arena's memory now, each call is noted
         ...
-    Driver(tape.calls, tape.cells)()
+    Script(tape).run()
 
 A call may work on memory of the arena, on arrays that were announced (`know`), and on read-only arrays, which are
-constants. Anything else makes `foreign` true: what was done cannot be replayed.
+constants. Anything else makes `foreign` say so: what was done cannot be replayed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.machine.call import LISTENERS, OBJECT, Bound
-from expkit.kernels.cpu.record.arena import Arena
+from expkit.kernels.cpu.record.arena import Arena, Block
 
 
 class Call(NamedTuple):
@@ -37,57 +39,133 @@ class Recording:
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
         self.calls: list[Call] = []
-        self.cells: list[Any] = []  # arrays of addresses that kernels read besides their tables
+        self.cells: list[tuple[int, Any]] = []  # (calls before, addresses that kernels read besides their tables)
+        self.flags: list[tuple[Any, str]] = []  # cells that kernels set, and what that means
         self.foreign = ""
-        self._known: list[tuple[int, int]] = []
-        self._kept: list[Any] = []  # constants
+        self.kept: list[Any] = []  # constants
+        self._known: list[tuple[int, int]] = []  # apart from each other, in order
+        self._taken: list[Block] = []  # since the last unit
         self._thread = threading.get_ident()
 
     def __enter__(self) -> Recording:
         self._empty, plan.empty = plan.empty, self._made
         LISTENERS.append(self)
+        RECORDINGS.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        RECORDINGS.remove(self)
         LISTENERS.remove(self)
         plan.empty = self._empty
 
-    def _made(self, shape: Any, dtype: Any) -> Any:
-        mine = threading.get_ident() == self._thread
-        return self.arena.empty(shape, dtype) if mine else self._empty(shape, dtype)
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Meanwhile nothing is recorded, and memory is anybody's."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
 
-    def know(self, array: Any) -> None:
-        """Kernels may work on this array, which stays where it is or is looked up at each run."""
-        self._known.append(np.lib.array_utils.byte_bounds(array))
+    def _made(self, shape: Any, dtype: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return self._empty(shape, dtype)
+        array = self.arena.empty(shape, dtype)
+        block = self.arena.newest
+        block.born = len(self.calls)
+        self._taken.append(block)
+        return array
+
+    def know(self, arrays: Iterable[Any]) -> None:
+        """Kernels may work on these arrays, which stay where they are or are looked up at each run."""
+        bounds = sorted([*self._known, *map(np.lib.array_utils.byte_bounds, arrays)])
+        self._known = []
+        for low, high in bounds:
+            if self._known and low < self._known[-1][1]:
+                low, old = self._known.pop()
+                high = max(high, old)
+            self._known.append((low, high))
+
+    def knows(self, x: Any) -> bool:
+        """Whether an array lies in the arena or in one that was announced."""
+        at = address(x)
+        n = bisect_right(self._known, (at, 1 << 63)) - 1
+        return (n >= 0 and at < max(self._known[n][1], self._known[n][0] + 1)) or self.arena.block(at) is not None
 
     def called(self, bound: Bound, arrays: Sequence[Any]) -> None:
         """Told of a kernel call before it runs."""
         if threading.get_ident() != self._thread:
             return
         for x in arrays:
-            if not self._allowed(x):
-                self.foreign = f"an array of {x.dtype}{list(x.shape)} from elsewhere"
-        pointers = tuple(address(x) for x in arrays)
-        self.calls.append(Call(bound.kernel, bound.table, pointers, bound.parallel))
-
-    def _allowed(self, x: Any) -> bool:
-        at = address(x)
-        if self.arena.block(at) is not None or any(low <= at < max(high, low + 1) for low, high in self._known):
-            return True
-        if x.size and x.flags.writeable:
-            return False
-        self._kept.append(x)
-        return True
+            if not self.knows(x):
+                if _changeable(x):
+                    self.foreign = f"an array of {x.dtype}{list(x.shape)} from elsewhere"
+                self.kept.append(x)
+        self.calls.append(Call(bound.kernel, bound.table, tuple(map(address, arrays)), bound.parallel))
 
     def pointers(self, arrays: Iterable[Any]) -> Any:
         """The addresses of what looks like these arrays to kernels that look for the data behind objects."""
         cells = np.array([address(x) for x in arrays], np.int64)
-        self.cells.append(cells)
+        self.cells.append((len(self.calls), cells))
         found = address(cells) - OBJECT + 8 * np.arange(len(cells))
         found.flags.writeable = False
         return found
+
+    # ---- units: what is done in one go, or not at all ----
+
+    def begin(self) -> tuple[int, ...]:
+        """A unit begins; for `undo`."""
+        self.foreign = ""
+        self._taken = []
+        return len(self.calls), len(self.cells), len(self.flags)
+
+    def undo(self, mark: tuple[int, ...]) -> None:
+        """Forgets what was recorded since."""
+        for notes, n in zip((self.calls, self.cells, self.flags), mark, strict=True):
+            del notes[n:]
+        self.end([])
+
+    def end(self, outs: Iterable[Any]) -> None:
+        """The unit is done: of its memory, what these arrays lie in is kept until each of them has been dropped."""
+        for x in outs:
+            block = self.arena.block(address(x))
+            if block is not None:
+                block.users += 1
+        for block in self._taken:
+            if not block.users:
+                self.arena.give_back(block)
+        self._taken = []
+
+    def drop(self, x: Any) -> None:
+        """Nobody needs this result of a unit any more."""
+        block = self.arena.block(address(x))
+        if block is not None:
+            block.users -= 1
+            if not block.users:
+                self.arena.give_back(block)
+
+
+RECORDINGS: list[Recording] = []  # that are going on
 
 
 def address(x: Any) -> int:
     """Where an array's data begins."""
     return ctypes.c_int64.from_address(id(x) + OBJECT).value
+
+
+def flag(message: str) -> Any:
+    """A cell (int64, one element, 0) that a kernel sets where an index is out of range; `message` is for the user."""
+    cell = np.zeros(1, np.int64)
+    for tape in RECORDINGS:
+        tape.know([cell])
+        tape.flags.append((cell, message))
+    return cell
+
+
+def _changeable(x: Any) -> bool:
+    """Whether somebody may write to the array."""
+    if not x.size:
+        return False
+    while x.__class__ is np.ndarray and x.base is not None:
+        x = x.base
+    return not (x.__class__ is np.ndarray and not x.flags.writeable)
