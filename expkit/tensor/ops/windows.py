@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from expkit.autograd.equations import Var
 from expkit.autograd.handle import ARRAYS
+from expkit.autograd.mode import open_trace
 from expkit.errors import ShapeError
 from expkit.tensor.devices import xp_of
 from expkit.tensor.ops.special import is_float
@@ -24,6 +26,17 @@ Sizes = tuple[int, ...]
 def all_raw(*values: Any) -> bool:
     """Whether a gradient rule runs on arrays: it may then take a shorter way than through primitives."""
     return all(v.__class__ in ARRAYS.raw_types for v in values)
+
+
+def recordable(*values: Any) -> bool:
+    """Whether a gradient rule may be one primitive: on arrays, or on Vars, which a live trace hands arrays to.
+
+    Other interpreters, and Tensors whose gradients are to be differentiated again, need the rule in small steps.
+    """
+    return all(
+        v.__class__ in ARRAYS.raw_types or (v.__class__ is Var and v.trace.live and open_trace() is v.trace)
+        for v in values
+    )
 
 
 def in_float32(fn: Callable[..., Any]) -> Callable[..., Any]:
