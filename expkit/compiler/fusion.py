@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import Aval
+from expkit.compiler.units import Unit, alone
 from expkit.kernels.cpu.code.elementwise import EMITTERS
 from expkit.kernels.cpu.loops.fuse import kernel_of
 from expkit.tensor.generated.base import enabled
@@ -25,15 +26,6 @@ class Open:
 
     def value(self, numbers: Sequence[float]) -> Any:
         return np.asarray(self.number.value(numbers), self.dtype)
-
-
-class Unit(NamedTuple):
-    """`run(*values of args)` gives the values of outs, as a list."""
-
-    run: Callable[..., Sequence[Any]]
-    args: list[Any]
-    outs: list[Var]
-    name: str
 
 
 class _Group:
@@ -103,13 +95,7 @@ def _units_of(group: _Group, wanted: set[int]) -> list[Unit]:
         fused = _fused(group, wanted)
         if fused is not None:
             return [fused]
-    return [_alone(e) for e in group.equations]
-
-
-def _alone(e: Equation) -> Unit:
-    impl, kw, many = e.prim.impl, e.kw, e.prim.nout != 1
-    run = (lambda *raws: impl(*raws, **kw)) if many else (lambda *raws: (impl(*raws, **kw),))
-    return Unit(run, list(e.args), list(e.outs), e.prim.name)
+    return [alone(e) for e in group.equations]
 
 
 def _fused(group: _Group, wanted: set[int]) -> Unit | None:
@@ -125,7 +111,9 @@ def _fused(group: _Group, wanted: set[int]) -> Unit | None:
     kernel = kernel_of(part, sized=False)
     if kernel is None:
         return None
-    return Unit(kernel, [*args, *(n for _, n in opened)], outs, "+".join(e.prim.name for e in group.equations))
+    return Unit(
+        kernel, [*args, *(n for _, n in opened)], outs, "+".join(e.prim.name for e in group.equations), pure=True
+    )
 
 
 def _with_numbers_as_inputs(e: Equation, opened: list[tuple[Var, Open]]) -> Equation:
