@@ -11,7 +11,7 @@ from typing import Any
 
 from expkit.autograd.callbacks import before_node, behind_node, call_hooks, prehooks, raw_of, turned
 from expkit.autograd.handle import ARRAYS, Aval, Handle, Value, wrap
-from expkit.autograd.mode import MODE
+from expkit.autograd.mode import MODE, open_trace
 from expkit.autograd.node import Leaf, Node, Pick
 from expkit.autograd.saved import opened, origin
 from expkit.autograd.views import root_of
@@ -88,7 +88,7 @@ def run(
     stop = set() if targets is None else set(map(id, targets))
     MODE.runs.append(work)
     try:
-        return _walk(work, stop, _watched_pull if MODE.anomaly else _pull)
+        return _walk(work, stop, _told(_watched_pull if MODE.anomaly else _pull))
     finally:
         MODE.runs.pop()
         for end in work.ends:
@@ -115,6 +115,19 @@ def _walk(work: _Run, stop: set[int], pull: Callable[..., None]) -> dict[Any, An
         elif edge.__class__ is not Leaf:
             pull(edge, g, work)
     return found
+
+
+def _told(pull: Callable[..., None]) -> Callable[..., None]:
+    """As `pull`; a trace that keeps gradient rules whole is told whose they are."""
+    trace = open_trace() if MODE.special else None
+    if trace is None or not trace.whole:
+        return pull
+
+    def inside(node: Node, g: Any, work: _Run) -> None:
+        with trace.rule(node):
+            pull(node, g, work)
+
+    return inside
 
 
 def _pull(node: Node, g: Any, work: _Run) -> None:

@@ -66,6 +66,10 @@ class Value:
         """Applies `prim` where this value is the one of the highest level among `raws`."""
         raise NotImplementedError
 
+    def looked_into(self, other: Any) -> bool:
+        """Whether `other`, which a view operation made of it, is to behave as if it looked into its memory."""
+        return True
+
     def stopped(self) -> Any:
         """The same value, cut off from what differentiation has recorded below: what detach() holds."""
         return self

@@ -168,6 +168,11 @@ def open_trace() -> Any:
     return next((i for i in reversed(MODE.stack) if i.kind == "trace"), None)
 
 
+def taken_apart() -> bool:
+    """Whether what runs eagerly as one operation must be written in smaller ones, for an interpreter's sake."""
+    return MODE.special > 0 and not getattr(open_trace(), "whole", False)
+
+
 class interpreting:
     """Context of one interpreter (a level or a trace): switches the short way off while it is open."""
 

@@ -6,6 +6,7 @@ handle is put back when the trace ends, and so is every `.grad` (one that was th
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from expkit import tree
@@ -43,6 +44,8 @@ class Trace:
     """
 
     kind = "trace"
+    abstract = False  # what is made while it is open (zeros, random numbers) has no memory either: see make()
+    whole = False  # composites and gradient rules stay whole, as they run eagerly: see rule()
 
     def __init__(self, *, live: bool = False) -> None:
         self.level = tick()
@@ -77,6 +80,14 @@ class Trace:
                 source = GradOf(owner)
             self.sources.setdefault(found[0].index, source)
         return found[0]
+
+    def make(self, aval: Aval) -> Any:
+        """The value of a tensor that is made of nothing, if `abstract`."""
+        raise NotImplementedError
+
+    def rule(self, node: Any) -> AbstractContextManager[Any]:
+        """A context for the gradient rules of a node, if `whole`."""
+        raise NotImplementedError
 
     def read(self, now: Any, get: Callable[[], Any], undo: Callable[[], Any]) -> Var:
         """The Var of an array: `now`, and if live what `get` gives at each run; tracing is then undone by `undo`."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from expkit.autograd import handle
 from expkit.autograd.handle import Aval, Handle, Value
+from expkit.autograd.mode import MODE, open_trace
 from expkit.errors import AutogradError, DeviceError, ExpkitError, LinAlgError, ShapeError
 from expkit.tensor.devices import ARRAY_LIBRARIES, CPU, as_device, device, device_of, transfer, xp_for, xp_of
 from expkit.tensor.generated import copy as by_kernel
@@ -34,9 +35,9 @@ def as_raw(x: Any) -> Any:
 
 
 def shares(a: Any, b: Any) -> bool:
-    """Whether b, made from a by a view operation, looks into a's memory (Values: always behave as if)."""
+    """Whether b, made from a by a view operation, looks into a's memory (most Values behave as if)."""
     if isinstance(b, Value):
-        return True
+        return a.looked_into(b) if isinstance(a, Value) else True
     base = b.base
     if base is None:
         return b is a
@@ -120,7 +121,10 @@ def _refuse(a: Any, b: Any) -> Any:
 
 
 def array_of(where: device, dtype: Any, shape: tuple[int, ...], fill: Any) -> Any:
-    """A new raw array filled with one value."""
+    """A new raw array filled with one value; in an abstract trace a value without memory."""
+    trace = open_trace() if MODE.special else None
+    if trace is not None and trace.abstract:
+        return trace.make(Aval(tuple(shape), np.dtype(dtype), where.type))
     xp = xp_for(where)
     return xp.zeros(shape, dtype) if fill == 0 else xp.full(shape, fill, dtype)
 

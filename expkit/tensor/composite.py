@@ -17,7 +17,7 @@ from inspect import signature
 from typing import Any
 
 from expkit.autograd.handle import Aval, Handle, wrap
-from expkit.autograd.mode import MODE, enable_grad, no_grad
+from expkit.autograd.mode import MODE, enable_grad, no_grad, taken_apart
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.reverse import grad
 from expkit.autograd.tape import apply
@@ -42,14 +42,14 @@ class Fused:
         if MODE.autocast is not None:
             with switched_off():  # one operation, whatever it is made of
                 return self(*args, **kw)
-        if MODE.special or not args or not isinstance(args[0], Handle) or args[0].raw.size < LONG:
+        if (MODE.special and taken_apart()) or not args or not isinstance(args[0], Handle) or args[0].raw.size < LONG:
             return self.plain(*args, **kw)
         count = sum(isinstance(a, Handle) for a in args)
         numbers = {**dict(zip(self._names[count:], args[count:], strict=False)), **kw}
         if any(isinstance(v, Handle) for v in kw.values()):
             return self.plain(*args, **kw)
         raws = tuple([a.raw for a in args[:count]])
-        if self.value.kernel(raws, numbers) is None:
+        if not MODE.special and self.value.kernel(raws, numbers) is None:
             return self.plain(*args, **kw)
         return apply(fused_p, *args[:count], of=self, **numbers)
 

@@ -24,6 +24,18 @@ def test_large_blocks_begin_at_a_cache_line():
         assert made[0].sum() == count
 
 
+def test_a_freed_block_is_used_again_though_there_is_no_room_around_it():
+    if not (memory.keep() and memory.align()):
+        pytest.skip("not with this C library, or this environment")
+    for count in (1013, 70_013, 6_000_013):
+        x, wall = np.empty(count), [np.empty(700) for _ in range(4)]
+        place = x.ctypes.data
+        del x
+        y = np.empty(count)
+        assert y.ctypes.data == place
+        del wall
+
+
 def test_zeros_of_all_sizes():
     for size in (0, 1, memory.LARGE - 1, memory.LARGE, memory.ZEROED - 1, memory.ZEROED, memory.ZEROED + 7):
         x = np.zeros(size, np.uint8)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from expkit.autograd.handle import Handle
+from expkit.autograd.handle import Aval, Handle
+from expkit.autograd.mode import MODE, open_trace
 from expkit.errors import ShapeError
 from expkit.tensor import devices, dtypes
 from expkit.tensor.ops.arguments import require_tensor, sizes
@@ -24,6 +25,9 @@ def _made(
 ) -> Any:
     """A tensor of one value; `order`: its axes in memory from slow to fast."""
     where = devices.resolve(device)
+    trace = open_trace() if MODE.special else None
+    if trace is not None and trace.abstract:
+        return finished(trace.make(Aval(shape, d.dtype, where.type)), where, requires_grad)
     xp = devices.xp_for(where)
     dense = shape if order is None else tuple(shape[a] for a in order)
     raw = xp.zeros(dense, d.dtype) if value == 0 else xp.full(dense, value, d.dtype)

@@ -7,7 +7,10 @@ KEPT, up to SPARE bytes of unused memory at its end.
 
 malloc aligns to 16 bytes, so that most vectors of an array reach over two cache lines: reading is 5 to 10 % slower,
 writing in place 25 %. `align` gives NumPy another malloc (its handler of the main thread's context, NEP 49) for
-blocks from LARGE on, and calloc up to ZEROED; everything else stays NumPy's own. Blocks that follow each other begin
+blocks from LARGE on, and calloc up to ZEROED; everything else stays NumPy's own. Chunks of it are whole cache lines, so
+that what follows an aligned block, or takes its place, is aligned too: plain malloc is asked first. aligned_alloc looks
+for room to shift the block in, and a freed block of the same size has none: training an MLP of 20 million parameters
+took 400 MiB that way, 324 so. Blocks that follow each other begin
 at different places of a page: where results lie a little behind operands, modulo 4096, loads wait for stores (exp
 loses 10 %).
 """
@@ -61,6 +64,8 @@ class _Handler(ctypes.Structure):
 # malloc(context, size) and calloc(context, n, size); the context is NumPy's own handler.
 _IR = f"""
 declare ptr @aligned_alloc(i64, i64)
+declare ptr @malloc(i64)
+declare void @free(ptr)
 declare i32 @madvise(ptr, i64, i32)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 declare {{ i64, i1 }} @llvm.umul.with.overflow.i64(i64, i64)
@@ -79,8 +84,21 @@ aligned:
   %pages.whole = and i64 %pages.up, -4096
   %spread = add i64 %pages.whole, {STAGGER - 16}
   %big = icmp uge i64 %size, {SPREAD}
-  %wanted = select i1 %big, i64 %spread, i64 %size
-  %block = call ptr @aligned_alloc(i64 64, i64 %wanted)
+  %lines.up = add i64 %size, 71
+  %lines.whole = and i64 %lines.up, -64
+  %lines = sub i64 %lines.whole, 8
+  %wanted = select i1 %big, i64 %spread, i64 %lines
+  %found = call ptr @malloc(i64 %wanted)
+  %place = ptrtoint ptr %found to i64
+  %off = and i64 %place, 63
+  %fits = icmp eq i64 %off, 0
+  br i1 %fits, label %have, label %move
+move:
+  call void @free(ptr %found)
+  %other = call ptr @aligned_alloc(i64 64, i64 %wanted)
+  br label %have
+have:
+  %block = phi ptr [ %found, %aligned ], [ %other, %move ]
   %huge = icmp uge i64 %size, {HUGE}
   %made = icmp ne ptr %block, null
   %advise = and i1 %huge, %made
