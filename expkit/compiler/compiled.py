@@ -23,6 +23,7 @@ from expkit.tensor.precision import STATE
 LIMIT = 8  # programs of one signature; more of them mean that something changes at each call
 SIGNATURES = 64
 PACKAGE = str(Path(__file__).resolve().parents[1])
+LIBRARY = str(Path(traceback.__file__).parent / "contextlib.py")
 
 
 class Entry:
@@ -195,7 +196,7 @@ def _shape_of(structure: Any) -> Any:
 
 def where(error: BaseException) -> str:
     """The user's line that an error comes from."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(PACKAGE)]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((PACKAGE, LIBRARY))]
     if not frames:
         return ""
     return f"\n  {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}"

@@ -244,6 +244,7 @@ class Rprop(Optimizer):
     Riedmiller and Braun, 1993. For full batches.
     """
 
+    granted = ("step_sizes",)
     switches = BASIC
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, Unpack
 
 from expkit.errors import ConfigError
-from expkit.optim.adaptive import Betas, State, bounded, decayed
+from expkit.optim.adaptive import Betas, State, decayed
 from expkit.optim.optimizer import Optimizer, number
 from expkit.optim.switches import Switches
 from expkit.registry import register
@@ -80,6 +80,7 @@ class Adafactor(Optimizer):
     """
 
     switches = ("foreach",)
+    granted = ("eps",)
     takes_complex = False
 
     def __init__(
@@ -113,7 +114,9 @@ class Adafactor(Optimizer):
         t = number(state["step"].add_(1))
         share = t**beta2_decay
         size = p.numel() ** 0.5
-        rate = (p.norm() / size).clamp_min(eps[1]) * bounded(t**-0.5, high=lr)
+        pace = t**-0.5  # below: a clamp would fix lr
+        pace = lr * (pace / lr).clamp_max(1.0) if isinstance(pace, Tensor) else min(pace, lr)
+        rate = (p.norm() / size).clamp_min(eps[1]) * pace
         decayed(p, g, lr, weight_decay, True)
         if p.ndim < 2:
             estimate = state["variance"].lerp_(g * g, share).clone()
@@ -135,6 +138,7 @@ class Muon(Optimizer):
 
     takes_complex = False
     takes_tensors = True
+    granted = ("eps",)
 
     def __init__(
         self,

@@ -7,9 +7,11 @@ code; everything else is here.
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, ClassVar
 
-from expkit.autograd.mode import MODE, open_trace
+from expkit.autograd.mode import MODE
 from expkit.errors import ConfigError
 from expkit.optim.fused import Fused
 from expkit.optim.groups import as_groups, check_options, checked_params, refuse_shared
@@ -18,7 +20,7 @@ from expkit.optim.hooks import register_optimizer_step_post_hook as register_opt
 from expkit.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
 from expkit.optim.state import pack, unpack
 from expkit.optim.switches import Switches, chosen
-from expkit.optim.symbols import split, unknown
+from expkit.optim.traced import live_trace, made_before, open_options, settled
 from expkit.tensor import Tensor, enable_grad, no_grad, set_grad_enabled, view_as_complex, view_as_real
 from expkit.tensor.generated.update import zero_all
 
@@ -50,6 +52,7 @@ class Optimizer(Hooks):
     fusible: ClassVar[bool] = False
     takes_complex: ClassVar[bool] = True
     takes_tensors: ClassVar[bool] = False  # whether update_one reckons with options that are Tensors as such
+    granted: ClassVar[tuple[str, ...]] = ()  # options that a compiled step takes for granted: bounds of a clamp, say
     switches: ClassVar[tuple[str, ...]] = ()  # which of `Switches` the constructor takes
     _wanted: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
 
@@ -99,26 +102,34 @@ class Optimizer(Hooks):
 
     def _update_group(self, number: int, group: Group, differentiable: bool) -> None:
         options = self._options(number)
-        maximize, states, update = group.get("maximize", False), self.state, self.update_one
-        pairs = []
+        maximize, states = group.get("maximize", False), self.state
+        trace, pairs = live_trace(), []
         for p in group["params"]:
             if p.grad is None:
                 continue
             state = states.get(p)
             if not state:
-                state = states[p] = self._fresh(p, group)
+                make = partial(self._fresh, p, group)
+                state = states[p] = make() if trace is None else made_before(trace, p, make)
             pairs.append((p, state))
         if self.fusible and not MODE.special and not differentiable:
             while len(self._fused) <= number:
                 self._fused.append(Fused())
-            pairs = self._fused[number].update(update, pairs, options, maximize)
+            pairs = self._fused[number].update(self.update_one, pairs, options, maximize)
+        with nullcontext() if trace is None else settled(trace, type(self).__name__, [state for _, state in pairs]):
+            self._update_each(pairs, options, maximize, differentiable)
+
+    def _update_each(
+        self, pairs: list[tuple[Tensor, State]], options: dict[str, Any], maximize: bool, differentiable: bool
+    ) -> None:
+        """The updates of parameters, one after the other."""
         for p, state in pairs:
             if p.raw.dtype.kind == "c":
                 self._update_complex(p, state, options, maximize)
                 continue
             if differentiable:  # what was recorded in earlier steps keeps its values
                 state.update({name: value.clone() for name, value in state.items() if isinstance(value, Tensor)})
-            update(p, -p.grad if maximize else p.grad, state, **options)
+            self.update_one(p, -p.grad if maximize else p.grad, state, **options)
 
     def _update_complex(self, p: Tensor, state: State, options: dict[str, Any], maximize: bool) -> None:
         """One update of a complex parameter: of its real and imaginary parts, side by side."""
@@ -136,14 +147,11 @@ class Optimizer(Hooks):
             options = {name: group[name] for name in self._wanted[1]}
             return options if self.takes_tensors else {name: plain(value) for name, value in options.items()}
 
-        def fixed() -> Any:
-            return split({name: value for name, value in now().items() if not isinstance(value, Tensor)})
-
-        trace = open_trace() if MODE.special else None
-        if trace is None or not trace.live:
+        trace = live_trace()
+        if trace is None:
             return now()
-        trace.guard(lambda: (fixed()[0], id(self.state), [len(group["params"]) for group in self.param_groups]))
-        return now() | unknown(fixed()[0], trace.count(lambda: fixed()[1]))
+        sizes = lambda: [len(group["params"]) for group in self.param_groups]  # noqa: E731
+        return open_options(trace, now, self.granted, lambda: (id(self.state), sizes()))
 
     def _fresh(self, p: Tensor, group: Group) -> State:
         if not self.takes_complex and p.dtype.is_complex:

@@ -1,0 +1,60 @@
+"""Training steps, compiled: every optimizer, and what the Python around a step may do."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import expkit as ek
+from expkit.compiler import Compiled
+from expkit.registry import build
+from tests.optim import test_optimizers as plain
+
+LARGE = [
+    ("lion", {"weight_decay": 0.1}), ("lamb", {"weight_decay": 0.1}), ("adafactor", {"lr": 0.1}), ("adafactor", {}),
+    ("muon", {"lr": 0.1, "adjust_lr_fn": "match_rms_adamw"}),
+]  # fmt: skip
+# The first update of this one makes its state, so the first step with a gradient is not traced.
+LATE = ("sgd", {"lr": 0.1, "momentum": 0.9, "dampening": 0.4})
+
+
+def steps(name, options, run_as, count=10):
+    """The parameters after some steps whose gradients are given; the second one has none in some steps."""
+    params = [ek.nn.Parameter(ek.tensor(value)) for value in plain.start()]
+    grads = plain.gradients(count)
+    if name in ("muon", "adafactor"):
+        params = params[:1] if name == "muon" else params[:3]
+    optimizer = build("optim", {"name": name, **options}, params)
+
+    def step(grads):
+        optimizer.zero_grad()
+        ek.stack([(p * g).sum() for p, g in zip(params, grads, strict=True) if g is not None]).sum().backward()
+        optimizer.step()
+
+    run = run_as(step)
+    for k in range(count):
+        run([None if g is None else ek.tensor(g) for g in grads[k][: len(params)]])
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] and group["lr"] * 0.9
+    return [p.detach().numpy() for p in params], run
+
+
+@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize(("name", "options"), [*(row for row in plain.ROWS if row != LATE), *LARGE], ids=str)
+def test_a_compiled_step_of_every_optimizer_is_the_plain_one(name, options, ready):
+    """Its state may have to be made in a traced step; the learning rate changes without a new program."""
+    expected, _ = steps(name, options, lambda step: step)
+    got, run = steps(name, options, lambda step: Compiled(step, fullgraph=True, ready=ready))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert all(len(entry.replays) == 1 for entry in run.entries.values())
+
+
+def test_a_state_that_the_first_update_makes_is_not_baked_in():
+    expected, _ = steps(*LATE, lambda step: step)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        got, _ = steps(*LATE, lambda step: Compiled(step, ready=True))
+    assert all("something new into its state: momentum_buffer" in str(w.message) for w in heard)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
