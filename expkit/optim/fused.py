@@ -161,10 +161,10 @@ class Batch:
         state = [a.item() for a in self._scalars]
         each = len(state) // count
         if state == state[:each] * count:  # all have taken the same number of steps
-            table.numbers[:], after = self.rule.numbers([*options, *state[:each]])
+            table.numbers[:], after = self.rule.formula.numbers([*options, *state[:each]])
             after = after * count
         else:
-            parts = [self.rule.numbers([*options, *state[n * each : (n + 1) * each]]) for n in range(count)]
+            parts = [self.rule.formula.numbers([*options, *state[n * each : (n + 1) * each]]) for n in range(count)]
             table.numbers[:] = [numbers for numbers, _ in parts]
             after = [x for _, numbers in parts for x in numbers]
         for a, value in zip(self._scalars, after, strict=True):

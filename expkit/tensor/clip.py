@@ -3,12 +3,13 @@
 `foreach` says in PyTorch whether one kernel takes all gradients; here it does where there is one, whatever it says.
 """
 
+import math
 from collections.abc import Iterable
 
 from expkit.autograd.mode import MODE
 from expkit.errors import NonFiniteError
 from expkit.tensor import Tensor, no_grad, promote_types, stack, zeros
-from expkit.tensor.generated.update import apply_all, sum_of_squares
+from expkit.tensor.generated.update import apply_all, sum_all
 from expkit.tensor.ops.distance import norm
 
 INF = float("inf")
@@ -38,7 +39,7 @@ def clip_grads_with_norm_(
     grads = _grads(parameters)
     with no_grad():
         scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-        if MODE.special or not (scale.item() == 1 or apply_all("scale", grads, scale.item())):
+        if MODE.special or not (scale.item() == 1 or apply_all("scale", [grads], scale.item())):
             for grad in grads:
                 grad.mul_(scale.to(grad.device))
 
@@ -64,7 +65,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     """Clamps every gradient in place to [-clip_value, clip_value]."""
     grads, limit = _grads(parameters), float(clip_value)
     with no_grad():
-        if not apply_all("clamp", grads, -limit, limit):
+        if not apply_all("clamp", [grads], -limit, limit):
             for grad in grads:
                 grad.clamp_(-limit, limit)
 
@@ -76,9 +77,9 @@ def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 def _total(tensors: list[Tensor], order: float) -> Tensor:
     """The norm of all tensors; that of order 2 in one pass of a kernel where there is one."""
-    squared = sum_of_squares(tensors) if order == 2 else None
+    squared = sum_all("squares", tensors) if order == 2 else None
     if squared is not None:
-        return Tensor.of(squared**0.5, like=tensors[0])
+        return Tensor.of(math.sqrt(squared), like=tensors[0])
     if not tensors:
         return zeros(())
     norms = [norm(tensor, order) for tensor in tensors]

@@ -11,7 +11,7 @@ pytest.importorskip("llvmlite")
 from expkit.kernels.cpu.code.elementwise import kind_of
 from expkit.kernels.cpu.loops.plan import TILE
 from expkit.kernels.cpu.loops.program import Ref, Step
-from expkit.kernels.cpu.nets.update import Update, cut, squares, sweep_of
+from expkit.kernels.cpu.nets.update import Update, cut, sweep_of, total
 from tests.kernels.guards import Guards
 
 SIZES = [(1,), (5, 0, 16, 17), (0,), (40_000, 3, TILE, TILE + 1), (100,) * 50]
@@ -76,10 +76,7 @@ def test_sums_of_squares(sizes, dtype, threads):
     found = set()
     for count in (1, 2, 5):
         threads(count)
-        table = squares(kind_of(dtype)).over(sizes)
-        table.objects[0] = [id(a) for a in arrays]
-        table.run()
-        found.add(table.partial.sum())
+        found.add(total("squares", arrays).item())
     assert len(found) == 1, "the result depends on the number of threads"
     want = sum(np.square(a, dtype="f8").sum() for a in arrays)
     np.testing.assert_allclose(found.pop(), want, rtol=1e-13)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,13 +14,11 @@ from expkit.autograd.inplace import touch_all
 from expkit.autograd.mode import MODE
 from expkit.kernels.cpu.code.elementwise import Gap, kind_of
 from expkit.kernels.cpu.loops.program import Ref, Step
-from expkit.kernels.cpu.nets.update import Sweep, Table, Update, squares, sweep_of
+from expkit.kernels.cpu.nets.formula import FUNCTIONS, Formula, named
+from expkit.kernels.cpu.nets.update import Update, sweep_of, total
 from expkit.tensor.generated.base import F32, F64, enabled
 
-SCALARS: dict[str, Callable[..., Any]] = {  # of 0-d values: in Python's floats, as `update_one` reckons with them
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
-    "neg": operator.neg, "sqrt": math.sqrt, "maximum": max, "minimum": min, "convert": lambda x: x,
-}  # fmt: skip
+_NAMES = {f.python: name for name, f in FUNCTIONS.items()}  # of what an open number is made by
 
 
 class Source(NamedTuple):
@@ -47,7 +42,7 @@ class Rule:
         self._whole = {id(v): Source("array", n) for n, v in enumerate(whole)}
         self._steps: list[tuple[str, list[Any], dict[str, Any]]] = []
         self._places = {id(v): options + n for n, v in enumerate(single)}  # of numbers among all numbers
-        self._made: list[tuple[Callable[..., Any], list[int]]] = []  # how each further number is computed
+        self._made: list[tuple[str, tuple[float, ...]]] = []  # how each further number is computed
         self._given = options + len(single)
         self._numbers: list[int] = []  # the places of the kernel's numbers
         for equation in graph.equations:
@@ -55,16 +50,12 @@ class Rule:
         kinds = {kind_of(v.dtype) for v in whole}
         if len(kinds) != 1:
             raise Gap("arrays of several dtypes")
-        self.sweep = sweep_of(self._update(kinds.pop(), len(whole), graph.outputs))
+        update = self._update(kinds.pop(), len(whole), graph.outputs)
         pairs = zip(graph.inputs[2:], graph.outputs[1:], strict=True)
-        self._after = [self._place(new) for old, new in pairs if old.shape != self.shape]
-
-    def numbers(self, given: Sequence[float]) -> tuple[list[float], list[float]]:
-        """(the kernel's numbers, the state's after the update) from the options and the state's numbers."""
-        values = list(given)
-        for fn, args in self._made:
-            values.append(fn(*[values[a] for a in args]))
-        return [values[n] for n in self._numbers], [values[n] for n in self._after]
+        after = [self._place(new) for old, new in pairs if old.shape != self.shape]
+        places = tuple(self._numbers)
+        self.formula = Formula(update, options, len(single), tuple(self._made), places, tuple(after))
+        self.sweep = sweep_of(update)
 
     def _read(self, equation: Equation) -> None:
         (out,), name = equation.outs, equation.prim.name
@@ -72,8 +63,8 @@ class Rule:
             args = [self._operand(a) for a in equation.args]
             self._whole[id(out)] = Source("step", len(self._steps))
             self._steps.append((name, args, equation.kw))
-        elif out.shape == () and name in SCALARS:
-            self._places[id(out)] = self._compute(SCALARS[name], equation.args)
+        elif out.shape == () and name in FUNCTIONS:
+            self._places[id(out)] = self._compute(name, tuple(map(self._place, equation.args)))
         else:
             raise Gap(f"{name} in an update")
 
@@ -97,11 +88,11 @@ class Rule:
         if isinstance(x, Var):
             raise Gap("a number from elsewhere")
         if _fixed(x):
-            return self._compute(partial(float, x), ())
-        return x.place if x.fn is None else self._compute(x.fn, x.args)
+            return self._compute("constant", (float(x),))
+        return x.place if x.fn is None else self._compute(_NAMES[x.fn], tuple(map(self._place, x.args)))
 
-    def _compute(self, fn: Callable[..., Any], args: Iterable[Any]) -> int:
-        made = (fn, [self._place(a) for a in args])
+    def _compute(self, name: str, args: tuple[float, ...]) -> int:
+        made = name, args
         if made not in self._made:
             self._made.append(made)
         return self._given + self._made.index(made)
@@ -141,25 +132,38 @@ def disjoint(arrays: Sequence[Any]) -> bool:
     return all(end <= start for (_, end), (start, _) in pairwise(bounds))
 
 
-# ---- one array a segment ---------------------------------------------------------------------------------------------
-
-_STEPS: dict[str, tuple[int, tuple[Step, ...]]] = {  # how many numbers, and what is done with them; value 0 is x
-    "scale": (1, (Step("mul", (Ref(0), Ref(1))),)),
-    "clamp": (2, (Step("maximum", (Ref(0), Ref(1))), Step("minimum", (Ref(3), Ref(2))))),
-}
+# ---- all arrays at once ----------------------------------------------------------------------------------------------
 
 
-def apply_all(name: str, tensors: Sequence[Handle], *numbers: float) -> bool:
-    """scale or clamp all tensors in place; False (and nothing done) where the kernel is not for them."""
-    kind = _common_kind(tensors)
-    if kind is None or not all(t.raw.flags.writeable for t in tensors):
+def apply_all(name: str, operands: Sequence[Sequence[Handle]], *numbers: float) -> bool:
+    """One of SIMPLE for all tensors at once: the first operand's are overwritten, those of further ones are read.
+
+    False (and nothing done) where the kernel is not for them.
+    """
+    tensors = operands[0]
+    kind = _common_kind([x for column in operands for x in column])
+    if kind is None or not all(t.raw.flags.writeable for t in tensors) or not _paired(operands):
         return False
-    count, steps = _STEPS[name]
-    table = _table(sweep_of(Update(kind, 1, count, steps, ((0, count + len(steps)),))), tensors)
+    table = sweep_of(named(name, kind).update).over([t.raw.size for t in tensors])
+    for n, column in enumerate(operands):
+        table.objects[n] = [id(t.raw) for t in column]
     table.numbers[:] = numbers
     touch_all(tensors)
     table.run()
     return True
+
+
+def _paired(operands: Sequence[Sequence[Handle]]) -> bool:
+    """Whether what belongs together is of one shape and lies in one order."""
+    return all(same_order(x.raw, y.raw) for xs in operands[1:] for x, y in zip(operands[0], xs, strict=True))
+
+
+def same_order(x: Any, y: Any) -> bool:
+    """Whether two arrays of one shape have their elements in the same order of memory."""
+    if x.shape != y.shape:
+        return False
+    c, f = x.flags.c_contiguous and y.flags.c_contiguous, x.flags.f_contiguous and y.flags.f_contiguous
+    return c or f or x.strides == y.strides
 
 
 def zero_all(tensors: Sequence[Handle]) -> bool:
@@ -172,14 +176,9 @@ def zero_all(tensors: Sequence[Handle]) -> bool:
     return True
 
 
-def sum_of_squares(tensors: Sequence[Handle]) -> float | None:
-    """Of all elements, added in double precision; None where the kernel is not for them."""
-    kind = _common_kind(tensors)
-    if kind is None:
-        return None
-    table = _table(squares(kind), tensors)
-    table.run()
-    return float(table.partial.sum())
+def sum_all(name: str, tensors: Sequence[Handle]) -> float | None:
+    """One of SUMS over all elements, in double precision; None where the kernel is not for them."""
+    return None if _common_kind(tensors) is None else float(total(name, [t.raw for t in tensors]))
 
 
 def _common_kind(tensors: Sequence[Handle]) -> str | None:
@@ -193,9 +192,3 @@ def _common_kind(tensors: Sequence[Handle]) -> str | None:
     if not all(a.__class__ is np.ndarray and a.dtype is dtype and a.flags.forc for a in arrays):
         return None
     return kind_of(dtype) if disjoint(arrays) else None
-
-
-def _table(sweep: Sweep, tensors: Sequence[Handle]) -> Table:
-    table = sweep.over([t.raw.size for t in tensors])
-    table.objects[0] = [id(t.raw) for t in tensors]
-    return table

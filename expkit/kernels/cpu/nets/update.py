@@ -9,21 +9,24 @@ the same steps one after the other in NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from expkit.kernels.cpu.code.builder import Number, Pointer
-from expkit.kernels.cpu.code.elementwise import DTYPES, emit
+from expkit.kernels.cpu.code.elementwise import DTYPES, emit, kind_of
 from expkit.kernels.cpu.code.ir import SIZES, Value
 from expkit.kernels.cpu.code.routine import Routine, Task
+from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
 from expkit.kernels.cpu.loops.program import Ref, Step
 from expkit.kernels.cpu.machine.call import OBJECT, Bound
+from expkit.kernels.cpu.record.recording import objects
 
 VECTOR = 64  # bytes of a vector
-Piece = Callable[[Task, list[Pointer], Value, Value], None]
+EIGHT = np.dtype(np.float64)
+Piece = Callable[["Part"], None]
 
 
 class Update(NamedTuple):
@@ -34,6 +37,16 @@ class Update(NamedTuple):
     numbers: int
     steps: tuple[Step, ...]
     writes: tuple[tuple[int, int], ...]  # (array, the value that overwrites it)
+
+
+class Part(NamedTuple):
+    """A piece as a task sees it: where it begins in each operand's array, its number, its segment and its size."""
+
+    task: Task
+    arrays: list[Pointer]
+    number: Value
+    segment: Value
+    size: Value
 
 
 class Cut(NamedTuple):
@@ -62,63 +75,86 @@ def cut(sizes: tuple[int, ...]) -> Cut:
             pieces.append((segment, start, count))
             held += count
     first += [len(pieces)] * bool(held)
-    return Cut(np.array(pieces, np.int64).reshape(-1, 3), np.array(first, np.int64), sum(sizes))
+    return Cut(_fixed(pieces).reshape(-1, 3), _fixed(first), sum(sizes))
+
+
+def _fixed(numbers: Sequence[Any]) -> Any:
+    found = np.array(numbers, np.int64)
+    found.flags.writeable = False  # a constant, to what is recorded
+    return found
 
 
 class Sweep:
-    """A kernel that goes over segments: `sweep.over(sizes)` is its table for segments of these sizes."""
+    """A kernel that goes over segments: `sweep.over(sizes)` is its table for segments of these sizes.
 
-    def __init__(self, name: str, kind: str, arrays: int, numbers: int, piece: Piece) -> None:
+    extra: for an update, its first number says whether everything is left as it is; otherwise a number of each piece,
+    which the kernel makes.
+    """
+
+    def __init__(self, name: str, kind: str, arrays: int, numbers: int, piece: Piece, *, updates: bool) -> None:
         self.kind, self.arrays, self.numbers, self.dtype = kind, arrays, numbers, DTYPES[kind]
-        self._piece = piece
+        self._piece, self._updates = piece, updates
         self._routine = Routine(name, ("i8", "i8", "i8", "f8", "f8"), ("segments",), self._write)
         self._bound: dict[tuple[int, ...], Bound] = {}
 
     def _write(self, f: Task) -> None:
         """A task: its pieces one after the other."""
         f.exact = True
-        objects, pieces, first, *_ = f.arrays
-        for k in f.range(first.load(f.index + 1), first.load(f.index)):
-            segment, start, count = (pieces.at(k * 3).load(j) for j in range(3))
-            found = [objects.at(f["segments"] * j).follow("u1", segment) for j in range(self.arrays)]
-            self._piece(f, [x.move(OBJECT).follow(self.kind).at(start) for x in found], segment, count)
+        found, pieces, first, _, extra = f.arrays
+        start, stop = first.load(f.index), first.load(f.index + 1)
+        if self._updates:
+            stop = extra.load().compare("eq", 0.0).select(stop, start)
+        for k in f.range(stop, start):
+            segment, begin, size = (pieces.at(k * 3).load(j) for j in range(3))
+            rows = [found.at(f["segments"] * j).follow("u1", segment) for j in range(self.arrays)]
+            arrays = [x.move(OBJECT).follow(self.kind).at(begin) for x in rows]
+            self._piece(Part(f, arrays, k, segment, size))
 
-    def over(self, sizes: Sequence[int]) -> Table:
-        """A table for arrays to be named."""
-        key = tuple(sizes)
-        found, pieces = self._bound.get(key), cut(key)
+    def bound(self, sizes: tuple[int, ...]) -> tuple[Bound, Cut]:
+        """The kernel for segments of these sizes, and how it goes through them."""
+        found, pieces = self._bound.get(sizes), cut(sizes)
         if found is None:
             if len(self._bound) >= 256:
                 self._bound.clear()
             wide = pieces.total >= PARALLEL
-            found = self._bound[key] = self._routine.bind(pieces.tasks, parallel=wide, segments=len(key))
-        return Table(self, found, pieces, len(key))
+            found = self._bound[sizes] = self._routine.bind(pieces.tasks, parallel=wide, segments=len(sizes))
+        return found, pieces
+
+    def over(self, sizes: Sequence[int]) -> Table:
+        """A table for arrays to be named."""
+        return Table(self, *self.bound(tuple(sizes)), len(sizes))
+
+    def call(self, arrays: Sequence[Sequence[Any]], numbers: Any, extra: Any) -> None:
+        """Goes over the arrays of each operand, by a kernel call alone, which can be recorded."""
+        bound, pieces = self.bound(tuple(x.size for x in arrays[0]))
+        if pieces.tasks:
+            bound(objects([x for column in arrays for x in column]), pieces.pieces, pieces.first, numbers, extra)
 
 
 class Table:
     """The segments of one call: `objects` (operand, segment) are ids of arrays, `numbers` (segment, number)."""
 
-    __slots__ = ("_bound", "_cut", "numbers", "objects", "partial")
+    __slots__ = ("_bound", "_cut", "extra", "numbers", "objects")
 
     def __init__(self, sweep: Sweep, bound: Bound, pieces: Cut, segments: int) -> None:
         self._bound, self._cut = bound, pieces
         self.objects = np.empty((sweep.arrays, segments), np.int64)
         self.numbers = np.empty((segments, sweep.numbers), np.float64)
-        self.partial = np.zeros(pieces.tasks)  # one number of each task, where the kernel makes one
+        self.extra = np.zeros(1)
 
     def run(self) -> None:
         """Goes over the arrays, which the caller keeps alive."""
         if self._cut.tasks:
-            self._bound(self.objects, self._cut.pieces, self._cut.first, self.numbers, self.partial)
+            self._bound(self.objects, self._cut.pieces, self._cut.first, self.numbers, self.extra)
 
 
 @lru_cache(maxsize=256)
 def sweep_of(update: Update) -> Sweep:
     """The kernel of an update."""
 
-    def piece(f: Task, arrays: list[Pointer], segment: Value, count: Value) -> None:
-        lanes = VECTOR // SIZES[update.kind]
-        mine = f.arrays[3].at(segment * update.numbers)
+    def piece(part: Part) -> None:
+        f, arrays, lanes = part.task, part.arrays, VECTOR // SIZES[update.kind]
+        mine = f.arrays[3].at(part.segment * update.numbers)
         numbers = [f.splat(mine.load(k).to(update.kind), lanes) for k in range(update.numbers)]
 
         def elements(i: Number, mask: Value | None) -> None:
@@ -129,28 +165,66 @@ def sweep_of(update: Update) -> Sweep:
             for array, value in update.writes:
                 _store(arrays[array], values[value], i, mask)
 
-        _vectors(f, count, lanes, elements)
+        _vectors(f, part.size, lanes, elements)
 
-    return Sweep(f"update {update.kind}", update.kind, update.arrays, update.numbers, piece)
+    return Sweep(f"update {update.kind}", update.kind, update.arrays, update.numbers, piece, updates=True)
 
 
-@lru_cache(maxsize=2)
-def squares(kind: str) -> Sweep:
-    """Each task's sum of squares, in double precision."""
+# ---- sums ------------------------------------------------------------------------------------------------------------
 
-    def piece(f: Task, arrays: list[Pointer], segment: Value, count: Value) -> None:
-        lanes = 16
+SUMS: dict[str, Callable[[Value, Value], Value]] = {  # name: (x, the sum so far) -> the sum with x, in float64
+    "squares": lambda x, total: x.fma(x, total),
+    "nothing": lambda x, total: x.fma(0.0, total),  # NaN where something is not finite, else 0
+}
+
+
+@lru_cache(maxsize=8)
+def summing(name: str, kind: str) -> Sweep:
+    """Sums of each piece, in double precision."""
+
+    def piece(part: Part) -> None:
+        f, lanes = part.task, 16
         total = f.cell(f.constant(f"f8x{lanes}", 0.0))
 
         def elements(i: Number, mask: Value | None) -> None:
-            x = _load(arrays[0], i, lanes, mask).to("f8")
-            total.value = x.fma(x, total.value)
+            total.value = SUMS[name](_load(part.arrays[0], i, lanes, mask).to("f8"), total.value)
 
-        _vectors(f, count, lanes, elements)
-        partial = f.arrays[4]
-        partial.store(partial.load(f.index) + f.total(total.value), f.index)
+        _vectors(f, part.size, lanes, elements)
+        f.arrays[4].store(f.total(total.value), part.number)
 
-    return Sweep(f"squares {kind}", kind, 1, 0, piece)
+    return Sweep(f"{name} {kind}", kind, 1, 0, piece, updates=False)
+
+
+def total(name: str, arrays: Sequence[Any]) -> Any:
+    """One of SUMS over all elements of arrays of one dtype, each dense: a 0-d float64 array; by kernel calls alone."""
+    sweep = summing(name, kind_of(arrays[0].dtype))
+    count = len(cut(tuple(x.size for x in arrays)).pieces)
+    parts, out = plan.empty((count,), EIGHT), plan.empty((), EIGHT)
+    sweep.call([arrays], parts[:0], parts)
+    _adding(count)(parts, out)
+    return out
+
+
+@lru_cache(maxsize=256)
+def _adding(count: int) -> Bound:
+    return _adder().bind(1, parallel=False, count=count)
+
+
+@cache
+def _adder() -> Routine:
+    """The sum of some numbers, in their order."""
+
+    def write(f: Task) -> None:
+        parts, out = f.arrays
+        total = f.cell(f.constant("f8", 0.0))
+        for k in f.range(f["count"]):
+            total.value = total.value + parts.load(k)
+        out.store(total.value)
+
+    return Routine("sum of parts", ("f8", "f8"), ("count",), write)
+
+
+# ---- elements --------------------------------------------------------------------------------------------------------
 
 
 def _vectors(f: Task, count: Value, lanes: int, elements: Callable[[Number, Value | None], None]) -> None:

@@ -97,15 +97,26 @@ class Recording:
         if threading.get_ident() != self._thread:
             return
         for x in arrays:
-            if not self.knows(x):
-                if _changeable(x):
-                    self.foreign = f"an array of {x.dtype}{list(x.shape)} from elsewhere"
-                self.kept.append(x)
+            self._meet(x)
         self.calls.append(Call(bound.kernel, bound.table, tuple(map(address, arrays)), bound.parallel))
+
+    def _meet(self, x: Any) -> None:
+        """Takes note of an array that a kernel works on."""
+        if not self.knows(x):
+            if _changeable(x):
+                self.foreign = f"an array of {x.dtype}{list(x.shape)} from elsewhere"
+            self.kept.append(x)
+
+    def records(self) -> bool:
+        """Whether it is this thread's calls that are noted."""
+        return threading.get_ident() == self._thread
 
     def pointers(self, arrays: Iterable[Any]) -> Any:
         """The addresses of what looks like these arrays to kernels that look for the data behind objects."""
-        cells = np.array([address(x) for x in arrays], np.int64)
+        held = list(arrays)
+        for x in held:
+            self._meet(x)
+        cells = np.array([address(x) for x in held], np.int64)
         self.cells.append((len(self.calls), cells))
         found = address(cells) - OBJECT + 8 * np.arange(len(cells))
         found.flags.writeable = False
@@ -151,6 +162,16 @@ RECORDINGS: list[Recording] = []  # that are going on
 def address(x: Any) -> int:
     """Where an array's data begins."""
     return ctypes.c_int64.from_address(id(x) + OBJECT).value
+
+
+def objects(arrays: Iterable[Any]) -> Any:
+    """What stands for these arrays where kernels look for the data behind objects: they themselves, by their ids; in a
+    recording, cells. The caller keeps the arrays alive."""
+    held = list(arrays)
+    for tape in RECORDINGS:
+        if tape.records():
+            return tape.pointers(held)
+    return np.array([id(x) for x in held], np.int64)
 
 
 def flag(message: str) -> Any:
