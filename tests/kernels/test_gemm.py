@@ -46,12 +46,16 @@ def close(got, want, k):
     np.testing.assert_allclose(got, want, rtol=1e-5 if eps > 1e-10 else 1e-12, atol=30 * eps * k**0.5)
 
 
-def run(x, y, bias=None, activation=""):
+def run(x, y, bias=None):
     """The kernel's product into a guarded buffer."""
+    return guarded(product.matmul, x, y, bias)
+
+
+def guarded(fn, *args):
     guards = Guards()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "empty", guards.empty)
-        out = product.matmul(x, y, bias, activation)
+        out = fn(*args)
     guards.check()
     return out
 
@@ -72,16 +76,6 @@ def test_products(m, n, k, batch, x_layout, y_layout, kind, biased):
     y = laid_out(rng.standard_normal((*batch[1], k, n)).astype(kind), y_layout)
     bias = rng.standard_normal(n).astype(kind) if biased else None
     close(run(x, y, bias), x.astype("f8") @ y.astype("f8") + (0 if bias is None else bias), k)
-
-
-@pytest.mark.parametrize("shape", [(30, 200, 40), (3, 500, 40), (3, 40, 500), (40, 500, 3)])
-def test_what_follows_a_product_follows_it_once(shape):
-    rng = np.random.default_rng(0)
-    m, k, n = shape
-    x, y, bias = (rng.standard_normal(s).astype("f4") for s in ((m, k), (n, k), (n,)))
-    want = np.tanh(0.1 * x.astype("f8") @ y.T + bias)
-    for right in (y.T, y.T.copy()):
-        close(run(x, right * np.float32(0.1), bias, "tanh"), want, k)
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -193,16 +187,16 @@ def test_bfloat16(x, y, layout):
 # ---- how products are cut --------------------------------------------------------------------------------------------
 
 
-@given(*[st.integers(1, 5000)] * 3, st.integers(1, 100), st.sampled_from(["f4", "f8"]), st.booleans())
-def test_tiles_cover_the_product_and_fit(m, n, k, batch, kind, cut_k):
-    words, size = tiling(m, n, k, batch, kind, cut_k=cut_k), {"f4": 4, "f8": 8}[kind]
+@given(*[st.integers(1, 5000)] * 3, st.integers(1, 100), st.sampled_from(["f4", "f8"]))
+def test_tiles_cover_the_product_and_fit(m, n, k, batch, kind):
+    words, size = tiling(m, n, k, batch, kind), {"f4": 4, "f8": 8}[kind]
     assert words["tile_m"] <= TALL
     assert words["tile_n"] <= WIDE // size
     assert 0 < words["depth"] <= DEPTH
     for extent, name in ((m, "m"), (n, "n")):
         tiles, tile = words[f"tiles_{name}"], words[f"tile_{name}"]
         assert (tiles - 1) * tile < extent <= tiles * tile
-    parts = words.get("batch", 1)
+    parts = words["parts"]
     assert words["tasks"] == parts * batch * words["tiles_m"] * words["tiles_n"]
     assert (parts - 1) * words["part"] < words["blocks"] <= parts * words["part"]
     assert (words["blocks"] - 1) * words["depth"] < k <= words["blocks"] * words["depth"]
@@ -247,10 +241,10 @@ def test_large_products_run_kernels_small_ones_do_not(plain_products):
     assert len(plain_products) == 2
 
 
-def test_other_axes_of_batches_go_the_plain_way(plain_products):
+def test_batches_of_axes_that_do_not_join(plain_products):
     x = ek.randn(2, 3, 4, 5, 30, 30)[:, ::2, ::2, ::2]
     close((x @ x).numpy(), x.numpy().astype("f8") @ x.numpy().astype("f8"), 30)
-    assert len(plain_products) == 1
+    assert plain_products == []
 
 
 def test_without_kernels(plain_products, monkeypatch):
@@ -277,7 +271,7 @@ def test_empty_products():
     assert (ek.zeros(5, 0, 30) @ ek.zeros(30, 70)).shape == (5, 0, 70)
     assert (ek.zeros(1, 70, 30) @ ek.zeros(0, 30, 70)).shape == (0, 70, 70)
     assert (ek.zeros(1, 70, 30).bfloat16() @ ek.zeros(0, 30, 70).bfloat16()).shape == (0, 70, 70)
-    assert product.matmul(np.zeros((3, 0), "f4"), np.zeros((0, 5), "f4")) is None
+    assert not product.matmul(np.zeros((3, 0), "f4"), np.zeros((0, 5), "f4")).any()
 
 
 def test_gradients_of_linear():

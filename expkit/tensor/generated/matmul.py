@@ -37,7 +37,7 @@ def _generated(x: Any, y: Any, bias: Any) -> Any:
     if y.dtype != x.dtype or not enabled():
         return None
     if x.dtype in gemm.KINDS:
-        return gemm.matmul(x, y, bias if bias is None else np.ascontiguousarray(bias))
+        return gemm.matmul(x, y, bias)
     if x.dtype != bfloat16.dtype or not has_pairs():
         return None
     out = gemm.matmul_bfloat16(x, y, bias if bias is None else bias.astype(np.float32))

@@ -8,15 +8,14 @@ took a tenth of the time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from expkit.kernels.cpu.code.builder import Function, Pointer, least
-from expkit.kernels.cpu.code.elementwise import emit
+from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import SIZES, Value
 from expkit.kernels.cpu.code.routine import Routine, Task
+from expkit.kernels.cpu.gemm.epilogue import finish, placed, tail
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel, multiply_pairs
 from expkit.kernels.cpu.gemm.pack import Packer
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE
@@ -25,46 +24,44 @@ from expkit.kernels.cpu.loops import plan
 PAD = 64  # bytes between the rows of A, against lines that share a set of the cache
 STRIDES = ("a_row", "a_k", "b_k", "b_column", "c_row")
 TILING = ("tile_m", "tile_n", "tiles_m", "tiles_n", "depth", "blocks", "part", "part_step", "tall", "tall_last")
-BATCH = ("batch", *(f"{x}_{axis}" for x in "abc" for axis in ("inner", "outer")))  # inner extent; steps of two axes
-WORDS = ("m", "n", "k", "a_way", "b_way", "biased", "packs", "of_a", "of_b", "a_room", *STRIDES, *TILING, *BATCH)
+FOLLOW = ("axes", "adds", "finish")  # of the batch; 1 where C is added to; the address of what follows, or 0
+WORDS = ("m", "n", "k", "a_way", "b_way", "packs", "of_a", "of_b", "a_room", *STRIDES, *TILING, *FOLLOW)
 ROOM = 1 << 27  # elements that are packed first, at most
 SHARING, LARGE = 3, 1 << 25  # uses of a piece, and multiplications, from which packing it first is worth another call
 
 
 @lru_cache(maxsize=64)
-def routine(kind: str, activation: str = "", *, pairs: bool = False) -> Routine:
-    """C = activation(A B + bias): the kernel over (A, B, bias, room, C). The bias is looked at where `biased` is 1.
+def routine(kind: str, *, pairs: bool = False) -> Routine:
+    """C (= or +=) A B and what follows: the kernel over (A, B, room, steps, slots, C), see epilogue.py for the latter.
     `of_a` and `of_b` count the pieces of A and B that the room holds for a block of k: all or none. `packs`: 1 to fill
     it, with a task for each piece. pairs: A and B hold pairs of bfloat16 along k."""
-    name = f"gemm {kind} {activation} {'pairs' * pairs}"
-    return Routine(name, (kind,) * 5, WORDS, lambda f: _Tile(f, kind, activation, pairs=pairs).write(), explicit=True)
+    kinds = (kind, kind, kind, *tail(kind))
+    return Routine(f"gemm {kind} {'pairs' * pairs}", kinds, WORDS, lambda f: _Tile(f, kind, pairs=pairs).write(),
+                   explicit=True)  # fmt: skip
 
 
 class Product:
-    """The calls of one product: call(A, B, bias, C). Parts of k are summed up one after another."""
+    """The calls of one product: call(A, B, slots, C)."""
 
-    __slots__ = ("_parts", "_room", "_steps")
+    __slots__ = ("_calls", "_room", "_steps")
 
-    def __init__(self, kind: str, activation: str, words: dict[str, int], *, pairs: bool) -> None:
-        bind = routine(kind, activation, pairs=pairs).bind
+    def __init__(self, kind: str, words: dict[str, int], steps: Any, *, pairs: bool) -> None:
+        bind = routine(kind, pairs=pairs).bind
         one = words["tasks"] == words["tiles_m"] * words["tiles_n"]
         large = one and words["m"] * words["n"] * words["k"] >= LARGE and words["k"] * (words["m"] + words["n"]) <= ROOM
         of_a = words["tiles_m"] if large and words["tiles_n"] >= SHARING else 0
         of_b = words["tiles_n"] if large and words["tiles_m"] >= SHARING else 0
         words = {**words, "of_a": of_a, "of_b": of_b, "a_room": _room_of_a(words["tile_m"], kind)}
         self._room = words["blocks"] * (of_a * words["a_room"] + of_b * words["tile_n"] * DEPTH)
+        self._steps = steps
         pieces = {**words, "tasks": words["blocks"] * (of_a + of_b)}
         packs = [bind(parallel=True, packs=1, **pieces)] if self._room else []
-        self._parts = (words["batch"], words["m"], words["n"]) if words["part_step"] else None
-        self._steps = (*packs, bind(parallel=True, packs=0, **words))
+        self._calls = (*packs, bind(parallel=True, packs=0, **words))
 
-    def __call__(self, a: Any, b: Any, bias: Any, c: Any) -> None:
-        room = plan.empty((self._room,), c.dtype) if self._room else a
-        out = plan.empty(self._parts, c.dtype) if self._parts else c
-        for step in self._steps:
-            step(a, b, bias, room, out)
-        if self._parts:
-            np.add.reduce(out, axis=0, out=c.reshape(self._parts[1:]))
+    def __call__(self, a: Any, b: Any, slots: Sequence[Any], c: Any) -> None:
+        room = plan.empty((self._room,), c.dtype) if self._room else self._steps
+        for call in self._calls:
+            call(a, b, room, self._steps, *slots, c)
 
 
 def _room_of_a(rows: int, kind: str) -> int:
@@ -73,29 +70,20 @@ def _room_of_a(rows: int, kind: str) -> int:
     return -(-rows // lanes) * lanes * (DEPTH + PAD // SIZES[kind])
 
 
-def batched(f: Task, batch: Value) -> list[Pointer]:
-    """A, B and C of one product of the batch, among a task's arrays (A, B, ..., C)."""
-    inner, outer = batch % f["batch"], batch / f["batch"]
-    whole = zip("abc", (f.arrays[0], f.arrays[1], f.arrays[-1]), strict=True)
-    return [x.move(inner * f[f"{name}_inner"] + outer * f[f"{name}_outer"]) for name, x in whole]
-
-
 class _Tile:
     """One task."""
 
-    def __init__(self, f: Task, kind: str, activation: str, *, pairs: bool) -> None:
-        self.f, self.activation, self.blocks = f, activation, blocking(kind)
+    def __init__(self, f: Task, kind: str, *, pairs: bool) -> None:
+        self.f, self.blocks = f, blocking(kind)
         size, lanes, self.width = SIZES[kind], self.blocks.lanes, self.blocks.width
         self.lead = DEPTH + PAD // size
         self.a_tile = f.scratch(kind, TALL * self.lead)
         self.b_tile = f.scratch(kind, WIDE // size * DEPTH)
-        self.bias = f.scratch(kind, WIDE // size)
         self.packer = Packer(f.helpers, kind, lanes)
         self.kernels = [
             microkernel(
                 f.helpers, f"block{rows}", rows, self.blocks.vectors, kind, strides=(self.lead * size, size),
-                segmented=False, finish=self._finish, extra={"bias": f"*{kind}"},
-                multiply=multiply_pairs if pairs else Value.fma,
+                segmented=False, multiply=multiply_pairs if pairs else Value.fma,
             )
             for rows in self.blocks.heights
         ]  # fmt: skip
@@ -112,27 +100,24 @@ class _Tile:
         f = self.f
         i, tile = f.index % f["tiles_m"], f.index / f["tiles_m"]
         j, batch = tile % f["tiles_n"], tile / f["tiles_n"]
-        a, b, c = batched(f, batch)
-        top, left = i * f["tile_m"], j * f["tile_n"]
-        c = c.move(top * f["c_row"]).at(left)
-        self._copy_bias(f.arrays[2].at(left), self._size("n", j))
+        places = placed(f, batch)
         shared_a, shared_b = f["of_a"].compare("gt", 0), f["of_b"].compare("gt", 0)
-        start = batch % f["batch"] * f["part_step"]
+        start = batch * f["part_step"]
         stop = least(f["blocks"], start + f["part"])
         for q in f.range(stop, start=start):
             with f.when(shared_a ^ 1):
-                self._pack_a(a, i, q, self.a_tile)
+                self._pack_a(places[0], i, q, self.a_tile)
             with f.when(shared_b ^ 1):
-                self._pack_b(b, j, q, self.b_tile)
+                self._pack_b(places[1], j, q, self.b_tile)
             pieces = (
                 _choose(shared_a, self._a_room(i, q), self.a_tile), _choose(shared_b, self._b_room(j, q), self.b_tile)
             )  # fmt: skip
-            self._multiply(*pieces, c, (i, j, q), (start, stop))
+            self._multiply(*pieces, places, (i, j, q), (start, stop))
 
     def _pack_piece(self) -> None:
         """One piece of A or B, for all tiles."""
         f = self.f
-        a, b, _ = batched(f, f.constant("i8", 0))
+        a, b = f.arrays[:2]
         q, piece = f.index % f["blocks"], f.index / f["blocks"]
         j = piece - f["of_a"]
         for first in f.either(j.compare("lt", 0)):
@@ -143,12 +128,12 @@ class _Tile:
 
     def _a_room(self, i: Value, q: Value) -> Pointer:
         f = self.f
-        return f.arrays[3].at((q * f["of_a"] + i) * f["a_room"])
+        return f.arrays[2].at((q * f["of_a"] + i) * f["a_room"])
 
     def _b_room(self, j: Value, q: Value) -> Pointer:
         f = self.f
         before = f["blocks"] * f["of_a"] * f["a_room"]
-        return f.arrays[3].at(before + (q * f["tiles_n"] + j) * f["tile_n"] * DEPTH)
+        return f.arrays[2].at(before + (q * f["tiles_n"] + j) * f["tile_n"] * DEPTH)
 
     def _size(self, extent: str, i: Value) -> Value:
         """How many rows or columns of C a tile has."""
@@ -175,14 +160,18 @@ class _Tile:
             panel = target.at(c * DEPTH)
             self.packer.run(f, f["b_way"], b.move(c * f["b_column"]), panel, self.width, steps, sizes)
 
-    def _multiply(self, a: Pointer, b: Pointer, c: Pointer, tile: tuple[Value, ...], all_k: tuple[Value, ...]) -> None:
+    def _multiply(
+        self, a: Pointer, b: Pointer, places: Sequence[Pointer], tile: tuple[Value, ...], all_k: tuple[Value, ...]
+    ) -> None:
         """The packed pieces' product: tall blocks first, then lower ones for the rows that are left."""
         f = self.f
         (i, j, q), (start, stop) = tile, all_k
         rows, columns, depth = self._size("m", i), self._size("n", j), self._depth(q)
+        top, left = i * f["tile_m"], j * f["tile_n"]
+        c = places[2].move(top * f["c_row"]).at(left)
         tall = (i + 1).compare("eq", f["tiles_m"]).select(f["tall_last"], f["tall"])
-        later = q.compare("gt", start).to("i8")
-        last = (q + 1).compare("eq", stop).to("i8") & self._finishes
+        later = q.compare("gt", start).to("i8") | f["adds"]
+        last = (q + 1).compare("eq", stop)
         base = f.constant("i8", 0)
         for height, kernel in zip(self.blocks.heights, self.kernels, strict=True):
             count = tall if height == self.blocks.heights[0] else (rows - base) / height
@@ -190,26 +179,10 @@ class _Tile:
                 row = base + block * height
                 line, target = a.at(row * self.lead), c.move(row * f["c_row"])
                 for at in f.range(columns, step=self.width):
-                    place = line, b.at(at * DEPTH), target.at(at), f["c_row"]
-                    f.run(kernel, *place, depth, columns - at, later, last, self.bias.at(at))
+                    f.run(kernel, line, b.at(at * DEPTH), target.at(at), f["c_row"], depth, columns - at, later)
+                with f.when(last):
+                    finish(f, places[2:], (top + row, left, height, columns))
             base = base + count * height
-
-    @property
-    def _finishes(self) -> Value | int:
-        """1 where something follows the product."""
-        return 1 if self.activation else self.f["biased"]
-
-    def _copy_bias(self, bias: Pointer, columns: Value) -> None:
-        """The tile's part, or zeros, so that kernels may read whole vectors."""
-        f, lanes = self.f, self.blocks.lanes
-        for j in f.range(columns, step=lanes):
-            there = f["biased"].compare("ne", 0).select(columns - j, 0)
-            self.bias.store(bias.load_some(f.first(there, lanes), j), j)
-
-    def _finish(self, f: Function, _row: int, vector: int, value: Value) -> Value:
-        lanes = self.blocks.lanes
-        value = value + f.pointer("bias").load(vector * lanes, lanes)
-        return emit(self.activation, [value], {}) if self.activation else value
 
 
 def _choose(condition: Value, yes: Pointer, no: Pointer) -> Pointer:

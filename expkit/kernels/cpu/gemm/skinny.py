@@ -7,16 +7,17 @@ Each takes tasks that are chunks of the longer side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 from expkit.kernels.cpu.code.builder import Pointer, least
-from expkit.kernels.cpu.code.elementwise import emit
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
+from expkit.kernels.cpu.gemm.epilogue import finish, placed, tail
 from expkit.kernels.cpu.gemm.microkernel import blocking
-from expkit.kernels.cpu.gemm.packed import BATCH, batched
 from expkit.kernels.cpu.gemm.tiles import DEPTH
+from expkit.kernels.cpu.machine.call import Bound
 
 FEW = 32  # rows of the shorter side, at most
 DOTS = ((4, 4), (2, 6), (1, 8))  # blocks: rows of the shorter side, rows of the longer
@@ -24,23 +25,24 @@ STREAMS = ((4, 4), (2, 8), (1, 8))  # blocks: rows of C, rows of B
 LEAST, TASKS = 1 << 16, 16  # multiplications that are worth a task; tasks for one product, at most
 LONG = 1024  # columns of C in a task of `streams`, at most
 MULTIPLE = 16  # of which chunks are
-SHARED = ("few", "many", "k", "chunk", "chunks", "biased", *BATCH)
-DOT_WORDS = (*SHARED, "a_row", "b_row", "c_few", "c_many", "bias_few", "bias_many")
+SHARED = ("few", "many", "k", "chunk", "chunks", "axes", "adds", "finish")
+DOT_WORDS = (*SHARED, "a_row", "b_row", "c_few", "c_many", "turned")
 STREAM_WORDS = (*SHARED, "a_row", "a_k", "b_k", "c_row")
 
 
 @lru_cache(maxsize=64)
-def dots(kind: str, activation: str = "") -> Routine:
-    """C[few, many] = activation(A[few, k] B[many, k]^T + bias): over (A, B, bias, C); the bias is along either side."""
-    name = f"dots {kind} {activation}"
-    return Routine(name, (kind,) * 4, DOT_WORDS, lambda f: _Dots(f, kind, activation).write(), explicit=True)
+def dots(kind: str) -> Routine:
+    """C[few, many] (= or +=) A[few, k] B[many, k]^T and what follows, by rows of `many` where C is `turned`: over
+    (A, B, steps, slots, C), see epilogue.py."""
+    kinds = (kind, kind, *tail(kind))
+    return Routine(f"dots {kind}", kinds, DOT_WORDS, lambda f: _Dots(f, kind).write(), explicit=True)
 
 
 @lru_cache(maxsize=64)
-def streams(kind: str, activation: str = "") -> Routine:
-    """C[few, many] = activation(A[few, k] B[k, many] + bias): over (A, B, bias, C)."""
-    name = f"streams {kind} {activation}"
-    return Routine(name, (kind,) * 4, STREAM_WORDS, lambda f: _Streams(f, kind, activation).write(), explicit=True)
+def streams(kind: str) -> Routine:
+    """C[few, many] (= or +=) A[few, k] B[k, many] and what follows: over (A, B, steps, slots, C)."""
+    kinds = (kind, kind, *tail(kind))
+    return Routine(f"streams {kind}", kinds, STREAM_WORDS, lambda f: _Streams(f, kind).write(), explicit=True)
 
 
 def chunking(many: int, work: int, batch: int, shortest: int, longest: int) -> dict[str, int]:
@@ -51,13 +53,26 @@ def chunking(many: int, work: int, batch: int, shortest: int, longest: int) -> d
     return {"tasks": batch * chunks, "chunk": size, "chunks": chunks}
 
 
+class Product:
+    """The call of one product: call(A, B, slots, C)."""
+
+    __slots__ = ("_call", "_steps")
+
+    def __init__(self, call: Bound, steps: Any) -> None:
+        self._call, self._steps = call, steps
+
+    def __call__(self, a: Any, b: Any, slots: Sequence[Any], c: Any) -> None:
+        self._call(a, b, self._steps, *slots, c)
+
+
 class _Dots:
     """A task of `dots`: blocks of sums, each a vector along k until the end."""
 
-    def __init__(self, f: Task, kind: str, activation: str) -> None:
-        self.f, self.kind, self.activation, self.lanes = f, kind, activation, blocking(kind).lanes
+    def __init__(self, f: Task, kind: str) -> None:
+        self.f, self.kind, self.lanes = f, kind, blocking(kind).lanes
         batch, chunk = f.index / f["chunks"], f.index % f["chunks"]
-        self.a, self.b, self.c = batched(f, batch)
+        self.a, self.b, *self.places = placed(f, batch)
+        self.c = self.places[0]
         self.start = chunk * f["chunk"]
         self.stop = least(self.start + f["chunk"], f["many"])
 
@@ -74,6 +89,10 @@ class _Dots:
                 for j in f.range(self.stop, start=whole):
                     self._block(first, j, high, 1)
             row = row + count * high
+        few, many = (f.constant("i8", 0), f["few"]), (self.start, self.stop - self.start)
+        for turned in f.either(f["turned"].compare("ne", 0)):
+            rows, columns = (many, few) if turned else (few, many)
+            finish(f, self.places, (rows[0], columns[0], rows[1], columns[1]))
 
     def _block(self, i: Value, j: Value, high: int, wide: int) -> None:
         """The dot products of some rows of both sides."""
@@ -96,25 +115,22 @@ class _Dots:
             self._store(f.total(cell.value), i + n // wide, j + n % wide)
 
     def _store(self, value: Value, i: Value, j: Value) -> None:
-        f = self.f
-        bias = f.arrays[2].move(i * f["bias_few"] + j * f["bias_many"]).load()
-        value = f["biased"].compare("ne", 0).select(value + bias, value)
-        if self.activation:
-            value = emit(self.activation, [value], {})
-        self.c.move(i * f["c_few"] + j * f["c_many"]).store(value)
+        place = self.c.move(i * self.f["c_few"] + j * self.f["c_many"])
+        for adds in self.f.either(self.f["adds"].compare("ne", 0)):
+            place.store(place.load() + value if adds else value)
 
 
 class _Streams:
     """A task of `streams`: for a few rows of B at a time, sums += their product with as many columns of A. So B is read
     in long runs, and the sums stay near. Now and then they are added to C and begin anew, which keeps them exact."""
 
-    def __init__(self, f: Task, kind: str, activation: str) -> None:
-        self.f, self.kind, self.activation, self.lanes = f, kind, activation, blocking(kind).lanes
+    def __init__(self, f: Task, kind: str) -> None:
+        self.f, self.kind, self.lanes = f, kind, blocking(kind).lanes
         batch, chunk = f.index / f["chunks"], f.index % f["chunks"]
-        start = chunk * f["chunk"]
-        self.a, b, c = batched(f, batch)
-        self.b, self.c, self.bias = (p.at(start) for p in (b, c, f.arrays[2]))
-        self.columns = least(f["many"] - start, f["chunk"])
+        self.start = chunk * f["chunk"]
+        self.a, b, *self.places = placed(f, batch)
+        self.b, self.c = b.at(self.start), self.places[0].at(self.start)
+        self.columns = least(f["many"] - self.start, f["chunk"])
         self.whole = self.columns & -self.lanes
         self.lead = LONG + 3 * self.lanes  # no two rows share their places in the cache
         self.sums = f.scratch(kind, FEW * self.lead)
@@ -129,20 +145,17 @@ class _Streams:
                     place, sums = self._row(i).at(j), self.sums.at(i * self.lead + j)
                     _store(place, _load(place, mask, self.lanes) + sums.load(lanes=self.lanes), mask)
                     sums.store(f.splat(0.0, self.lanes, self.kind))
-        if self.activation:
-            for i in f.range(f["few"]):
-                for j, mask in self._along():
-                    place = self._row(i).at(j)
-                    _store(place, emit(self.activation, [_load(place, mask, self.lanes)], {}), mask)
+        finish(f, self.places, (0, self.start, f["few"], self.columns))
 
     def _start(self) -> None:
-        """C = bias or zeros, sums = 0."""
+        """C = 0 where it is not added to, sums = 0."""
         f = self.f
+        zero = f.splat(0.0, self.lanes, self.kind)
         for i in f.range(f["few"]):
             for j, mask in self._along():
-                there = f.first(f["biased"].compare("ne", 0).select(self.columns - j, 0), self.lanes)
-                _store(self._row(i).at(j), self.bias.load_some(there, j), mask)
-                self.sums.at(i * self.lead + j).store(f.splat(0.0, self.lanes, self.kind))
+                with f.when(f["adds"].compare("eq", 0)):
+                    _store(self._row(i).at(j), zero, mask)
+                self.sums.at(i * self.lead + j).store(zero)
 
     def _block(self, start: Value, stop: Value) -> None:
         """The sums of some rows of B."""

@@ -30,9 +30,9 @@ LEAST, AREA = 1 << 19, 1 << 13  # multiplications and elements of C in a tile do
 FEW, DEEP = 2, 4  # tiles up to which k is cut; its blocks that are worth a task
 
 
-def tiling(m: int, n: int, k: int, batch: int, kind: str, *, cut_k: bool) -> dict[str, int]:
-    """The words of `packed` that say how it is cut, and `tasks`. cut_k: also into parts of k, each with a C of its own,
-    where there are few tiles."""
+def tiling(m: int, n: int, k: int, batch: int, kind: str) -> dict[str, int]:
+    """The words of `packed` that say how it is cut, `tasks`, and how many parts of k have a C of their own (several
+    where there are few tiles)."""
     shape, size = blocking(kind), SIZES[kind]
     height, width = min(m, TALL), min(n, WIDE // size)
     while batch * _parts(m, height) * _parts(n, width) < TASKS and height * width > max(AREA, LEAST // k):
@@ -45,14 +45,14 @@ def tiling(m: int, n: int, k: int, batch: int, kind: str, *, cut_k: bool) -> dic
     height, width = _even(m, _parts(m, height), 2), _even(n, _parts(n, width), shape.width)
     rows, columns, depth = _parts(m, height), _parts(n, width), _even(k, _parts(k, DEPTH), 8)
     tasks, blocks = batch * rows * columns, _parts(k, depth)
-    cut_k = cut_k and batch == 1 and tasks <= FEW and blocks >= 2 * DEEP
+    cut_k = batch == 1 and tasks <= FEW and blocks >= 2 * DEEP
     part = _parts(blocks, min(TASKS, blocks // DEEP)) if cut_k else blocks
     parts = _parts(blocks, part)
     return {
         "tasks": tasks * parts, "tile_m": height, "tile_n": width, "tiles_m": rows, "tiles_n": columns,
         "depth": depth, "blocks": blocks, "part": part, "part_step": part if parts > 1 else 0,
-        "tall": tall(height, shape), "tall_last": tall(m - (rows - 1) * height, shape),
-    } | ({"batch": parts, "c_inner": m * n * size} if parts > 1 else {})  # fmt: skip
+        "tall": tall(height, shape), "tall_last": tall(m - (rows - 1) * height, shape), "parts": parts,
+    }  # fmt: skip
 
 
 def _parts(extent: int, size: int) -> int:

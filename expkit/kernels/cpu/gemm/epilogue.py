@@ -1,0 +1,167 @@
+"""What follows a product: an elementwise program over it and over operands, run on parts of C that are in the cache.
+
+The kernels of products do not know programs. They call one through its address, a word of their table, whenever a band
+of C is done: a new program compiles one loop, in a tenth of the time that a product's kernel takes, and costs one more
+look at C in the nearest cache, less than a percent.
+
+Operands and further results lie in slots. Where everything lies is said by a table of steps, a line for each axis: the
+inner two of C, rows first, then those of the batch, the fastest first. A line has the axis' size and steps in bytes of
+A, B, C and the slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expkit.kernels.cpu.code.builder import Function, Pointer
+from expkit.kernels.cpu.code.elementwise import Gap, emit
+from expkit.kernels.cpu.code.ir import Block, Value, scalar_of
+from expkit.kernels.cpu.code.routine import Task
+from expkit.kernels.cpu.code.vectors import LANES
+from expkit.kernels.cpu.loops.program import Program, Ref
+from expkit.kernels.cpu.machine import llvm
+
+SLOTS = 8  # operands and further results, at most
+SIZE, A, B, C, SLOT = range(5)  # columns of the table of steps, then the other slots
+LINE = SLOT + SLOTS
+INNER = 2  # lines of the table that are C's own axes
+
+
+class Epilogue(NamedTuple):
+    """A program whose first input is the product.
+
+    repeated: for each operand, whether a row has one element of it, or as many as C has, densely.
+    home: the number of the result that takes the product's place, if one does.
+    """
+
+    program: Program
+    repeated: tuple[bool, ...]
+    home: int | None
+
+
+def kinds(program: Program) -> list[str]:
+    """The kinds of a program's results. Gap where there is no code for it."""
+    if program.reduces or program.into is not None:
+        raise Gap("what follows a product is elementwise, and makes results of its own")
+    known, block = list(program.inputs), Block()
+    for step in program.steps:
+        args = [Value(block, known[a.number], "%x") if isinstance(a, Ref) else a for a in step.args]
+        known.append(emit(step.name, args, dict(step.kw)).kind)
+    return [known[number] for number in program.outputs]
+
+
+@lru_cache(maxsize=1024)
+def address(epilogue: Epilogue) -> int:
+    """Its code: finish(steps, slots..., C, row, column, rows, columns) for a part of the C of one product."""
+    slots = {f"slot{i}": "*u1" for i in range(SLOTS)}
+    f = Function("finish", steps="*i8", **slots, c="*u1", row="i8", column="i8", rows="i8", columns="i8")
+    _Finish(f, epilogue).write()
+    text = "\n".join([llvm.EXPLICIT + "; epilogue", *f.calls.values(), f.text(linkage="")])
+    return llvm.compile_ir(text).address("finish")
+
+
+def finish(f: Task, places: Sequence[Pointer], part: Sequence[Value | int]) -> None:
+    """Runs the program on a part (row, column, rows, columns) of C. places: C and the slots, of this product."""
+    with f.when(f["finish"].compare("ne", 0)):
+        code = f.put("i8", f"inttoptr {f['finish']!r} to ptr")
+        c, *slots = places
+        numbers = [x if isinstance(x, Value) else f.constant("i8", x) for x in part]
+        args = [_steps(f), *slots, c, *numbers]
+        f.write(f"  call void {code.name}({', '.join(map(repr, args))})")
+
+
+def tail(kind: str) -> tuple[str, ...]:
+    """The kinds of the last arrays of a routine that has a `finish`: steps, slots (of any kind), C."""
+    return ("i8", *("u1",) * SLOTS, kind)
+
+
+def _steps(f: Task) -> Pointer:
+    return f.arrays[-2 - SLOTS]
+
+
+def placed(f: Task, batch: Value) -> list[Pointer]:
+    """A, B, C and the slots of one product of the batch. Arrays: (A, B, ..., steps, slots, C)."""
+    places = [f.arrays[0], f.arrays[1], f.arrays[-1], *f.arrays[-1 - SLOTS : -1]]
+    offsets = [f.cell(f.constant("i8", 0)) for _ in places]
+    left = f.cell(batch)
+    for axis in f.range(f["axes"]):
+        line, index = _steps(f).at((axis + INNER) * LINE), left.value
+        size = line.load(SIZE)
+        left.value = index / size
+        for column, offset in enumerate(offsets, A):
+            offset.value = offset.value + index % size * line.load(column)
+    return [place.move(offset.value) for place, offset in zip(places, offsets, strict=True)]
+
+
+class _Finish:
+    """The loop over a part of C, row by row, in vectors."""
+
+    def __init__(self, f: Function, epilogue: Epilogue) -> None:
+        self.f, self.program, self.home = f, epilogue.program, epilogue.home
+        self.repeated = epilogue.repeated
+        self.kind = self.program.inputs[0]
+        self.lanes = LANES[self.kind]
+        results = [kind for n, kind in enumerate(kinds(self.program)) if n != self.home]
+        self.slots = [*self.program.inputs[1:], *results]
+        self.mask: Value | None = None
+
+    def write(self) -> None:
+        f = self.f
+        for row in f.range(f["rows"]):
+            line = self._line("c", self.kind, C, row)
+            slots = [self._line(f"slot{i}", kind, SLOT + i, row) for i, kind in enumerate(self.slots)]
+            fixed = {i: f.splat(slots[i].load(), self.lanes) for i, same in enumerate(self.repeated) if same}
+            whole = f["columns"] & -self.lanes
+            for j in f.range(whole, step=self.lanes):
+                self._vectors(line, slots, fixed, j, None)
+            with f.when(whole.compare("lt", f["columns"])):
+                self._vectors(line, slots, fixed, whole, f.first(f["columns"] - whole, self.lanes))
+
+    def _line(self, name: str, kind: str, column: int, row: Value) -> Pointer:
+        """Where a row of the part begins."""
+        place, steps = self.f.pointer(name).cast(kind), self.f.pointer("steps")
+        first = (self.f["row"] + row) * steps.load(column) + self.f["column"] * steps.load(LINE + column)
+        return place.move(first)
+
+    def _vectors(
+        self, line: Pointer, slots: list[Pointer], fixed: dict[int, Value], j: Value, mask: Value | None
+    ) -> None:  # fmt: skip
+        program, count = self.program, len(self.program.inputs) - 1
+        values = [_load(line.at(j), mask, self.lanes)]
+        values += [fixed[i] if i in fixed else _load(slots[i].at(j), mask, self.lanes) for i in range(count)]
+        for step in program.steps:
+            args = [values[a.number] if isinstance(a, Ref) else a for a in step.args]
+            values.append(emit(step.name, args, dict(step.kw)))
+        results = iter(slots[count:])
+        for n, number in enumerate(program.outputs):
+            place = line if n == self.home else next(results)
+            if n != self.home or number:
+                _store(place.at(j), values[number], mask)
+
+
+def _load(place: Pointer, mask: Value | None, lanes: int) -> Value:
+    if mask is None:
+        return place.load(lanes=lanes)
+    if place.kind == "b1":
+        return place.cast("u1").load_some(mask).to("b1")
+    return place.load_some(mask)
+
+
+def _store(place: Pointer, x: Value, mask: Value | None) -> None:
+    if mask is None:
+        place.store(x)
+    else:
+        place.store_some(mask, x.to("u1") if scalar_of(x.kind) == "b1" else x)
+
+
+def table(sizes: Sequence[int], steps: Sequence[Sequence[int]]) -> Any:
+    """The table of steps from the axes' sizes and what A, B, C and the slots that are used move by along each."""
+    lines = np.zeros((len(sizes), LINE), np.int64)
+    for line, size, moves in zip(lines, sizes, steps, strict=True):
+        line[: A + len(moves)] = [size, *moves]
+    lines.flags.writeable = False
+    return lines
