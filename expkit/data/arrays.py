@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expkit.data.dataset import TensorDataset
+from expkit.data.header import Header, Unread, divided_sizes, reading_headers
 from expkit.data.module import DataModule, Task
 from expkit.data.split import split
 from expkit.data.transforms import Standardize
@@ -50,6 +51,9 @@ class ArrayData(DataModule):
         normalize: bool = True,
         drop_last: bool = False,
     ) -> None:
+        if reading_headers():
+            self._know(self.describe(), batch_size, val_fraction, test_fraction, drop_last)
+            return
         source = self.read()
         train, val, test = divided(source, val_fraction, test_fraction, seed)
         if normalize:
@@ -70,6 +74,31 @@ class ArrayData(DataModule):
     def read(self) -> Source:
         """The samples, as they are in the source."""
         raise NotImplementedError(f"{type(self).__name__} has no read()")
+
+    def describe(self) -> Header:
+        """What is known without the samples; unless a subclass finds it out more cheaply, they are read."""
+        source = self.read()
+        x, y = source.data
+        targets = len(source.class_names or ()) if source.task == "classification" else y.shape[1]
+        val, test = (None if part is None else len(part.x) for part in (source.val, source.test))
+        return Header(len(x), x.shape[1:], source.task, targets, source.class_names, source.feature_names, val, test)
+
+    def _know(
+        self, header: Header, batch_size: int, val_fraction: float, test_fraction: float, drop_last: bool
+    ) -> None:
+        """As a DataModule whose samples were not read."""
+        parts = [Unread(n, header) if n else None for n in divided_sizes(header, val_fraction, test_fraction)]
+        if parts[0] is None:
+            raise DataError("there are no samples to train on.")
+        super().__init__(
+            *parts,
+            task=header.task,
+            output_size=header.targets,
+            class_names=header.class_names,
+            batch_size=batch_size,
+            drop_last=drop_last,
+        )
+        self.feature_names = header.feature_names
 
     def _dataset(self, part: Part) -> TensorDataset:
         x = self.input_transform(part.x) if self.input_transform else part.x.astype(np.float32)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from expkit.data.arrays import ArrayData, Part, Source
+from expkit.data.header import Header
 from expkit.errors import DataError
 from expkit.registry import register
 
@@ -47,7 +48,15 @@ class _Labelled(ArrayData):
 
     def read(self) -> Source:
         data, classes = read_labelled(self.file)
-        return Source(data, "classification", classes, [name.strip() for name in self.features.split(",")])
+        return Source(data, "classification", classes, self._names())
+
+    def describe(self) -> Header:
+        with bundled_file(self.file).open() as file:
+            count, columns, *classes = file.readline().strip().split(",")
+        return Header(int(count), (int(columns),), "classification", len(classes), classes, self._names())
+
+    def _names(self) -> list[str]:
+        return [name.strip() for name in self.features.split(",")]
 
 
 @register("data", "digits")
@@ -61,6 +70,9 @@ class Digits(ArrayData):
         table = read_numbers("digits.csv.gz")
         data = Part(table[:, :-1].reshape(-1, 1, 8, 8) / 16, table[:, -1].astype(np.int64))
         return Source(data, "classification", [str(digit) for digit in range(10)])
+
+    def describe(self) -> Header:
+        return Header(1797, (1, 8, 8), "classification", 10, [str(digit) for digit in range(10)])
 
 
 @register("data", "iris")
@@ -110,3 +122,6 @@ class Diabetes(ArrayData):
         x = read_numbers("diabetes_data_raw.csv.gz", delimiter=None)
         y = read_numbers("diabetes_target.csv.gz", delimiter=None)
         return Source(Part(x, y), "regression", feature_names=_COLUMNS)
+
+    def describe(self) -> Header:
+        return Header(442, (len(_COLUMNS),), "regression", 1, feature_names=_COLUMNS)

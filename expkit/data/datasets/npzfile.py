@@ -3,6 +3,7 @@
 import struct
 import zipfile
 import zlib
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from expkit.data.arrays import ArrayData, Part, Source, as_classes, looks_like_classes, require_finite
 from expkit.data.datasets.table import usable_file
+from expkit.data.header import Header
 from expkit.errors import DataError, did_you_mean
 from expkit.registry import register
 
@@ -62,6 +64,15 @@ class NpzFile(ArrayData):
         val, test = (self._other(other, x, y, names) if other else None for other in self.other_paths)
         return Source(Part(x, y), task, names, val=val, test=test)
 
+    def describe(self) -> Header:
+        """The shape of x from the header of its array; the targets are read, to see what they are."""
+        shape, y = read_header(self.path, *self.keys)
+        task = self._found_task(y)
+        names = as_classes(y.reshape(-1))[1] if task == "classification" else None
+        targets = len(names) if names is not None else prod(y.shape[1:])
+        others = (read_header(path, *self.keys)[0][0] if path else None for path in self.other_paths)
+        return Header(shape[0], shape[1:] or (1,), task, targets, names, None, *others)
+
     def _found_task(self, y: np.ndarray) -> Literal["classification", "regression"]:
         if self.wanted_task != "auto":
             return self.wanted_task
@@ -108,11 +119,31 @@ class NpzFile(ArrayData):
         return Part(own_x, numbers)
 
 
-def read_pair(path: str, x_key: str, y_key: str) -> tuple[Path, np.ndarray, np.ndarray]:
-    """(absolute path, samples (n, ...) float64 or float32, targets (n, ...)). DataError for all that cannot be used."""
+def read_header(path: str, x_key: str, y_key: str) -> tuple[tuple[int, ...], np.ndarray]:
+    """(shape of the samples, targets). DataError where the file is none, is damaged or lacks one of the arrays."""
+    found = _archive(path)
+    try:
+        with found.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            y = _array(found, archive, y_key)
+            _require(found, archive, x_key)
+            with archive.zip.open(f"{x_key}.npy") as member:
+                version = np.lib.format.read_magic(member)
+                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                return read[version](member)[0], y
+    except BROKEN as error:
+        raise DataError(f"{found} is damaged: {error}. Write it again.") from None
+
+
+def _archive(path: str) -> Path:
     found = usable_file(path)
     if not zipfile.is_zipfile(found):
         raise DataError(f"{found} is not an .npz file, or cut short. numpy.savez(path, x=..., y=...) writes one.")
+    return found
+
+
+def read_pair(path: str, x_key: str, y_key: str) -> tuple[Path, np.ndarray, np.ndarray]:
+    """(absolute path, samples (n, ...) float64 or float32, targets (n, ...)). DataError for all that cannot be used."""
+    found = _archive(path)
     try:
         with found.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             x, y = (_array(found, archive, key) for key in (x_key, y_key))
@@ -128,12 +159,16 @@ def read_pair(path: str, x_key: str, y_key: str) -> tuple[Path, np.ndarray, np.n
     return found, (x.reshape(-1, 1) if x.ndim == 1 else x), y
 
 
-def _array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+def _require(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> None:
     if key not in archive.files:
         raise DataError(
             f"{path}: there is no array {key!r}.{did_you_mean(key, archive.files)}\n"
             f"  Arrays: {', '.join(archive.files) or 'none'}. Set data.x and data.y to the names of yours."
         )
+
+
+def _array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    _require(path, archive, key)
     try:
         return archive[key]
     except ValueError as error:

@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 
 from expkit.data.arrays import ArrayData, Part, Source
+from expkit.data.header import Header
 from expkit.data.order import seeded
 from expkit.errors import ConfigError
 from expkit.registry import register
@@ -51,8 +52,13 @@ class Synthetic(ArrayData):
         classify = self.kind == "classification"
         data = self._clouds() if classify else self._function()
         data = Part(data.x.reshape(-1, *self.shape), data.y)
-        names = [f"class_{number}" for number in range(self.outputs)] if classify else None
-        return Source(data, self.kind, names)
+        return Source(data, self.kind, self._names())
+
+    def describe(self) -> Header:
+        return Header(self.num_samples, self.shape, self.kind, self.outputs, self._names())
+
+    def _names(self) -> list[str] | None:
+        return [f"class_{number}" for number in range(self.outputs)] if self.kind == "classification" else None
 
     def _clouds(self) -> Part:
         size = int(np.prod(self.shape))
