@@ -1,6 +1,7 @@
 """Recurrent layers by kernels against the plain loops: cells, shapes, lengths, directions, dtypes, threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from expkit.kernels.cpu.arrays import copy
 from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.nets import recurrent as kernels
 from tests.kernels.guards import install, layouts
+from tests.kernels.replayable import assert_replayable
 
 
 def made(kind, sizes, size, dtype, seed=0):
@@ -37,15 +39,22 @@ def by_loops(kind, operands, sizes, reverse):
     out = plain.walk(kind, x, weight, bias, projection, h, c, sizes, reverse, trail)
     parts = zip(*(trail[::-1] if reverse else trail), strict=True)
     out = [*(v for v in out if v is not None), *map(np.concatenate, parts)]
-    grads = plain._back(kind, g, dh, dc, weight, projection, plain._saved(CELLS[kind], out), sizes, reverse)
-    return [*out, *(v for v in grads if v is not None)]
+    return [*out, *gradient(plain._back, kind, (g, dh, dc, weight, projection), out, sizes, reverse)]
+
+
+def gradient(fn, kind, operands, out, sizes, reverse):
+    """The operands of a layer's gradient, made of those of the layer and of its results."""
+    g, dh, dc, weight, projection = operands
+    cell = CELLS[kind]
+    saved = [*out[2 + cell.carries :][: 1 + cell.carries], out[3 + 2 * cell.carries] if cell.kept else out[0]]
+    given = [v for v in (g, dh, dc, *saved, weight, projection) if v is not None]
+    return fn(*given, kind=kind, sizes=sizes, reverse=reverse, given=(True,) * (2 + cell.carries))
 
 
 def by_kernels(kind, operands, sizes, reverse):
     x, weight, bias, projection, h, c, g, dh, dc = operands
     out = by_kernel.forward(kind, x, weight, (bias, projection), h, c, sizes, reverse, True)
-    grads = by_kernel.backward(kind, g, dh, dc, weight, projection, plain._saved(CELLS[kind], out), sizes, reverse)
-    return [*out, *(v for v in grads if v is not None)]
+    return [*out, *gradient(by_kernel.layer_grad, kind, (g, dh, dc, weight, projection), out, sizes, reverse)]
 
 
 def check(kind, operands, sizes, reverse):
@@ -144,6 +153,22 @@ def test_from_several_python_threads_at_once():
 
     with ThreadPoolExecutor(4) as callers:
         assert len(list(callers.map(work, range(12)))) == 12
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sizes", [(1,), (19,) * 3, (35, 20, 20, 1)])
+@pytest.mark.parametrize("kind", CELLS)
+def test_replayed(kind, sizes, reverse):
+    x, weight, bias, projection, h, c, *slopes = made(kind, sizes, 21, "f4")
+    matrices = [v for v in (weight, projection) if v is not None]
+    operands = [v for v in (x, weight, h, bias, c, projection) if v is not None]
+    assert_replayable(partial(by_kernel.layer, kind=kind, sizes=sizes, reverse=reverse, keeps=True), *operands)
+    cell, out = CELLS[kind], by_kernel.layer(*operands, kind=kind, sizes=sizes, reverse=reverse, keeps=True)
+    saved = [*out[2 + cell.carries :][: 1 + cell.carries], out[3 + 2 * cell.carries] if cell.kept else out[0]]
+    grad = partial(by_kernel.layer_grad, kind=kind, sizes=sizes, reverse=reverse)
+    slopes = [v for v in slopes if v is not None]
+    assert_replayable(partial(grad, given=(True,) * len(slopes)), *slopes, *saved, *matrices)
+    assert_replayable(partial(grad, given=(True, *(False,) * (len(slopes) - 1))), slopes[0], *saved, *matrices)
 
 
 # ---- the engine's layers ---------------------------------------------------------------------------------------------

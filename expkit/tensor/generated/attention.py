@@ -24,11 +24,11 @@ def attention_by_kernel(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale:
 
 
 def attention_grad_by_kernel(
-    g: Any, g_lse: Any, out: Any, lse: Any, q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float
+    g: Any, out: Any, lse: Any, q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float
 ) -> Any:
-    """The gradients of q, k and v; None where the plain rule has to do it (as where lse has a gradient)."""
+    """The gradients of q, k and v; None where the plain rule has to do it."""
     given = _operands(q, k, v, *mask)
-    if given is None or g.dtype is not q.dtype or g_lse.any():
+    if given is None or g.dtype is not q.dtype:
         return None
     lse = np.ascontiguousarray(lse)
     grads = kernels.backward(_four(g), _four(out), lse, *given, causal=causal, scale=scale)

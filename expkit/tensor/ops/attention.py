@@ -12,10 +12,11 @@ from expkit.autograd.tape import apply
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.attention import attention_by_kernel, attention_grad_by_kernel
+from expkit.tensor.ops.compound import compound
 from expkit.tensor.ops.kinds import keep, materialize, sum_p
 from expkit.tensor.ops.matmul import matmul_p, swap
 from expkit.tensor.ops.pointwise import exp_p, where_p
-from expkit.tensor.ops.windows import all_raw
+from expkit.tensor.ops.windows import recordable
 
 INF = math.inf
 
@@ -56,21 +57,44 @@ def _weights(q: Any, k: Any, mask: tuple[Any, ...], lse: Any, causal: bool, scal
     return exp_p(s - keep(lse, s, (len(s.shape) - 1,)))
 
 
+def _slopes(
+    gy: Any, gl: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float
+) -> tuple[Any, Any, Any, Any]:
+    """The gradients of q, k, v (None: nothing comes by it) and of the scores; gy or gl may be None."""
+    p = _weights(q, k, mask, lse, causal, scale)
+    last = (len(p.shape) - 1,)
+    through, rise = gl, None
+    if gy is not None:
+        rise, back = matmul_p(gy, swap(v)), sum_p(gy * y, axes=last)
+        through = -back if gl is None else gl - back
+    through = keep(through, p, last)
+    slope = p * (through if rise is None else rise + through)
+    of_v = None if gy is None else matmul_p(swap(p), gy)
+    return matmul_p(slope, k) * scale, matmul_p(swap(slope), q) * scale, of_v, slope
+
+
+def _grad_plain(gy: Any, *saved: Any, **kw: Any) -> tuple[Any, Any, Any]:
+    return _slopes(gy, None, *saved, **kw)[:3]
+
+
+def _grad_impl(gy: Any, *saved: Any, **kw: Any) -> Any:
+    found = attention_grad_by_kernel(gy, *saved, **kw)
+    return _grad_plain(gy, *saved, **kw) if found is None else found
+
+
+attention_grad_p = compound(  # (gradient, result, lse, q, k, v, mask?) -> the gradients of q, k and v
+    "attention_grad", _grad_impl, lambda _gy, _y, _lse, q, k, v, *_mask, **_kw: (q, k, v), _grad_plain, nout=3
+)
+
+
 def _joint(
     g: Any, out: Any, q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float, learned: bool
 ) -> list[Any]:
     """The gradients of q, k, v and, where `learned`, of an added mask."""
-    gy, gl = g
-    y, lse = out
-    if all_raw(gy, gl, y, lse, q, k, v, *mask) and not learned:
-        found = attention_grad_by_kernel(gy, gl, y, lse, q, k, v, *mask, causal=causal, scale=scale)
-        if found is not None:
-            return [*found, *(None for _ in mask)]
-    p = _weights(q, k, mask, lse, causal, scale)
-    last = (len(p.shape) - 1,)
-    through = gl - sum_p(gy * y, axes=last)
-    slope = p * (matmul_p(gy, swap(v)) + keep(through, p, last))
-    grads = [matmul_p(slope, k) * scale, matmul_p(swap(slope), q) * scale, matmul_p(swap(p), gy)]
+    (gy, gl), operands = g, (*out, q, k, v, *mask)
+    if gl is None and not learned and recordable(gy, *operands):
+        return [*attention_grad_p(gy, *operands, causal=causal, scale=scale), *(None for _ in mask)]
+    *grads, slope = _slopes(gy, gl, *operands, causal=causal, scale=scale)
     return [*grads, *(slope if learned else None for _ in mask)]
 
 
@@ -100,7 +124,7 @@ def _batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any])
 
 
 attention_p = Primitive(  # (..., T, D), (..., S, D), (..., S, E), mask? that broadcasts to (..., T, S) -> (result, lse)
-    "attention", _impl, _shape, joint=_joint, jvp=_push, batch=_batch, nout=2
+    "attention", _impl, _shape, joint=_joint, jvp=_push, batch=_batch, nout=2, materialize=False
 )
 
 

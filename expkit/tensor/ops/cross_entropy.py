@@ -18,12 +18,13 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated.loss import picked, row_losses, row_slopes, unpicked
+from expkit.tensor.ops.compound import compound
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.kinds import materialize, reshape_p, sum_p
 from expkit.tensor.ops.lookup import one_hot_p
 from expkit.tensor.ops.movement import movedim, reshape
 from expkit.tensor.ops.softmax import softmax_p
-from expkit.tensor.ops.windows import all_raw
+from expkit.tensor.ops.windows import recordable
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -106,7 +107,7 @@ def _factors(index: Any, *, dtype: Any, ignore: int, reduction: str) -> Any:
     return valid / np.maximum(valid.sum(-1, keepdims=True), 1) if reduction == "mean" else valid
 
 
-def _gradient(g: Any, logs: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
+def _gradient(g: Any, logs: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
     if not x.size:
         return x
     plain = _all_count(index, x.shape[-1], ignore)
@@ -128,7 +129,7 @@ def _shares(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
     return factors * (g if reduction == "none" else g[..., None])
 
 
-def _picked_gradient(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
+def _picked_gradient(g: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
     if not x.size:
         return x
     plain = _all_count(index, x.shape[-1], ignore)
@@ -153,22 +154,36 @@ def _slopes(x: Any, index: Any, ignore: int, reduction: str, logs: bool = False)
     )
 
 
+def _beside(g: Any, reduction: str) -> Any:
+    """The gradient of the loss beside x."""
+    return reshape_p(g, shape=(*g.shape, 1) if reduction == "none" else (*g.shape, 1, 1))
+
+
+cross_entropy_grad_p = compound(  # (gradient, rows' maxima and logarithms, x, index) -> the gradient of x
+    "cross_entropy_grad",
+    _gradient,
+    lambda _g, _logs, x, _index, **_kw: x,
+    lambda g, _logs, x, index, **kw: _beside(g, kw["reduction"]) * _slopes(x, index, **kw),
+)
+nll_grad_p = compound(  # (gradient, x, index) -> the gradient of x
+    "nll_grad",
+    _picked_gradient,
+    lambda _g, x, _index, **_kw: x,
+    lambda g, x, index, **kw: _beside(g, kw["reduction"]) * _slopes(x, index, **kw, logs=True),
+)
+
+
 def _joint(gs: Any, out: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> list[Any]:
     g, _ = gs
-    if all_raw(g, out[1], x, index):
-        return [_gradient(g, out[1], x, index, ignore, reduction), None]
+    if recordable(g, out[1], x, index):
+        return [cross_entropy_grad_p(g, out[1], x, index, ignore=ignore, reduction=reduction), None]
     return [_beside(g, reduction) * _slopes(x, index, ignore, reduction), None]
 
 
 def _picked_vjp(g: Any, _out: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
-    if all_raw(g, x, index):
-        return _picked_gradient(g, x, index, ignore, reduction)
+    if recordable(g, x, index):
+        return nll_grad_p(g, x, index, ignore=ignore, reduction=reduction)
     return _beside(g, reduction) * _slopes(x, index, ignore, reduction, logs=True)
-
-
-def _beside(g: Any, reduction: str) -> Any:
-    """The gradient of the loss beside x."""
-    return reshape_p(g, shape=(*g.shape, 1) if reduction == "none" else (*g.shape, 1, 1))
 
 
 def _push(t: Any, x: Any, index: Any, logs: bool, reduction: str, ignore: int) -> Any:

@@ -9,20 +9,19 @@ alone, where the weights' gradient is one product over all steps; `generated/rec
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from expkit.autograd.handle import Aval, Handle, wrap
-from expkit.autograd.mode import MODE, enable_grad, is_grad_enabled
+from expkit.autograd.handle import Aval
+from expkit.autograd.mode import is_grad_enabled, taken_apart
 from expkit.autograd.primitive import Primitive
-from expkit.autograd.reverse import grad
 from expkit.autograd.tape import apply
-from expkit.kernels.cells import CELLS, Cell, Functions
-from expkit.tensor.devices import xp_of
+from expkit.kernels.cells import CELLS, Functions
 from expkit.tensor.generated import recurrent as by_kernel
+from expkit.tensor.ops.compound import compound, pulled
 from expkit.tensor.ops.elementwise import add
 from expkit.tensor.ops.join import cat_p
-from expkit.tensor.ops.kinds import sum_p
+from expkit.tensor.ops.kinds import sum_p, zeros_raw
 from expkit.tensor.ops.matmul import linear, linear_p, matmul_p, swap
 from expkit.tensor.ops.pointwise import positive_p, relu_p, sigmoid_p, tanh_p
-from expkit.tensor.ops.windows import all_raw
+from expkit.tensor.ops.windows import recordable
 
 FUNCTIONS = Functions(sigmoid_p, tanh_p, relu_p, positive_p)
 Sizes = tuple[int, ...]
@@ -90,17 +89,11 @@ class Layer(Primitive):
     __slots__ = ()
 
 
-def _operands(cell: Cell, rest: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """(bias, projection, c)"""
-    bias = rest[0] if cell.apart and rest else None
-    return bias, rest[1] if cell.projects else None, rest[0] if cell.carries else None
-
-
 def _impl(
     x: Any, weight: Any, h: Any, *rest: Any, kind: str, sizes: Sizes, reverse: bool, keeps: bool
 ) -> tuple[Any, ...]:
     cell = CELLS[kind]
-    bias, projection, c = _operands(cell, rest)
+    bias, projection, c = by_kernel.parted(kind, rest)
     if by_kernel.has_recurrent(kind, x, weight, h, *rest):
         return by_kernel.forward(kind, x, weight, (bias, projection), h, c, sizes, reverse, keeps)
     trail: list[list[Any]] = []
@@ -127,72 +120,71 @@ def _joint(
 ) -> list[Any]:
     cell = CELLS[kind]
     count = 2 + cell.carries
-    if not all_raw(*(v for v in g[:count] if v is not None), weight, h, *rest):
+    slopes, given = [d for d in g[:count] if d is not None], tuple(d is not None for d in g[:count])
+    bias, projection, _ = by_kernel.parted(kind, rest)
+    matrices = [weight, *([] if projection is None else [projection])]
+    # what is kept, or of cells that keep nothing the result
+    saved = [*out[count : count + 1 + cell.carries], out[count + 1 + cell.carries] if cell.kept else out[0]]
+    if not recordable(*slopes, *saved, *matrices, h, *rest):
         return _by_tape(g[:count], (x, weight, h, *rest), kind, sizes, reverse)
-    saved, xp = _saved(cell, out), xp_of(weight)
-    like = (saved[0], h, *rest[: cell.carries])
-    slopes = [xp.zeros(v.shape, v.dtype) if d is None else d for d, v in zip(g, like, strict=False)]
-    dy, dh, dc = slopes if cell.carries else (*slopes, None)
-    kernel = by_kernel.has_recurrent(kind, saved[2], weight, *(v for v in (dy, dh, dc, *saved, *rest) if v is not None))
-    projection = _operands(cell, rest)[1]
-    back = by_kernel.backward if kernel else _back
-    dx, hidden, dh, dc, projected = back(kind, dy, dh, dc, weight, projection, saved, sizes, reverse)
-    extra = [sum_p(hidden, axes=(0,))] if cell.apart and rest else []
-    extra = [*([dc] if cell.carries else []), *([matmul_p(swap(projected), out[-1])] if cell.projects else []), *extra]
-    return [dx, matmul_p(swap(hidden), saved[0]), dh, *extra]
+    dx, dh, *more = GRADS[kind](*slopes, *saved, *matrices, kind=kind, sizes=sizes, reverse=reverse, given=given)
+    hidden = more[0] if cell.apart else dx
+    found = [dx, matmul_p(swap(hidden), saved[0]), dh, *more[: cell.carries]]
+    if projection is not None:
+        found.append(matmul_p(swap(more[-1]), out[-1]))
+    return [*found, *([] if bias is None else [sum_p(hidden, axes=(0,))])]
 
 
-def _saved(cell: Cell, out: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """(h before each step, c before it, what is kept)"""
-    at = 2 + cell.carries
-    return out[at], out[at + 1] if cell.carries else None, out[at + 1 + cell.carries] if cell.kept else out[0]
-
-
-def _back(
-    kind: str, g: Any, dh: Any, dc: Any, weight: Any, projection: Any, saved: Sequence[Any], sizes: Sizes, reverse: bool
-) -> tuple[Any, Any, Any, Any, Any]:
-    """Backwards through time on arrays: what `by_kernel.backward` gives."""
-    cell, xp, (before, carried, kept) = CELLS[kind], xp_of(g), saved
-    dx = xp.empty((len(g), weight.shape[0]), g.dtype)
-    hidden = xp.empty(dx.shape, g.dtype) if cell.apart else dx
-    projected = xp.empty(g.shape, g.dtype) if cell.projects else None
-    dh, dc = dh.copy(), None if dc is None else dc.copy()
+def _back(*operands: Any, kind: str, sizes: Sizes, reverse: bool, given: tuple[bool, ...]) -> list[Any]:
+    """Backwards through time, for arrays and tensors: the gradients of x, of the first h, and those of `hidden` if it
+    is `apart`, of the first c, and of h after each step if projected."""
+    cell, at = CELLS[kind], by_kernel.Backward.of(kind, given, operands)
+    n, size = sizes[0], at.weight.shape[0] // cell.gates
+    shapes = (tuple(at.before.shape), (n, at.before.shape[1]), (n, size))
+    dy, dh, *dc = [zeros_raw(at.before, s) if d is None else d for d, s in zip(at.slopes, shapes, strict=False)]
+    steps: list[list[Any]] = []
     for span in _spans(sizes, not reverse):
-        n = span.stop - span.start
-        c, dc_after = (None, None) if dc is None else (carried[span], dc[:n])
-        slope = dh[:n] + g[span]
-        if projected is not None:
-            projected[span] = slope
-            slope = matmul_p(slope, projection)
-        made = cell.slope(FUNCTIONS, _blocks(kept[span], cell.kept or 1), before[span], c, slope, dc_after)
-        dx[span] = _joined(made.x, 1)
-        if cell.apart:
-            hidden[span] = _joined(made.hidden, 1)
-        through = matmul_p(hidden[span], weight)
-        dh[:n] = through if made.h is None else through + made.h
-        if dc is not None:
-            dc[:n] = made.c
-    return dx, hidden, dh, dc, projected
+        m = span.stop - span.start
+        slope = dh[:m] + dy[span]
+        through = slope if at.projection is None else matmul_p(slope, at.projection)
+        c, dc_after = (at.carried[span], dc[0][:m]) if cell.carries else (None, None)
+        made = cell.slope(
+            FUNCTIONS, _blocks(at.kept[span], cell.kept or 1), at.before[span], state[0], through, state[1]
+        )
+        hidden = _joined(made.hidden, 1)
+        steps.append([_joined(made.x, 1), *([hidden] * cell.apart), *([slope] * cell.projects)])
+        back = matmul_p(hidden, at.weight)
+        dh = _replaced(dh, back if made.h is None else back + made.h)
+        if cell.carries:
+            dc = [_replaced(dc[0], made.c)]
+    dx, *more = (_joined(parts) for parts in zip(*(steps if reverse else steps[::-1]), strict=True))
+    return [dx, dh, *more[: cell.apart], *dc, *more[cell.apart :]]
+
+
+def _back_impl(*operands: Any, kind: str, sizes: Sizes, reverse: bool, given: tuple[bool, ...]) -> list[Any]:
+    at = by_kernel.Backward.of(kind, given, operands)
+    if by_kernel.has_recurrent(kind, at.kept, at.weight, *operands):
+        return by_kernel.backward(kind, at, sizes, reverse)
+    return _back(*operands, kind=kind, sizes=sizes, reverse=reverse, given=given)
+
+
+def _back_shape(*operands: Aval, kind: str, sizes: Sizes, given: tuple[bool, ...], **_: Any) -> tuple[Aval, ...]:
+    cell, at = CELLS[kind], by_kernel.Backward.of(kind, given, operands)
+    like, (wide, features) = at.before, at.weight.shape
+    rows, size = like.shape[0], wide // cell.gates
+    shapes = [(rows, wide), (sizes[0], features), *([(rows, wide)] * cell.apart), *([(sizes[0], size)] * cell.carries)]
+    shapes += [(rows, features)] * cell.projects
+    return tuple(Aval(shape, like.dtype, like.device) for shape in shapes)
 
 
 def _by_tape(g: Sequence[Any], operands: Sequence[Any], kind: str, sizes: Sizes, reverse: bool) -> list[Any]:
     """The gradients by a backward pass through the definition, of Tensors that are differentiated further."""
-    boxed = any(isinstance(v, Handle) for v in (*g, *operands))
-    with enable_grad():
-        # copies: operands may depend on each other, and only the direct paths count here
-        leaves = [(v if isinstance(v, Handle) else wrap(v)).clone() for v in operands]
-        for leaf in leaves:
-            if not leaf.requires_grad:
-                leaf.requires_grad_()
-        x, weight, h, *rest = leaves
-        bias, projection, c = _operands(CELLS[kind], rest)
-        made = walk(kind, x, weight, bias, projection, h, c, sizes, reverse)
-        pairs = [
-            (out, d if isinstance(d, Handle) else wrap(d)) for out, d in zip(made, g, strict=False) if d is not None
-        ]
-        outs, seeds = zip(*pairs, strict=True)
-        grads = grad(outs, leaves, seeds, create_graph=boxed, materialize_grads=True)
-    return list(grads) if boxed else [v.raw for v in grads]
+
+    def definition(x: Any, weight: Any, h: Any, *rest: Any) -> tuple[Any, Any, Any]:
+        bias, projection, c = by_kernel.parted(kind, rest)
+        return walk(kind, x, weight, bias, projection, h, c, sizes, reverse)
+
+    return pulled(definition, g, operands)
 
 
 def _layer(kind: str) -> Layer:
@@ -204,6 +196,10 @@ def _layer(kind: str) -> Layer:
 
 
 LAYERS = {kind: _layer(kind) for kind in CELLS}
+GRADS = {
+    kind: compound(f"{kind}_grad", _back_impl, _back_shape, _back, 2 + cell.apart + cell.carries + cell.projects)
+    for kind, cell in CELLS.items()
+}
 
 # ---- functions -------------------------------------------------------------------------------------------------------
 
@@ -219,9 +215,9 @@ def recurrent(
     x, bias = _of_input(kind, input, w_input, b_input, bias)
     if projection is not None:
         kind = f"{kind}_projected"
-    if MODE.special:
-        return walk(kind, x, weight, bias, projection, h, c, sizes, reverse)
     rest = [v for v in (bias, c, projection) if v is not None]
+    if taken_apart() and not recordable(*(v.raw for v in (x, weight, h, *rest))):
+        return walk(kind, x, weight, bias, projection, h, c, sizes, reverse)
     keeps = is_grad_enabled() and any(v.requires_grad for v in (x, weight, h, *rest))
     out, h, *more = apply(LAYERS[kind], x, weight, h, *rest, kind=kind, sizes=sizes, reverse=reverse, keeps=keeps)
     return out, h, more[0] if CELLS[kind].carries else None
