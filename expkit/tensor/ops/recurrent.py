@@ -148,9 +148,7 @@ def _back(*operands: Any, kind: str, sizes: Sizes, reverse: bool, given: tuple[b
         slope = dh[:m] + dy[span]
         through = slope if at.projection is None else matmul_p(slope, at.projection)
         c, dc_after = (at.carried[span], dc[0][:m]) if cell.carries else (None, None)
-        made = cell.slope(
-            FUNCTIONS, _blocks(at.kept[span], cell.kept or 1), at.before[span], state[0], through, state[1]
-        )
+        made = cell.slope(FUNCTIONS, _blocks(at.kept[span], cell.kept or 1), at.before[span], c, through, dc_after)
         hidden = _joined(made.hidden, 1)
         steps.append([_joined(made.x, 1), *([hidden] * cell.apart), *([slope] * cell.projects)])
         back = matmul_p(hidden, at.weight)
