@@ -14,6 +14,7 @@ they run eagerly (`whole`): what is made and forgotten within a rule is never in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -35,26 +36,37 @@ class Meter:
 
     def __init__(self) -> None:
         self.live = self.peak = 0
+        self.kind = ""  # what is being made now
+        self.held: Counter[str] = Counter()  # bytes by kind
+        self.at_peak: Counter[str] = Counter()
         self.depth = 0  # of kernels that are being written down: nothing is held between their equations
         self._count = 0  # of blocks so far
         self._first = 0  # the first block that belongs to the kernel
-        self._operands = 0  # bytes of older blocks that have been let go of meanwhile: a kernel still reads them
+        # bytes of older blocks that have been let go of meanwhile: the kernel still reads them
+        self._operands: Counter[str] = Counter()
 
     def take(self, count: int) -> int:
-        """Adds a block; its number."""
+        """Adds a block of the present kind; its number."""
         self.live += count
-        self._look()
+        self.held[self.kind] += count
         self._count += 1
+        if not self.depth and self.live > self.peak:
+            self._note(self.live)
         return self._count
 
-    def give(self, count: int, number: int) -> None:
-        self.live -= count
-        if self.depth and number < self._first:
-            self._operands += count
+    def give(self, block: Block) -> None:
+        self.live -= block.nbytes
+        self.held[block.kind] -= block.nbytes
+        if self.depth and block.number < self._first:
+            self._operands[block.kind] += block.nbytes
 
-    def _look(self) -> None:
-        if not self.depth:
-            self.peak = max(self.peak, self.live)
+    def forget(self) -> None:
+        """The peak is looked for anew, from now on."""
+        self.peak = 0
+        self._note(self.live)
+
+    def _note(self, peak: int) -> None:
+        self.peak, self.at_peak = peak, self.held.copy()
 
     @contextmanager
     def inside(self, in_place: bool = False) -> Iterator[None]:
@@ -63,27 +75,35 @@ class Meter:
         in_place: results take the place of operands that are let go of.
         """
         if not self.depth:
-            self._first, self._operands = self._count + 1, 0
+            self._first, self._operands = self._count + 1, Counter()
         self.depth += 1
         try:
             yield
         finally:
             self.depth -= 1
-            if not self.depth:
-                self.peak = max(self.peak, self.live + (0 if in_place else self._operands))
+            operands = Counter() if in_place else self._operands
+            if not self.depth and self.live + operands.total() > self.peak:
+                self._note(self.live + operands.total())
+                self.at_peak += operands
 
 
 class Block:
     """Memory of one value, for as long as it is referred to."""
 
-    __slots__ = ("meter", "nbytes", "number")
+    __slots__ = ("kind", "meter", "nbytes", "number")
 
     def __init__(self, meter: Meter, nbytes: int) -> None:
-        self.meter, self.nbytes = meter, nbytes
+        self.meter, self.nbytes, self.kind = meter, nbytes, meter.kind
         self.number = meter.take(nbytes)
 
+    def become(self, kind: str) -> None:
+        """Counts as another kind from now on."""
+        self.meter.held[self.kind] -= self.nbytes
+        self.meter.held[kind] += self.nbytes
+        self.kind = kind
+
     def __del__(self) -> None:
-        self.meter.give(self.nbytes, self.number)
+        self.meter.give(self)
 
 
 class Ghost(Var):
@@ -112,19 +132,18 @@ class Made(NamedTuple):
 
 
 class Abstract(Trace):
-    """The trace; see the module. `whole=False` takes composites and rules apart, as a trace to be compiled does."""
+    """The trace; see the module. `whole=False`: the equations of a function that is compiled, and not run eagerly."""
 
     abstract = True
 
     def __init__(self, *, whole: bool = True) -> None:
-        super().__init__()
+        super().__init__(live=not whole)
         self.whole = whole
         self.meter = Meter()
         self.made_by: list[Made] = []  # beside `equations`
         self.times: list[int] = []  # when each was recorded, by the clock of the tape
         self._node: int | None = None
         self._kernel = 0
-        self._held: list[Any] = []  # constants keep their twins' blocks
 
     def var(self, aval: Aval) -> Ghost:
         return self.ghost(aval, _dense(aval))

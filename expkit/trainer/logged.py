@@ -119,6 +119,12 @@ class Logged:
         self.entries = {name: Entry(**values) for name, values in state.items()}
 
 
+def occasions(training: bool, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
+    """(on_step, on_epoch) of a `log` that leaves them open: each step in training, each epoch elsewhere."""
+    on_step = (training and not on_epoch) if on_step is None else on_step
+    return on_step, (not on_step or not training) if on_epoch is None else on_epoch
+
+
 def step_name(name: str, entry: Entry) -> str:
     """`train/loss_step` where the epoch's value has the plain name."""
     return f"{name}_step" if entry.on_epoch else name

@@ -34,7 +34,7 @@ def recordable(*values: Any) -> bool:
     Other interpreters, and Tensors whose gradients are to be differentiated again, need the rule in small steps.
     """
     return all(
-        v.__class__ in ARRAYS.raw_types or (v.__class__ is Var and v.trace.live and open_trace() is v.trace)
+        v.__class__ in ARRAYS.raw_types or (isinstance(v, Var) and v.trace.live and open_trace() is v.trace)
         for v in values
     )
 
