@@ -120,4 +120,15 @@ class Graph:
         return tree.map(lambda slot: wrap(next(from_raw)) if slot is OUT else slot, self.structure)
 
 
+def live(equations: Sequence[Equation], results: Sequence[Any]) -> list[Equation]:
+    """The equations that the results rest on, in order."""
+    wanted = {v.index for v in results if isinstance(v, Var)}
+    found = []
+    for e in reversed(equations):
+        if any(v.index in wanted for v in e.outs):
+            found.append(e)
+            wanted.update(a.index for a in e.args if isinstance(a, Var))
+    return found[::-1]
+
+
 OUT = object()  # marks a tensor's place in Graph.structure

@@ -1,65 +1,119 @@
-"""A traced call as a list of units over numbered slots: it takes values, runs, and hands back results."""
+"""Units in order over numbered slots: what each takes and makes, and when a value is needed no more."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from expkit.autograd.equations import Equation, Graph, Var
+from expkit.autograd.equations import Equation, Graph, Var, live
 from expkit.autograd.handle import ARRAYS
 from expkit.compiler.fusion import units
+from expkit.compiler.units import Unit
 
 
-def live(equations: Sequence[Equation], results: Sequence[Any]) -> list[Equation]:
-    """The equations that the results rest on, in order."""
-    wanted = {v.index for v in results if isinstance(v, Var)}
-    found = []
-    for e in reversed(equations):
-        if any(v.index in wanted for v in e.outs):
-            found.append(e)
-            wanted.update(a.index for a in e.args if isinstance(a, Var))
-    return found[::-1]
+class Write(NamedTuple):
+    """What a program leaves in an array from outside: `target()` is that array."""
+
+    target: Callable[[], Any]
+    value: Any  # a Var, or an array from outside
+
+
+class Step(NamedTuple):
+    """A unit with its slots. operands: (slot, None), or (-1, a number)."""
+
+    unit: Unit
+    operands: list[tuple[int, Any]]
+    outs: list[int]
+    dying: list[int]  # slots that nobody looks at any more
 
 
 class Program:
-    """results = program(values of `takes`), all raw. A slot is emptied after its last use."""
+    """program(values of `takes`, open numbers) -> the values of `outputs`, after all writes.
 
-    def __init__(self, graph: Graph, equations: Sequence[Equation], results: Sequence[Any]) -> None:
-        self.units = units(graph, live(equations, results), results)
-        self.results = list(results)
+    Outputs are memory of their own, except those whose numbers are in `lent`: these may be operands, or views of them.
+    """
+
+    def __init__(
+        self, graph: Graph, equations: Sequence[Equation], outputs: Sequence[Any], writes: Sequence[Write] = (),
+        lent: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        self.outputs, self.writes, self.lent = list(outputs), list(writes), lent
+        results = [*outputs, *(w.value for w in writes)]
+        used = live(equations, results)
+        self.units = units(graph, used, results)
         made = {v.index for u in self.units for v in u.outs}
         needed = [a for u in self.units for a in u.args if isinstance(a, Var)]
         needed += [v for v in results if isinstance(v, Var)]
         self.takes = list({v.index: v for v in needed if v.index not in made}.values())
-        self._slots = {v.index: n for n, v in enumerate([*self.takes, *(v for u in self.units for v in u.outs)])}
-        self._steps = self._plan()
+        self.slots = {v.index: n for n, v in enumerate([*self.takes, *(v for u in self.units for v in u.outs)])}
+        self.steps = self._plan(results)
+        self.aliased = self._aliased(used)
 
-    def _plan(self) -> list[tuple[Any, list[Any], list[int], list[int]]]:
-        """(function, operands: slots or numbers, result slots, slots to empty) of each unit."""
-        slots = self._slots
-        kept = {slots[v.index] for v in self.results if isinstance(v, Var)}
+    def _plan(self, results: Sequence[Any]) -> list[Step]:
+        slots = self.slots
+        kept = {slots[v.index] for v in results if isinstance(v, Var)}
         last: dict[int, int] = {}
         for n, u in enumerate(self.units):
             last.update((slots[v.index], n) for v in [*u.outs, *u.args] if isinstance(v, Var))
-        steps = []
-        for n, u in enumerate(self.units):
-            operands = [(slots[a.index], None) if isinstance(a, Var) else (-1, a) for a in u.args]
-            dying = [s for s, end in last.items() if end == n and s not in kept]
-            steps.append((u.run, operands, [slots[v.index] for v in u.outs], dying))
-        return steps
+        dying: list[list[int]] = [[] for _ in self.units]
+        for slot, n in last.items():
+            if slot not in kept:
+                dying[n].append(slot)
+        return [
+            Step(
+                u, [(slots[a.index], None) if isinstance(a, Var) else (-1, a) for a in u.args],
+                [slots[v.index] for v in u.outs], dying[n],
+            )
+            for n, u in enumerate(self.units)
+        ]  # fmt: skip
 
-    def __call__(self, values: Sequence[Any], numbers: Sequence[float] = ()) -> list[Any]:
-        env: list[Any] = [*values, *([None] * (len(self._slots) - len(values)))]
-        raw_types, as_raw = ARRAYS.raw_types, ARRAYS.as_raw
-        for run, operands, outs, dying in self._steps:
-            found = run(*[env[s] if s >= 0 else _number(a, numbers) for s, a in operands])
-            for s, value in zip(outs, found, strict=True):
-                env[s] = value if value.__class__ in raw_types else as_raw(value)
-            for s in dying:
+    def value(self, v: Any, env: Sequence[Any]) -> Any:
+        """The array of an output, or of what is written."""
+        return env[self.slots[v.index]] if isinstance(v, Var) else v
+
+    def __call__(
+        self, values: Sequence[Any], numbers: Sequence[float] = (), check: Callable[[list[Any]], None] | None = None,
+        _spare: Sequence[int] = (),
+    ) -> list[Any]:  # fmt: skip
+        """Unit by unit, in Python. `check` sees the outputs before anything is written; where it raises, nothing is."""
+        env: list[Any] = [*values, *([None] * (len(self.slots) - len(values)))]
+        for step in self.steps:
+            args = [env[s] if s >= 0 else number(a, numbers) for s, a in step.operands]
+            for s, raw in zip(step.outs, run(step.unit, args), strict=True):
+                env[s] = raw
+            for s in step.dying:
                 env[s] = None
-        return [env[self._slots[v.index]] if isinstance(v, Var) else v for v in self.results]
+        found = [self.value(v, env) for v in [*self.outputs, *(w.value for w in self.writes)]]
+        found = [x.copy() if lent else x for x, lent in zip(found, self.aliased, strict=True)]
+        if check is not None:
+            check(found[: len(self.outputs)])
+        for write, x in zip(self.writes, found[len(self.outputs) :], strict=True):
+            ARRAYS.write(write.target(), x)
+        return found[: len(self.outputs)]
+
+    def _aliased(self, equations: Sequence[Equation]) -> list[bool]:
+        """Which results may lie in memory that somebody else holds: operands, other results."""
+        held = {v.index for v in self.takes}
+        for e in equations:
+            if e.prim.aliases and any(isinstance(a, Var) and a.index in held for a in e.args):
+                held.update(v.index for v in e.outs)
+        seen: set[int] = set()
+        found = []
+        for n, v in enumerate([*self.outputs, *(w.value for w in self.writes)]):
+            index = v.index if isinstance(v, Var) else -1
+            found.append(n not in self.lent and (index in held or index in seen))
+            seen.add(index)
+        return found
 
 
-def _number(a: Any, numbers: Sequence[float]) -> Any:
+def run(unit: Unit, args: Sequence[Any]) -> list[Any]:
+    """The unit's results, as arrays."""
+    found = unit.run(*args)
+    if found is None and unit.plain is not None:
+        found = unit.plain(*args)
+    return [x if x.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(x) for x in found or ()]
+
+
+def number(a: Any, numbers: Sequence[float]) -> Any:
     """A number of the program, computed anew where it was left open."""
     return a.value(numbers) if hasattr(a, "value") else a

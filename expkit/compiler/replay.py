@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from sys import getrefcount
 from typing import Any
 
 from expkit import tree
-from expkit.autograd.equations import Var
 from expkit.autograd.function import Function, once_differentiable
-from expkit.autograd.handle import ARRAYS, Handle, wrap
+from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.inplace import touch
 from expkit.autograd.mode import no_grad
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh, root_of
 from expkit.compiler.capture import Call, tensors
-from expkit.compiler.program import Program
+from expkit.compiler.program import Program, Write
+from expkit.compiler.recorded import program
 from expkit.errors import InplaceError
 from expkit.tensor import Tensor
 
@@ -25,25 +27,35 @@ class Replay:
     def __init__(self, call: Call, check: Callable[[Any], None] | None = None) -> None:
         self.call, self.check = call, check
         graph = call.graph
-        self.states = [(s.tensor, s.after) for s in graph.state]
-        self.grads = call.trace.left
         self.count = len(tensors(call.result))
-        self.results = [
-            *graph.outputs[: self.count], *(after for _, after in self.states),
-            *(raw for _, raw, _ in self.grads), *(raw for _, raw in call.written),
-        ]  # fmt: skip
+        self.given: list[Tensor] = []  # the arguments of the call that runs
+        held = [_keeps(*left) for left in call.trace.left]
+        self.slots = [GradSlot(x, raw) for (x, raw, _), kept in zip(call.trace.left, held, strict=True) if not kept]
+        self.made = [slot for slot in self.slots if slot.value is not None]
+        self.outputs = [*graph.outputs[: self.count], *(slot.value for slot in self.made)]
+        self.handles, self.writes = self._writes()
         self.guards = call.trace.guards
         self.itself = self._itself()
         self._shapes = [(x, x.raw.shape, x.raw.dtype, _role(x)) for x in self._sources()]
         self._build()
 
+    def _writes(self) -> tuple[list[Callable[[], Any]], list[Write]]:
+        """What is written outside: whose it is, and into which array."""
+        states = self.call.graph.state
+        found: list[tuple[Callable[[], Any], Any]] = [(partial(_same, s.tensor), s.after) for s in states]
+        found += [(partial(getattr, left[0], "_grad"), left[1]) for left in self.call.trace.left if _keeps(*left)]
+        found += [(partial(self._argument, n), raw) for n, raw in self.call.written]
+        return [get for get, _ in found], [Write(partial(_raw_of, get), value) for get, value in found]
+
+    def _argument(self, n: int) -> Tensor:
+        return self.given[n]
+
     def _sources(self) -> list[Any]:
         return list(self.call.trace.sources.values())
 
     def _build(self) -> None:
-        self.program = Program(self.call.graph, self.call.graph.equations, self.results)
+        self.program = program(self.call.graph, self.call.graph.equations, self.outputs, self.writes)
         self.getters = self._getters(self.program)
-        self.aliased = self._aliased()
 
     # ---- what comes in ----
 
@@ -74,52 +86,39 @@ class Replay:
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         given = [x for x in leaves if isinstance(x, Tensor)]
+        found = self.run(given)
+        return self.filled([wrap(raw) for raw in found[: self.count]], given)
+
+    def run(self, given: list[Tensor]) -> list[Any]:
+        """The program's outputs, after what the call leaves outside is there."""
         for x in given:
             x.requires_grad  # noqa: B018  (brings a stale view up to date)
-        found = self.program(self._taken([x.raw for x in given]), self._numbers())
-        found = self._owned(found)
-        result = self.filled([wrap(raw) for raw in found[: self.count]], given)
-        if self.check is not None:
-            self.check(result)
-        self.leave(found, given)
-        return result
+        self.given = given
+        handles = [get() for get in self.handles]
+        for x in handles:
+            if x.chain is not None:
+                refresh(x)
+        spare = [0] * self.count + [slot.spare() for slot in self.made]
+        found = self.program(self._taken([x.raw for x in given]), self._numbers(), self._checked(), spare)
+        for x in handles:
+            touch(x)
+        for slot in self.slots:
+            if slot.value is None:
+                slot.tensor._grad = None
+        for slot, raw in zip(self.made, found[self.count :], strict=False):
+            slot.fill(raw)
+        return found
 
-    def leave(self, found: list[Any], given: list[Tensor]) -> list[Any]:
-        """Writes what the call leaves outside; returns the raw results."""
-        rest = iter(found[self.count :])
-        for tensor, _ in self.states:
-            overwrite(tensor, next(rest))
-        for tensor, _, held in self.grads:
-            raw = next(rest)
-            old = tensor._grad
-            if raw is None:
-                tensor._grad = None
-            elif old is None or not held:
-                tensor._grad = wrap(raw)
-            else:
-                overwrite(old, raw)
-        for n, _ in self.call.written:
-            overwrite(given[n], next(rest))
-        return found[: self.count]
+    def _checked(self) -> Callable[[list[Any]], None] | None:
+        check, given = self.check, self.given
+        if check is None:
+            return None
+        return lambda found: check(self.filled([wrap(raw) for raw in found[: self.count]], given))
 
     def filled(self, outs: list[Tensor], given: list[Tensor]) -> Any:
         """The function's result with these tensors in it; what was an argument itself is that argument."""
         rest = iter([x if place is None else given[place] for x, place in zip(outs, self.itself, strict=True)])
         return tree.map(lambda x: next(rest) if isinstance(x, Tensor) else x, self.call.result)
-
-    def _aliased(self) -> list[bool]:
-        """Which results may lie in memory that somebody else holds: arguments, state, constants, other results."""
-        lent = {v.index for v in self.program.takes}
-        for e in self.call.graph.equations:
-            if e.prim.aliases and any(isinstance(a, Var) and a.index in lent for a in e.args):
-                lent.update(v.index for v in e.outs)
-        seen: set[int] = set()
-        found = []
-        for v in self.program.results:
-            index = v.index if isinstance(v, Var) else -1
-            found.append(index >= 0 and (index in lent or index in seen))
-            seen.add(index)
-        return found
 
     def _itself(self) -> list[int | None]:
         """For each result the number of the argument that it is, unless gradients flow into what was written there."""
@@ -128,8 +127,48 @@ class Replay:
         found = [places.get(id(x)) for x in tensors(self.call.result)]
         return [None if n in written else n for n in found]
 
-    def _owned(self, found: list[Any]) -> list[Any]:
-        return [x.copy() if lent else x for x, lent in zip(found, self.aliased, strict=True)]
+
+class GradSlot:
+    """The `.grad` that a call leaves to a tensor: one Tensor for all calls, unless somebody keeps it or its memory."""
+
+    __slots__ = ("_held", "tensor", "value")
+
+    def __init__(self, tensor: Any, value: Any) -> None:
+        self.tensor, self.value = tensor, value  # value: its Var; None where no gradient is left
+        self._held: Any = None
+
+    def spare(self) -> int:
+        """How many references to the memory of the last call's gradient are not somebody else's."""
+        held = self._held
+        if held is None:
+            return 0
+        if held is not self.tensor._grad:
+            self._held = None
+            return 0
+        alone = getrefcount(held) == _ALONE + 1 and (held.raw.base is None or getrefcount(held.raw) == _ALONE - 1)
+        return int(alone)
+
+    def fill(self, raw: Any) -> None:
+        """Leaves the gradient."""
+        held = self._held
+        if held is None or held.raw is not raw or held is not self.tensor._grad:
+            self._held = self.tensor._grad = wrap(raw)
+
+
+_ALONE = 3  # references to a local variable's object that one attribute holds, as getrefcount counts them
+
+
+def _keeps(tensor: Any, raw: Any, looked_at: bool) -> bool:
+    """Whether the tensor's new `.grad` is the one that it has, with another value."""
+    return looked_at and raw is not None and tensor._grad is not None
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _raw_of(get: Callable[[], Any]) -> Any:
+    return get().raw
 
 
 def _role(x: Any) -> Any:
@@ -138,14 +177,6 @@ def _role(x: Any) -> Any:
     if node.__class__ is not Leaf or (node.hooks is None and node.after is None):
         return node is not None
     return tuple(node.hooks or ()), tuple(node.after or ())
-
-
-def overwrite(x: Handle, raw: Any) -> None:
-    """x[...] = raw, as an in-place write that the tape is told of."""
-    if x.chain is not None:
-        refresh(x)
-    touch(x)
-    ARRAYS.write(x.raw, raw)
 
 
 def _getter(
@@ -172,14 +203,15 @@ class Differentiated(Replay):
         before, behind = graph.equations[:border], graph.equations[border:]
         self.diff = call.differentiable
         self.slopes = graph.outputs[self.count :]
-        self.backward = Program(graph, behind, [v for v in self.slopes if v is not None])
+        self.backward = program(graph, behind, [v for v in self.slopes if v is not None])
         seeds = {v.index: n for n, v in enumerate(graph.inputs[len(call.tensors) :])}
         self.seed_places = [seeds.get(v.index) for v in self.backward.takes]
-        self.kept = [v for v, place in zip(self.backward.takes, self.seed_places, strict=True) if place is None]
-        self.program = Program(graph, before, [*self.results, *self.kept])
+        kept = [v for v, place in zip(self.backward.takes, self.seed_places, strict=True) if place is None]
+        self.end = len(self.outputs)
+        lent = frozenset(range(self.end, self.end + len(kept)))
+        self.program = program(graph, before, [*self.outputs, *kept], self.writes, lent)
         self.getters = self._getters(self.program)
-        self.aliased = self._aliased()[: len(self.results)]
-        self.held = [s for v in self.kept if (s := call.trace.sources.get(v.index)) is not None]
+        self.held = [s for v in kept if (s := call.trace.sources.get(v.index)) is not None]
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         given = [x for x in leaves if isinstance(x, Tensor)]
@@ -188,12 +220,8 @@ class Differentiated(Replay):
         return self.filled(list(outs), given)
 
     def forward(self, given: list[Tensor]) -> tuple[list[Any], list[Any]]:
-        found = self.program(self._taken([x.raw for x in given]), self._numbers())
-        end = len(self.results)
-        owned = self._owned(found[:end])
-        if self.check is not None:
-            self.check(self.filled([wrap(raw) for raw in owned[: self.count]], given))
-        return self.leave(owned, given), found[end:]
+        found = self.run(given)
+        return found[: self.count], found[self.end :]
 
     def gradients(self, kept: list[Any], seeds: list[Any]) -> list[Any]:
         values = iter(kept)
