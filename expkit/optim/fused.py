@@ -98,7 +98,7 @@ class Fused:
         for slot, pair, raw in zip(self._slots, pairs, gradients, strict=True):
             g = None if slot.form is None else slot.gradient(raw)
             if slot.asked is not asked:
-                slot.asked, slot.rule = asked, self._rule(update_one, slot.form, asked, len(numbers))
+                slot.asked, slot.rule = asked, self.rule(update_one, slot.form, asked, len(numbers))
             rule = slot.rule
             if g is None or rule is None:
                 rest.append(pair)
@@ -136,7 +136,8 @@ class Fused:
             self._options = (options, ((structure, maximize), numbers))
         return self._options[1]
 
-    def _rule(self, update_one: Update, *key: Any) -> Rule | None:
+    def rule(self, update_one: Update, *key: Any) -> Rule | None:
+        """The rule for (the form of parameter and state, what it depends on of the options, how many are open)."""
         if key not in self._rules:
             self._rules[key] = None if key[0] is None else _rule(update_one, *key)
         return self._rules[key]

@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any, ClassVar
 
 from expkit.autograd.mode import MODE
-from expkit.errors import ConfigError
-from expkit.optim.fused import Fused
+from expkit.errors import ConfigError, TraceError
+from expkit.optim.fused import Fused, Pair
 from expkit.optim.groups import as_groups, check_options, checked_params, refuse_shared
 from expkit.optim.hooks import Hooks, hooked
 from expkit.optim.hooks import register_optimizer_step_post_hook as register_optimizer_step_post_hook
 from expkit.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
+from expkit.optim.recorded import record, unless
 from expkit.optim.state import pack, unpack
 from expkit.optim.switches import Switches, chosen
 from expkit.optim.traced import live_trace, made_before, open_options, settled
@@ -54,6 +55,7 @@ class Optimizer(Hooks):
     takes_tensors: ClassVar[bool] = False  # whether update_one reckons with options that are Tensors as such
     granted: ClassVar[tuple[str, ...]] = ()  # options that a compiled step takes for granted: bounds of a clamp, say
     switches: ClassVar[tuple[str, ...]] = ()  # which of `Switches` the constructor takes
+    _unless: Tensor | None = None  # see step_unless
     _wanted: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -100,8 +102,17 @@ class Optimizer(Hooks):
                 self._update_group(number, group, differentiable)
         return loss
 
+    def step_unless(self, found: Tensor) -> Any:
+        """`step` of which nothing remains where `found` (0-d) is true: for a trace, which cannot ask for its value."""
+        if type(self).step not in (Optimizer.step, Optimizer.__dict__["step"]):
+            raise TraceError(f"{type(self).__name__} has a step of its own, which a compiled function cannot leave out")
+        self._unless = found
+        try:
+            return self.step()
+        finally:
+            self._unless = None
+
     def _update_group(self, number: int, group: Group, differentiable: bool) -> None:
-        options = self._options(number)
         maximize, states = group.get("maximize", False), self.state
         trace, pairs = live_trace(), []
         for p in group["params"]:
@@ -112,16 +123,28 @@ class Optimizer(Hooks):
                 make = partial(self._fresh, p, group)
                 state = states[p] = make() if trace is None else made_before(trace, p, make)
             pairs.append((p, state))
-        if self.fusible and not MODE.special and not differentiable:
-            while len(self._fused) <= number:
-                self._fused.append(Fused())
-            pairs = self._fused[number].update(self.update_one, pairs, options, maximize)
-        with nullcontext() if trace is None else settled(trace, type(self).__name__, [state for _, state in pairs]):
-            self._update_each(pairs, options, maximize, differentiable)
+        if trace is not None:
+            trace.guard(lambda: (id(self.state), self.param_groups[number].get("maximize", False), self._sizes()))
+        if self.fusible and not differentiable:
+            pairs = self._at_once(trace, number, pairs, maximize)
+        if not pairs:
+            return
+        around = nullcontext() if trace is None else settled(trace, type(self).__name__, [state for _, state in pairs])
+        with nullcontext() if self._unless is None else unless(trace, self._unless, pairs), around:
+            self._update_each(pairs, self._options(number), maximize, differentiable)
 
-    def _update_each(
-        self, pairs: list[tuple[Tensor, State]], options: dict[str, Any], maximize: bool, differentiable: bool
-    ) -> None:
+    def _at_once(self, trace: Any, number: int, pairs: list[Pair], maximize: bool) -> list[Pair]:
+        """Updates all that one kernel, or one equation of a trace, can take together; returns the others."""
+        if MODE.special and trace is None:
+            return pairs
+        while len(self._fused) <= number:
+            self._fused.append(Fused())
+        fused = self._fused[number]
+        if trace is None:
+            return fused.update(self.update_one, pairs, self._now(number), maximize)
+        return record(trace, fused, self.update_one, pairs, partial(self._now, number), maximize, self._unless)
+
+    def _update_each(self, pairs: list[Pair], options: dict[str, Any], maximize: bool, differentiable: bool) -> None:
         """The updates of parameters, one after the other."""
         for p, state in pairs:
             if p.raw.dtype.kind == "c":
@@ -139,19 +162,19 @@ class Optimizer(Hooks):
         for name in real.keys() - state.keys():
             state[name] = view_as_complex(real[name])
 
+    def _now(self, number: int) -> dict[str, Any]:
+        """The options that update_one takes."""
+        group = self.param_groups[number]
+        options = {name: group[name] for name in self._wanted[1]}
+        return options if self.takes_tensors else {name: plain(value) for name, value in options.items()}
+
     def _options(self, number: int) -> dict[str, Any]:
-        """The options that update_one takes. A trace that is going to be replayed leaves their numbers open."""
-
-        def now() -> dict[str, Any]:
-            group = self.param_groups[number]
-            options = {name: group[name] for name in self._wanted[1]}
-            return options if self.takes_tensors else {name: plain(value) for name, value in options.items()}
-
+        """The same. A trace that is going to be replayed leaves their numbers open."""
         trace = live_trace()
-        if trace is None:
-            return now()
-        sizes = lambda: [len(group["params"]) for group in self.param_groups]  # noqa: E731
-        return open_options(trace, now, self.granted, lambda: (id(self.state), sizes()))
+        return self._now(number) if trace is None else open_options(trace, partial(self._now, number), self.granted)
+
+    def _sizes(self) -> list[int]:
+        return [len(group["params"]) for group in self.param_groups]
 
     def _fresh(self, p: Tensor, group: Group) -> State:
         if not self.takes_complex and p.dtype.is_complex:

@@ -21,20 +21,16 @@ def live_trace() -> Any:
     return trace if trace is not None and trace.live else None
 
 
-def open_options(
-    trace: Any, now: Callable[[], dict[str, Any]], granted: Sequence[str], about: Callable[[], Any]
-) -> dict[str, Any]:
-    """The options with their numbers left open; whole numbers (how often something is done) are taken for granted.
-
-    So are the options in `granted`, and what `about` returns.
-    """
+def open_options(trace: Any, now: Callable[[], dict[str, Any]], granted: Sequence[str]) -> dict[str, Any]:
+    """The options with their numbers left open, but for those in `granted` and whole numbers (how often something is
+    done), which are taken for granted."""
 
     def parts() -> tuple[dict[str, Any], Any, list[float]]:
         options = {name: value for name, value in now().items() if not isinstance(value, Tensor)}
         fixed = {name: value for name, value in options.items() if value.__class__ is int or name in granted}
         return fixed, *split({name: value for name, value in options.items() if name not in fixed})
 
-    trace.guard(lambda: (parts()[:2], about()))
+    trace.guard(lambda: parts()[:2])
     return now() | unknown(parts()[1], trace.count(lambda: parts()[2]))
 
 
