@@ -10,4 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-PURE: dict[str, Callable[..., Any]] = {}
+from expkit.tensor.generated import segments
+
+PURE: dict[str, Callable[..., Any]] = {
+    "update": segments.pure_update,  # in place: segments.in_place
+    "sum_all": segments.pure_sum,
+}
