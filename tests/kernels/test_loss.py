@@ -1,6 +1,7 @@
 """Cross entropy by kernels: losses and gradients beside PyTorch, ignored and wrong classes, extremes, threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +14,13 @@ from expkit.errors import DataError
 from expkit.tensor.generated import loss as kernels
 from expkit.tensor.ops import cross_entropy
 from tests.kernels.guards import install
+from tests.kernels.replayable import assert_replayable
 
 pytest.importorskip("llvmlite")
+from expkit.kernels.cpu.record.arena import Arena, reserved
+from expkit.kernels.cpu.record.driver import Script
+from expkit.kernels.cpu.record.recording import Recording
+from expkit.tensor.generated.pure import PURE
 
 
 def gradient(lib, x, y, **kw):
@@ -143,3 +149,37 @@ def test_nll_and_its_derivatives(torch, reduction, ignored, monkeypatch):
     guards.check()
     for a, b in zip(found, everything(torch, torch.nn.functional), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (50, 70), (2, 40, 9)])
+def test_replayed(shape, reduction):
+    rng = np.random.default_rng(0)
+    x, index = rng.standard_normal(shape).astype("f4"), rng.integers(0, shape[-1], shape[:-1])
+    kw = {"ignore": 0, "reduction": reduction}
+    loss, logs = PURE["cross_entropy"](x, index, **kw)
+    plain = cross_entropy._cross_entropy(x.astype("f8"), index, **kw)
+    np.testing.assert_allclose(loss, plain[0], rtol=1e-5)
+    assert_replayable(partial(PURE["cross_entropy"], **kw), x, index)
+    assert_replayable(partial(PURE["nll"], **kw), x, index)
+    assert_replayable(partial(PURE["cross_entropy_grad"], **kw), loss.copy(), logs, x, index)
+    assert_replayable(partial(PURE["nll_grad"], **kw), loss.copy(), x, index)
+    assert_replayable(partial(PURE["loss_factors"], dtype=np.dtype("f4"), **kw), index)
+    np.testing.assert_allclose(
+        PURE["loss_factors"](index, dtype=np.dtype("f8"), **kw), cross_entropy._factors(index, dtype="f8", **kw)
+    )
+    for dtype in ("f4", "i8", "?"):
+        assert_replayable(partial(PURE["one_hot"], dtype=np.dtype(dtype), classes=shape[-1]), index)
+
+
+def test_a_recording_has_a_flag_for_wrong_classes():
+    x, index = np.ones((3, 4), "f4"), np.array([0, -100, 3])
+    with Recording(Arena(reserved(1 << 20))) as tape:
+        tape.know([x, index])
+        PURE["cross_entropy"](x, index, ignore=-100, reduction="mean")
+    ((cell, message),) = tape.flags
+    assert not cell[0]
+    assert "4 classes" in message
+    index[1] = 4
+    Script(tape.calls).run()
+    assert cell[0] == 1

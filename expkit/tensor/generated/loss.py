@@ -1,17 +1,27 @@
-"""Cross entropy with class indices by generated kernels, of logits and of log-probabilities."""
+"""Cross entropy with class indices by generated kernels, of logits and of log-probabilities; rows of the unit matrix.
+
+x: (..., N, C), index: (..., N). The functions of the table are made of kernels alone; what is small is left to NumPy.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.copy import dense
+from expkit.kernels.cpu.arrays.gather import index_kind
+from expkit.kernels.cpu.arrays.write import number
+from expkit.kernels.cpu.code.elementwise import KINDS
 from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
 from expkit.kernels.cpu.machine.call import Bound
 from expkit.kernels.cpu.nets import cross_entropy as kernels
+from expkit.kernels.cpu.record.recording import flag
 from expkit.tensor.generated.base import F32, F64, enabled
+from expkit.tensor.generated.pure import PURE
 
 LEAST = 1 << 8  # elements from which a kernel is faster than NumPy
 
@@ -23,50 +33,106 @@ def _bound(name: str, kind: str, rows: int, n: int, ignore: int) -> Bound:
     return run.bind(-(-rows // block), parallel=rows * n >= PARALLEL, n=n, rows=rows, block=block, ignore=ignore)
 
 
-def _worth(x: Any, index: Any) -> bool:
-    if x.__class__ is not np.ndarray or x.size < LEAST or index.__class__ is not np.ndarray:
+@lru_cache(maxsize=1024)
+def _several(name: str, kind: str, rows: int, words: tuple[tuple[str, int], ...]) -> Bound:
+    return getattr(kernels, name)(kind).bind(rows, parallel=False, **dict(words))
+
+
+def _fits(x: Any, index: Any, *others: Any) -> bool:
+    if x.__class__ is not np.ndarray or not x.size or index.__class__ is not np.ndarray or index.dtype != np.int64:
         return False
-    return (x.dtype is F32 or x.dtype is F64) and index.dtype == np.int64 and enabled()
+    return (x.dtype is F32 or x.dtype is F64) and all(o.dtype is x.dtype for o in others) and enabled()
 
 
-def row_losses(x: Any, index: Any, ignore: int) -> tuple[Any, Any] | None:
-    """(loss (...), logs (..., 2)) of the rows of x (..., C); None without a kernel.
+def losses(of: str, x: Any, index: Any, cell: Any, ignore: int, reduction: str) -> list[Any] | None:
+    """[loss], and of "forward" its rows' (maximum, logarithm of the sum of exponentials less that) behind it.
 
-    index (...) holds classes, and `ignore` where a row counts nothing. logs: each row's maximum, and the logarithm of
-    its sum of exponentials less that.
+    of: "forward" takes logits, "pick" log-probabilities. The cell becomes 1 where an index is neither a class nor
+    `ignore`. None without a kernel.
     """
-    if not _worth(x, index):
+    if not _fits(x, index):
         return None
-    losses, logs = plan.empty(index.shape, x.dtype), plan.empty((*index.shape, 2), x.dtype)
-    run = _bound("forward", x.dtype.str[1:], index.size, x.shape[-1], ignore)
-    run(np.ascontiguousarray(x), np.ascontiguousarray(index), losses, logs)
-    return losses, logs
+    kind, index = x.dtype.str[1:], dense(index)
+    loss, logs = plan.empty(index.shape, x.dtype), [plan.empty((*index.shape, 2), x.dtype)] * (of == "forward")
+    _bound(of, kind, index.size, x.shape[-1], ignore)(dense(x), index, loss, *logs, cell)
+    if reduction == "none":
+        return [loss, *logs]
+    words = (("n", index.shape[-1]), ("ignore", ignore), ("mean", int(reduction == "mean")))
+    out = plan.empty(index.shape[:-1], x.dtype)
+    _several("total", kind, prod(out.shape), words)(loss, index, out)
+    return [out, *logs]
 
 
-def row_slopes(x: Any, index: Any, logs: Any, factors: Any) -> Any:
-    """(softmax(x) - one_hot(index)) * factors, factors (...) for each row; None without a kernel."""
-    if not _worth(x, index):
+def looked(of: str, x: Any, index: Any, ignore: int, reduction: str) -> list[Any] | None:
+    """As `losses` at once; None too where it is small, or an index is no class."""
+    if x.size < LEAST:
         return None
-    out = plan.empty(x.shape, x.dtype)
+    cell = np.zeros(1, np.int64)
+    found = losses(of, x, index, cell, ignore, reduction)
+    return None if cell[0] else found
+
+
+def _flagged(of: str, x: Any, index: Any, *, ignore: int, reduction: str) -> list[Any] | None:
+    if not _fits(x, index):
+        return None
+    n = x.shape[-1]
+    cell = flag(f"a class index is out of range for {n} classes: targets must lie in [0, {n - 1}]")
+    return losses(of, x, index, cell, ignore, reduction)
+
+
+def _picked(*args: Any, **kw: Any) -> Any:
+    found = _flagged("pick", *args, **kw)
+    return None if found is None else found[0]
+
+
+def factors(index: Any, *, dtype: Any, ignore: int, reduction: str, g: Any = None) -> Any:
+    """What each loss has of the gradient g of the result (1 if not given); None without a kernel."""
+    dtype = np.dtype(dtype)
+    if (dtype is not F32 and dtype is not F64) or index.dtype != np.int64 or not index.size or not enabled():
+        return None
+    steps = (0, 0) if g is None else (0, 1) if reduction == "none" else (1, 0)
+    whole = reduction == "none"
+    n, rows = (index.size, 1) if whole else (index.shape[-1], prod(index.shape[:-1]))
+    mean = int(reduction == "mean")
+    words = (("n", n), ("ignore", ignore), ("mean", mean), ("per_row", steps[0]), ("per_loss", steps[1]))
+    out = plan.empty(index.shape, dtype)
+    _several("shares", dtype.str[1:], rows, words)(dense(index), number(1, dtype) if g is None else dense(g), out)
+    return out
+
+
+def row_slopes(g: Any, logs: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
+    """(softmax(x) - one_hot(index)) * the factors of g; None without a kernel."""
+    if not _fits(x, index, g):
+        return None
+    index, out = dense(index), plan.empty(x.shape, x.dtype)
+    scale = factors(index, dtype=x.dtype, ignore=ignore, reduction=reduction, g=g)
     run = _bound("backward", x.dtype.str[1:], index.size, x.shape[-1], 0)
-    run(*map(np.ascontiguousarray, (x, index, logs, np.broadcast_to(factors, index.shape))), out)
+    run(dense(x), index, dense(logs), scale, out)
     return out
 
 
-def picked(x: Any, index: Any, ignore: int) -> Any:
-    """-x[index] of each row of x (..., C), 0 where the index is `ignore`; None without a kernel."""
-    if not _worth(x, index) or not x.flags.c_contiguous:
+def unpicked(g: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
+    """-one_hot(index) * the factors of g, in x's shape; None without a kernel."""
+    if not _fits(x, index, g):
         return None
-    losses = plan.empty(index.shape, x.dtype)
-    _bound("pick", x.dtype.str[1:], index.size, x.shape[-1], ignore)(x, np.ascontiguousarray(index), losses)
-    return losses
-
-
-def unpicked(x: Any, index: Any, factors: Any) -> Any:
-    """-one_hot(index) * factors, in x's shape; None without a kernel."""
-    if not _worth(x, index):
-        return None
-    out = plan.empty(x.shape, x.dtype)
-    run = _bound("unpick", x.dtype.str[1:], index.size, x.shape[-1], 0)
-    run(*map(np.ascontiguousarray, (index, np.broadcast_to(factors, index.shape))), out)
+    index, out = dense(index), plan.empty(x.shape, x.dtype)
+    scale = factors(index, dtype=x.dtype, ignore=ignore, reduction=reduction, g=g)
+    _bound("unpick", x.dtype.str[1:], index.size, x.shape[-1], 0)(index, scale, out)
     return out
+
+
+def one_hot(index: Any, *, dtype: Any, classes: int) -> Any:
+    """1 at each class; None without a kernel."""
+    kind, of = KINDS.get(np.dtype(dtype)), index_kind(index.dtype)
+    if kind is None or of is None or not index.size or not classes or not enabled():
+        return None
+    block, out = max(1, TILE // classes), plan.empty((*index.shape, classes), dtype)
+    run = kernels.one_hot(kind, of).bind(-(-index.size // block), n=classes, rows=index.size, block=block)
+    run(dense(index), out)
+    return out
+
+
+PURE |= {
+    "cross_entropy": partial(_flagged, "forward"), "cross_entropy_grad": row_slopes, "nll": _picked,
+    "nll_grad": unpicked, "loss_factors": factors, "one_hot": one_hot,
+}  # fmt: skip

@@ -17,7 +17,7 @@ from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.generated.loss import picked, row_losses, row_slopes, unpicked
+from expkit.tensor.generated import loss as by_kernel
 from expkit.tensor.ops.compound import compound
 from expkit.tensor.ops.convert import as_dtype, floating
 from expkit.tensor.ops.kinds import materialize, reshape_p, sum_p
@@ -55,11 +55,14 @@ def _rows(x: Any, index: Any, plain: bool) -> tuple[Any, tuple[Any, Any]]:
 
 
 def _cross_entropy(x: Any, index: Any, *, ignore: int, reduction: str) -> tuple[Any, Any]:
+    fast = by_kernel.looked("forward", x, index, ignore, reduction)
+    if fast is not None:
+        return fast[0], fast[1]
     plain = _all_count(index, x.shape[-1], ignore)
     if not x.size:
         nothing = x.sum(-1) if reduction == "none" else x.sum((-2, -1))
         return nothing * (math.nan if reduction == "mean" else 1), xp_of(x).zeros((*index.shape, 2), x.dtype)
-    loss, logs = row_losses(x, index, ignore) or _row_losses(x, index, ignore, plain)
+    loss, logs = _row_losses(x, index, ignore, plain)
     return _reduced(loss, index, ignore, reduction, plain), logs
 
 
@@ -74,13 +77,14 @@ def _reduced(loss: Any, index: Any, ignore: int, reduction: str, plain: bool) ->
 
 def _picked(x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
     """The loss of log-probabilities."""
+    fast = by_kernel.looked("pick", x, index, ignore, reduction)
+    if fast is not None:
+        return fast[0]
     plain = _all_count(index, x.shape[-1], ignore)
     if not x.size:
         return (x.sum(-1) if reduction == "none" else x.sum((-2, -1))) * (math.nan if reduction == "mean" else 1)
-    loss = picked(x, index, ignore)
-    if loss is None:
-        loss = -x.reshape(-1, x.shape[-1])[_key(x, index, plain)].reshape(index.shape)
-        loss = loss if plain else xp_of(x).where(index != ignore, loss, 0)
+    loss = -x.reshape(-1, x.shape[-1])[_key(x, index, plain)].reshape(index.shape)
+    loss = loss if plain else xp_of(x).where(index != ignore, loss, 0)
     return _reduced(loss, index, ignore, reduction, plain)
 
 
@@ -110,16 +114,16 @@ def _factors(index: Any, *, dtype: Any, ignore: int, reduction: str) -> Any:
 def _gradient(g: Any, logs: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
     if not x.size:
         return x
+    if x.size >= by_kernel.LEAST:
+        fast = by_kernel.row_slopes(g, logs, x, index, ignore=ignore, reduction=reduction)
+        if fast is not None:
+            return fast
     plain = _all_count(index, x.shape[-1], ignore)
-    factors = _shares(g, x, index, ignore, reduction)
-    fast = row_slopes(x, index, logs, factors)
-    if fast is not None:
-        return fast
     rows, target = _rows(x, index, plain)
     np.exp(rows, out=rows)
     rows /= rows.sum(1, keepdims=True)
     rows[target] -= rows.dtype.type(1)
-    rows *= factors.reshape(-1, 1)
+    rows *= _shares(g, x, index, ignore, reduction).reshape(-1, 1)
     return rows.reshape(x.shape)
 
 
@@ -132,12 +136,13 @@ def _shares(g: Any, x: Any, index: Any, ignore: int, reduction: str) -> Any:
 def _picked_gradient(g: Any, x: Any, index: Any, *, ignore: int, reduction: str) -> Any:
     if not x.size:
         return x
-    plain = _all_count(index, x.shape[-1], ignore)
+    if x.size >= by_kernel.LEAST:
+        fast = by_kernel.unpicked(g, x, index, ignore=ignore, reduction=reduction)
+        if fast is not None:
+            return fast
+    plain, out = _all_count(index, x.shape[-1], ignore), xp_of(x).zeros(x.shape, x.dtype)
     shares = _shares(g, x, index, ignore, reduction)
-    out = unpicked(x, index, shares)
-    if out is None:
-        out = xp_of(x).zeros(x.shape, x.dtype)
-        out.reshape(-1, x.shape[-1])[_key(x, index, plain)] = -shares.reshape(-1)
+    out.reshape(-1, x.shape[-1])[_key(x, index, plain)] = -shares.reshape(-1)
     return out
 
 

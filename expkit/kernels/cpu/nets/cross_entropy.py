@@ -3,8 +3,9 @@
 x: (rows, n), contiguous; index: (rows,). Of each row the loss is log(sum(exp(x))) - x[index], which is 0 where the
 index is `ignore`. The row's maximum and the logarithm of the sum of exp(x - maximum) are kept (two numbers: one would
 lose digits to large logits) for the gradient, (exp(x - maximum - logarithm) - one_hot) * factor. An index that is
-neither a class nor `ignore` is never used as an address, but gives garbage: the caller has looked. `pick` and `unpick`
-are the same for rows that are log-probabilities: -x[index], and -one_hot * factor.
+neither a class nor `ignore` is never used as an address, but gives garbage, and sets the flag. `pick` and `unpick`
+are the same for rows that are log-probabilities: -x[index], and -one_hot * factor. `total` and `shares` are for several
+losses, (rows, n) of them: their sum or mean, and what each has of its gradient.
 """
 
 from __future__ import annotations
@@ -47,16 +48,21 @@ def _own(f: Task, x: Pointer, target: Value) -> Value:
     return x.load(inside.select(target, 0))
 
 
-def _store(f: Task, index: Pointer, loss: Pointer, row: Value, x: Value) -> None:
-    loss.store(index.load(row).compare("eq", f["ignore"]).select(0.0, x), row)
+def _store(f: Task, index: Pointer, loss: Pointer, flag: Pointer, row: Value, x: Value) -> None:
+    target = index.load(row)
+    ignored = target.compare("eq", f["ignore"])
+    loss.store(ignored.select(0.0, x), row)
+    outside = target.compare("lt", 0) | target.compare("ge", f["n"])
+    with f.when(ignored.select(f.constant("b1", 0), outside)):
+        flag.store(f.constant("i8", 1))
 
 
 @cache
 def forward(kind: str) -> Routine:
-    """(x, index, loss (rows,), logs (rows, 2))"""
+    """(x, index, loss (rows,), logs (rows, 2), flag)"""
 
     def write(f: Task) -> None:
-        x, index, loss, logs = f.arrays
+        x, index, loss, logs, flag = f.arrays
         for row in _rows(f):
             at = x.at(row * f["n"])
             top = _largest(f, kind, at)
@@ -64,9 +70,9 @@ def forward(kind: str) -> Routine:
             log = math.log(total.to(kind))
             logs.store(top, row * 2)
             logs.store(log, row * 2 + 1)
-            _store(f, index, loss, row, log - (_own(f, at, index.load(row)) - top))
+            _store(f, index, loss, flag, row, log - (_own(f, at, index.load(row)) - top))
 
-    return Routine("cross_entropy", (kind, "i8", kind, kind), WORDS, write, explicit=True)
+    return Routine("cross_entropy", (kind, "i8", kind, kind, "i8"), WORDS, write, explicit=True)
 
 
 @cache
@@ -93,14 +99,14 @@ def _slopes(f: Task, kind: str, x: Pointer, out: Pointer, top: Value, log: Value
 
 @cache
 def pick(kind: str) -> Routine:
-    """(x, index, loss (rows,))"""
+    """(x, index, loss (rows,), flag)"""
 
     def write(f: Task) -> None:
-        x, index, loss = f.arrays
+        x, index, loss, flag = f.arrays
         for row in _rows(f):
-            _store(f, index, loss, row, -_own(f, x.at(row * f["n"]), index.load(row)))
+            _store(f, index, loss, flag, row, -_own(f, x.at(row * f["n"]), index.load(row)))
 
-    return Routine("pick", (kind, "i8", kind), WORDS, write, explicit=True)
+    return Routine("pick", (kind, "i8", kind, "i8"), WORDS, write, explicit=True)
 
 
 @cache
@@ -122,3 +128,64 @@ def unpick(kind: str) -> Routine:
 
 def _fill(f: Task, kind: str, out: Pointer, x: Value) -> None:
     along(f, 0, f["n"], LANES[kind], lambda p: p.store(out, x))
+
+
+# ---- several losses --------------------------------------------------------------------------------------------------
+
+
+def _count(f: Task, index: Pointer) -> Value:
+    """How many of a row's targets are not ignored."""
+    count = f.cell(f.constant("i8", 0))
+    for i in f.range(f["n"]):
+        count.value = count.value + index.load(i).compare("ne", f["ignore"]).to("i8")
+    return count.value
+
+
+@cache
+def total(kind: str) -> Routine:
+    """(loss (rows, n), index, out (rows,)): sums, or where `mean` is 1 means over what is not ignored."""
+
+    def write(f: Task) -> None:
+        loss, index = (x.at(f.index * f["n"]) for x in f.arrays[:2])
+        out = f.arrays[2]
+        (found,) = totals(f, f["n"], kind, 1, lambda p: [p.load(loss)])
+        with f.when(f["mean"].compare("eq", 0)):
+            out.store(found.to(kind), f.index)
+        with f.when(f["mean"].compare("ne", 0)):
+            out.store((found / _count(f, index).to("f8")).to(kind), f.index)
+
+    return Routine("loss total", (kind, "i8", kind), ("n", "ignore", "mean"), write)
+
+
+@cache
+def shares(kind: str) -> Routine:
+    """(index (rows, n), g, out (rows, n)): g where a target counts, else 0; where `mean` is 1 divided by their number.
+
+    g: `per_row` elements on from row to row, `per_loss` from loss to loss.
+    """
+
+    def write(f: Task) -> None:
+        index, out = (f.arrays[k].at(f.index * f["n"]) for k in (0, 2))
+        g, count = f.arrays[1].at(f.index * f["per_row"]), _count(f, index)
+        by = f["mean"].compare("ne", 0).select(count.compare("gt", 0).select(count, 1), f.constant("i8", 1)).to(kind)
+        for i in f.range(f["n"]):
+            counts = index.load(i).compare("ne", f["ignore"])
+            out.store(counts.select(g.load(i * f["per_loss"]) / by, 0.0), i)
+
+    return Routine("loss shares", ("i8", kind, kind), ("n", "ignore", "mean", "per_row", "per_loss"), write)
+
+
+@cache
+def one_hot(kind: str, index_kind: str) -> Routine:
+    """(index (rows,), out (rows, n)): 1 at each class; an index out of range has none."""
+
+    def write(f: Task) -> None:
+        index, x = f.arrays
+        for row in _rows(f):
+            out, target = x.at(row * f["n"]), index.load(row).to("i8")
+            for i in f.range(f["n"]):
+                out.store(f.constant(kind, 0), i)
+            with f.when(target.compare("ge", 0) & target.compare("lt", f["n"])):
+                out.store(f.constant(kind, 1), target)
+
+    return Routine("one_hot", (index_kind, kind), ("n", "rows", "block"), write)
