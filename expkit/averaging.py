@@ -7,11 +7,15 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from expkit.autograd.handle import Value
+from expkit.autograd.mode import MODE, open_trace
 from expkit.errors import ConfigError
 from expkit.nn.module import Module
 from expkit.nn.norm import _BatchNorm
 from expkit.optim.schedulers import SWALR
 from expkit.tensor import Tensor, full, int64, no_grad
+from expkit.tensor.generated.update import apply_all
+from expkit.tensor.ops.segments import record_all
 
 __all__ = [
     "SWALR", "AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn", "get_swa_multi_avg_fn",
@@ -24,24 +28,21 @@ Tensors = list[Tensor]
 def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable[[Tensors, Tensors, Any], None]:
     """mean = decay * mean + (1 - decay) * now, in place, for lists: an exponential moving average."""
     _check_decay(decay)
-
-    def update(means: Tensors, now: Tensors, _count: Any) -> None:
-        with no_grad():
-            for mean, value in zip(means, now, strict=True):
-                _move(mean, value, 1 - decay)
-
-    return update
+    return lambda means, now, _count: _move(means, now, 1 - decay)
 
 
 def get_swa_multi_avg_fn() -> Callable[[Tensors, Tensors, Any], None]:
     """The equally weighted mean of all values so far, in place, for lists.   Izmailov et al., arXiv:1803.05407."""
+    return lambda means, now, count: _move(means, now, _share(count))
 
-    def update(means: Tensors, now: Tensors, count: Any) -> None:
-        with no_grad():
-            for mean, value in zip(means, now, strict=True):
-                _move(mean, value, 1 / (int(count) + 1))
 
-    return update
+def _share(count: Any) -> Any:
+    """1 / (count + 1): a number, or a 0-d tensor under a trace, where the count has no value."""
+    return (count.double() + 1).reciprocal() if _traced() and isinstance(count, Tensor) else 1 / (int(count) + 1)
+
+
+def _traced() -> bool:
+    return MODE.special > 0 and open_trace() is not None
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Tensor, Tensor, Any], Tensor]:
@@ -60,13 +61,26 @@ def _check_decay(decay: float) -> None:
         raise ConfigError(f"decay={decay} cannot be: it is between 0 and 1.")
 
 
-def _move(mean: Tensor, value: Tensor, share: float) -> None:
-    """Moves a mean by a share of the way; whole numbers (counters) follow in whole numbers."""
-    value = value.detach().to(mean.device)
-    if mean.is_floating_point() or mean.is_complex():
-        mean.lerp_(value.to(mean.dtype), share)
-    else:
-        mean.copy_(mean + (value - mean) * share)
+def _move(means: Tensors, now: Tensors, share: Any) -> None:
+    """Moves means by a share of the way, a number or 0-d tensor: those of one dtype together."""
+    with no_grad():
+        alike: dict[Any, tuple[Tensors, Tensors]] = {}
+        for mean, value in zip(means, now, strict=True):
+            value = value.detach().to(mean.device)
+            if mean.is_floating_point() or mean.is_complex():
+                mine, theirs = alike.setdefault(mean.dtype, ([], []))
+                mine.append(mean)
+                theirs.append(value.to(mean.dtype))
+            else:  # whole numbers (counters) follow in whole numbers
+                mean.copy_(mean + (value - mean) * (share.float() if isinstance(share, Tensor) else share))
+        for dtype, pair in alike.items():
+            if isinstance(share, Tensor):
+                done = record_all("lerp", pair, share)
+            else:
+                done = apply_all("lerp", pair, share) or record_all("lerp", pair, share)
+            if not done:
+                for mean, value in zip(*pair, strict=True):
+                    mean.lerp_(value, share.to(dtype) if isinstance(share, Tensor) else share)
 
 
 class AveragedModel(Module):
@@ -102,7 +116,7 @@ class AveragedModel(Module):
         """Takes the present weights of `model` into the mean; the first time they are the mean."""
         means, now = self._averaged(self.module), self._averaged(model)
         with no_grad():
-            if not int(self.n_averaged):
+            if self._is_first():
                 for mean, value in zip(means, now, strict=True):
                     mean.copy_(value.detach())
             else:
@@ -111,6 +125,20 @@ class AveragedModel(Module):
                 for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
                     mine.copy_(theirs.detach())
             self.n_averaged.add_(1)
+
+    def _is_first(self) -> bool:
+        """Whether nothing has been averaged yet, which a trace takes for granted."""
+
+        def now() -> bool:
+            return not self.n_averaged.raw.item()
+
+        trace = open_trace() if MODE.special else None
+        if trace is None:
+            return now()
+        if isinstance(self.n_averaged.raw, Value):  # the trace has counted already
+            return False
+        trace.guard(now)
+        return now()
 
     def _update(self, means: Tensors, now: Tensors) -> None:
         if self.avg_fn is None:

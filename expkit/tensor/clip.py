@@ -6,11 +6,12 @@
 import math
 from collections.abc import Iterable
 
-from expkit.autograd.mode import MODE
-from expkit.errors import NonFiniteError
+from expkit.autograd.mode import MODE, open_trace
+from expkit.errors import NonFiniteError, TraceError
 from expkit.tensor import Tensor, no_grad, promote_types, stack, zeros
 from expkit.tensor.generated.update import apply_all, sum_all
 from expkit.tensor.ops.distance import norm
+from expkit.tensor.ops.segments import record_all, record_sum
 
 INF = float("inf")
 
@@ -21,7 +22,15 @@ def get_total_norm(
     error_if_nonfinite: bool = False,
     foreach: bool | None = None,
 ) -> Tensor:
-    """The norm of all `tensors` taken as one vector: a 0-d tensor (zero when there are none)."""
+    """The norm of all `tensors` taken as one vector: a 0-d tensor (zero when there are none).
+
+    NonFiniteError for one that is not finite where `error_if_nonfinite`, which asks for its value: no trace can.
+    """
+    if error_if_nonfinite and MODE.special and open_trace() is not None:
+        raise TraceError(
+            "error_if_nonfinite asks for the value of the gradients' norm, which a function that is being traced "
+            "cannot. Leave it out, and check the norm that is returned."
+        )
     with no_grad():
         total = _total([tensors] if isinstance(tensors, Tensor) else list(tensors), float(norm_type))
     if error_if_nonfinite and not abs(total.item()) < INF:
@@ -39,7 +48,11 @@ def clip_grads_with_norm_(
     grads = _grads(parameters)
     with no_grad():
         scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-        if MODE.special or not (scale.item() == 1 or apply_all("scale", [grads], scale.item())):
+        if MODE.special:
+            done = record_all("scale", [grads], scale, left=scale == 1)
+        else:
+            done = scale.item() == 1 or apply_all("scale", [grads], scale.item())
+        if not done:
             for grad in grads:
                 grad.mul_(scale.to(grad.device))
 
@@ -65,7 +78,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     """Clamps every gradient in place to [-clip_value, clip_value]."""
     grads, limit = _grads(parameters), float(clip_value)
     with no_grad():
-        if not apply_all("clamp", [grads], -limit, limit):
+        if not (apply_all("clamp", [grads], -limit, limit) or record_all("clamp", [grads], -limit, limit)):
             for grad in grads:
                 grad.clamp_(-limit, limit)
 
@@ -77,9 +90,13 @@ def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 def _total(tensors: list[Tensor], order: float) -> Tensor:
     """The norm of all tensors; that of order 2 in one pass of a kernel where there is one."""
-    squared = sum_all("squares", tensors) if order == 2 else None
-    if squared is not None:
-        return Tensor.of(math.sqrt(squared), like=tensors[0])
+    if order == 2:
+        squared = sum_all("squares", tensors)
+        if squared is not None:
+            return Tensor.of(math.sqrt(squared), like=tensors[0])
+        recorded = record_sum("squares", tensors)
+        if recorded is not None:
+            return recorded.sqrt().to(tensors[0].dtype)
     if not tensors:
         return zeros(())
     norms = [norm(tensor, order) for tensor in tensors]

@@ -14,6 +14,7 @@ from expkit.autograd.handle import Aval, Handle, wrap
 from expkit.autograd.inplace import write
 from expkit.autograd.mode import MODE, open_trace
 from expkit.autograd.primitive import Primitive
+from expkit.autograd.views import refresh, root_of
 from expkit.kernels.cpu.code.elementwise import kind_of
 from expkit.kernels.cpu.nets.formula import Formula, named
 from expkit.tensor.dtypes import float64
@@ -59,14 +60,25 @@ def record_all(name: str, operands: Sequence[Sequence[Handle]], *numbers: Any, l
     trace = recording()
     if trace is None or not operands[0]:
         return False
-    if not all(recordable(trace, x) and x.chain is None for x in operands[0]):
+    columns = [[_whole(x) for x in column] for column in operands]
+    tensors = [x for column in columns for x in column]
+    if not all(recordable(trace, x) for x in tensors) or any(x.chain is not None for x in columns[0]):
         return False
-    if not all(recordable(trace, x) and x.shape == first.shape for xs in operands for x, first in zip(xs, operands[0])):  # noqa: B905
+    if any([x.shape for x in column] != [x.shape for x in columns[0]] for column in columns):
         return False
-    if len({x.raw.dtype for xs in operands for x in xs}) != 1 or not apart([x for xs in operands for x in xs]):
+    if len({x.raw.dtype for x in tensors}) != 1 or not apart(tensors):
         return False
-    record_update(named(name, kind_of(operands[0][0].raw.dtype)), vector(*numbers, left), operands)
+    record_update(named(name, kind_of(tensors[0].raw.dtype)), vector(*numbers, left), columns)
     return True
+
+
+def _whole(x: Any) -> Any:
+    """The tensor that x shows as it is: what it was detached from."""
+    if not isinstance(x, Handle) or x.chain is None:
+        return x
+    refresh(x)
+    root = root_of(x)
+    return root if root.raw is x.raw else x
 
 
 def record_sum(name: str, tensors: Sequence[Handle]) -> Any:
