@@ -39,7 +39,7 @@ types: $(STAMP)-lint  ## check the types (mypy)
 lines: $(STAMP)-run  ## list the files and functions that are longer than they should be
 	@$(BIN)/python -m tests.structure.test_budget
 
-bench: $(STAMP)-bench  ## time expkit beside PyTorch; the table goes to .benchmarks/ too
+bench: $(STAMP)-bench  ## time expkit beside PyTorch and JAX; the tables go to .benchmarks/ too
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 ui: $(STAMP)-run  ## open the dashboard of all runs (MLflow)

@@ -1,1 +1,1 @@
-"""The same workloads in expkit and PyTorch, timed side by side: `make bench`. NOTES.md says how to read the table."""
+"""The same workloads in expkit, PyTorch and JAX, timed side by side: `make bench`. NOTES.md says how to read it."""
