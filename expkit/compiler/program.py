@@ -31,6 +31,7 @@ class Program:
     """program(values of `takes`, open numbers) -> the values of `outputs`, after all writes.
 
     Outputs are memory of their own, except those whose numbers are in `lent`: these may be operands, or views of them.
+    What only changes things outside is done last, from step `tail` on.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Program:
         self.outputs, self.writes, self.lent = list(outputs), list(writes), lent
         results = [*outputs, *(w.value for w in writes)]
         used = live(equations, results)
-        self.units = units(graph, used, results)
+        self.units, self.tail = _last(units(graph, used, results), outputs)
         made = {v.index for u in self.units for v in u.outs}
         needed = [a for u in self.units for a in u.args if isinstance(a, Var)]
         needed += [v for v in results if isinstance(v, Var)]
@@ -104,6 +105,22 @@ class Program:
             found.append(n not in self.lent and (index in held or index in seen))
             seen.add(index)
         return found
+
+
+def _last(units: Sequence[Unit], outputs: Sequence[Any]) -> tuple[list[Unit], int]:
+    """The units, those behind which only writes come last; and where these begin.
+
+    They may work in place, and until then nothing outside has changed.
+    """
+    needed = {v.index for v in outputs if isinstance(v, Var)}
+    first, last = [], []
+    for u in reversed(units):
+        if u.in_place is not None and not any(v.index in needed for v in u.outs):
+            last.append(u)
+        else:
+            first.append(u)
+            needed.update(a.index for a in u.args if isinstance(a, Var))
+    return [*first[::-1], *last[::-1]], len(first)
 
 
 def run(unit: Unit, args: Sequence[Any]) -> list[Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import ARRAYS
 from expkit.compiler.places import Place, Window, fixed, share
-from expkit.compiler.program import Program, Write, number, run
+from expkit.compiler.program import Program, Step, Write, number, run
 from expkit.compiler.units import Unit
 from expkit.kernels.cpu.arrays.copy import copy
 from expkit.kernels.cpu.loops import plan
@@ -94,28 +94,47 @@ class _FirstRun:
 
     def run(self, check: Callable[[list[Any]], None] | None) -> tuple[list[Any], Replay]:
         """The outputs, and the program's replay."""
-        tape, env, program = self.tape, self.env, self.program
+        tape, program = self.tape, self.program
         tape.know(p.array for p in self.places)
         with tape:
-            for step in program.steps:
-                args = [env[s] if s >= 0 else self._number(a) for s, a in step.operands]
-                opened = {k: a for k, (s, a) in enumerate(step.operands) if s < 0 and hasattr(a, "value")}
-                for s, x in zip(step.outs, self._perform(step.unit, args, opened), strict=True):
-                    env[s] = x
-                for s in step.dying:
-                    tape.drop(env[s])
-                    env[s] = None
+            for step in program.steps[: program.tail]:
+                self._step(step)
             outs = [self._output(n, v) for n, v in enumerate(program.outputs)]
-            values = [self._safe(program.value(w.value, env)) for w in program.writes]
         raise_flags(tape.flags)
         if check is not None:
             check([x.copy() for x in outs])
         commit = len(tape.calls), len(self.python)
         with tape:
-            for target, x in zip(self.targets, values, strict=True):
+            for step in program.steps[program.tail :]:
+                self._step(step)
+            left = [(t, program.value(w.value, self.env)) for t, w in zip(self.targets, program.writes, strict=True)]
+            left = [(target, self._safe(x)) for target, x in left if x is not target]
+            for target, x in left:
                 self._perform(WRITE, [target, x])
         replay = Replay(self, outs, commit)
         return replay.outputs(), replay
+
+    def _step(self, step: Step) -> None:
+        env, unit = self.env, step.unit
+        args = [env[s] if s >= 0 else self._number(a) for s, a in step.operands]
+        opened = {k: a for k, (s, a) in enumerate(step.operands) if s < 0 and hasattr(a, "value")}
+        if unit.in_place is not None and self._may_overwrite(step, args):
+            unit = unit._replace(run=unit.in_place)
+        for s, x in zip(step.outs, self._perform(unit, args, opened), strict=True):
+            env[s] = x
+        for s in step.dying:
+            self.tape.drop(env[s])
+            env[s] = None
+
+    def _may_overwrite(self, step: Step, args: list[Any]) -> bool:
+        """Whether each operand that would be overwritten is what its new value is going to be written to, and its old
+        value is not needed any more."""
+        ends = {id(t): w.value for t, w in zip(self.targets, self.program.writes, strict=True)}
+        dying = set(step.dying)
+        return all(
+            ends.get(id(args[k])) is out and step.operands[k][0] in dying
+            for k, out in zip(step.unit.overwrites, step.unit.outs, strict=True)
+        )
 
     def _number(self, a: Any) -> Any:
         """An operand that is a number, or an array of numbers left open: such a one is filled at each run."""
@@ -174,7 +193,7 @@ class _FirstRun:
 
     def _safe(self, x: Any) -> Any:
         """What is to be written, in memory that no write changes."""
-        outside = x.__class__ is np.ndarray and self.tape.arena.block(address(x)) is None
+        outside = self.tape.arena.block(address(x)) is None
         return self._perform(COPY, [x])[0] if outside else x
 
 

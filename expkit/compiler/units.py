@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from expkit.autograd.equations import Equation, Var
+from expkit.tensor.generated import segments
 from expkit.tensor.generated.pure import PURE
 
 
@@ -13,6 +14,7 @@ class Unit(NamedTuple):
     """`run(*values of args)` gives the values of outs, as a sequence.
 
     pure: it does so by kernel calls alone, or declines by None before it has done anything; then `plain` is run.
+    in_place: does the same in the memory of the args whose numbers are in `overwrites` (one for each of outs).
     """
 
     run: Callable[..., Sequence[Any] | None]
@@ -21,6 +23,11 @@ class Unit(NamedTuple):
     name: str
     pure: bool = False
     plain: Callable[..., Sequence[Any]] | None = None
+    in_place: Callable[..., Sequence[Any] | None] | None = None
+    overwrites: tuple[int, ...] = ()
+
+
+IN_PLACE = {"update": (segments.in_place, segments.written)}  # (the function, which of the operands it overwrites)
 
 
 def alone(e: Equation) -> Unit:
@@ -29,9 +36,13 @@ def alone(e: Equation) -> Unit:
     args, outs, name = list(e.args), list(e.outs), e.prim.name
     if e.prim.aliases:
         return Unit(plain, args, outs, name, pure=True, plain=plain)
-    if name in PURE:
-        return Unit(_listed(PURE[name], e.kw, e.prim.nout != 1), args, outs, name, pure=True, plain=plain)
-    return Unit(plain, args, outs, name)
+    pure = name in PURE
+    unit = Unit(_listed(PURE[name], e.kw, e.prim.nout != 1) if pure else plain, args, outs, name, pure, plain)
+    if name not in IN_PLACE:
+        return unit
+    in_place, overwritten = IN_PLACE[name]
+    places = overwritten(range(1, len(args)), **e.kw)
+    return unit._replace(in_place=_listed(in_place, e.kw, many=True), overwrites=tuple(places))
 
 
 def _listed(fn: Callable[..., Any], kw: dict[str, Any], many: bool) -> Callable[..., Any]:
