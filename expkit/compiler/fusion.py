@@ -1,4 +1,4 @@
-"""Which equations run together: elementwise ones of one shape become a generated kernel, the others run alone."""
+"""A program's units: generated kernels for what `groups.py` puts together, the other equations by themselves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import numpy as np
 
 from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import Aval
+from expkit.compiler.groups import Groups
+from expkit.compiler.kinds import kind_of
 from expkit.compiler.units import Unit, alone
-from expkit.kernels.cpu.code.elementwise import EMITTERS
 from expkit.kernels.cpu.loops.fuse import kernel_of
-from expkit.tensor.generated.base import enabled
-
-LEAST = 1 << 9  # elements from which a kernel pays
-DTYPES = {np.dtype(t) for t in ("float32", "float64", "int64", "int32", "bool")}
 
 
 class Open:
@@ -28,104 +25,91 @@ class Open:
         return np.asarray(self.number.value(numbers), self.dtype)
 
 
-class _Group:
-    """Equations that are to become one kernel."""
-
-    def __init__(self, shape: tuple[int, ...] | None) -> None:
-        self.shape = shape  # None: never joined
-        self.equations: list[Equation] = []
-        self.before = 0  # the groups that must have run, as bits
-
-
 def units(graph: Graph, live: Sequence[Equation], results: Sequence[Any]) -> list[Unit]:
-    """The equations as units, in an order in which they can run. `results`: what is wanted afterwards."""
-    groups = _grouped(live)
-    wanted = {v.index for v in results if isinstance(v, Var)}
+    """The equations of `graph` that are live as units, in an order in which they can run.
+
+    results: what is wanted afterwards (Vars among other things). A unit's arguments are Vars, and numbers: those with a
+    method `value(numbers)` are left open until the program runs. Generated units are pure.
+    """
+    return _units_of(live, {v.index for v in results if isinstance(v, Var)}, rows=True)
+
+
+def _units_of(equations: Sequence[Equation], wanted: set[int], *, rows: bool) -> list[Unit]:
     found: list[Unit] = []
-    for k, group in enumerate(groups):
-        later = {a.index for other in [*groups[:k], *groups[k + 1 :]] for e in other.equations for a in _vars(e)}
-        found += _units_of(group, wanted | later)
+    groups = Groups(equations, wanted, rows=rows)
+    for group in groups.ordered():
+        members, outs = group.equations[::-1], groups.results(group)
+        unit = _kernel_unit(members, outs, group.space) if group.kind is not None else None
+        if unit is not None:
+            found.append(unit)
+        elif len(members) > 1:
+            found += _apart(members, {v.index for v in outs}, rows=rows)
+        else:
+            found += map(alone, members)
     return found
 
 
-def _grouped(live: Sequence[Equation]) -> list[_Group]:
-    """Groups in topological order: an equation joins the group of the last of its operands that it may join."""
-    groups: list[_Group] = []
-    home: dict[int, int] = {}  # the group that makes a Var
-    for e in live:
-        makers = {home[a.index] for a in _vars(e) if a.index in home}
-        chosen = _joinable(e, makers, groups)
-        if chosen is None:
-            chosen = len(groups)
-            groups.append(_Group(e.outs[0].shape if _pointwise(e) else None))
-        group = groups[chosen]
-        group.equations.append(e)
-        for m in makers - {chosen}:
-            group.before |= groups[m].before | 1 << m
-        home.update((v.index, chosen) for v in e.outs)
-    return groups
+def _apart(members: Sequence[Equation], wanted: set[int], *, rows: bool) -> list[Unit]:
+    """The equations of a group that has no kernel: reductions apart from what goes on with them, or each by itself.
+
+    What only they read gets new Vars: other groups may make the same values.
+    """
+    new: dict[int, Var] = {}
+    equations = []
+    for e in members:
+        args = tuple(new.get(a.index, a) if isinstance(a, Var) else a for a in e.args)
+        for v in e.outs:
+            if v.index not in wanted:
+                new[v.index] = v.trace.var(Aval(v.shape, v.dtype, v.device))
+        equations.append(Equation(e.prim, args, e.kw, tuple(new.get(v.index, v) for v in e.outs)))
+    if rows:
+        return _units_of(equations, wanted, rows=False)
+    return [_single(e) for e in equations]
 
 
-def _joinable(e: Equation, makers: set[int], groups: list[_Group]) -> int | None:
-    """The newest of the makers' groups of e's shape, if all other operands are made before it."""
-    if not _pointwise(e) or not makers:
-        return None
-    newest = max(makers)
-    return newest if groups[newest].shape == e.outs[0].shape else None
+def _single(e: Equation) -> Unit:
+    """One equation: by a generated kernel if it has one."""
+    kind = kind_of(e, {})
+    unit = None if kind is None else _kernel_unit([e], list(e.outs), kind.space)
+    return unit or alone(e)
 
 
-def _pointwise(e: Equation) -> bool:
-    out = e.outs[0]
-    return (
-        e.prim.name in EMITTERS
-        and len(e.outs) == 1
-        and all(v.dtype in DTYPES and v.device in (None, "cpu") for v in [out, *_vars(e)])
-        and all(isinstance(a, Var | int | float) for a in e.args)
-        and enabled()
-        and int(np.prod(out.shape)) >= LEAST
-    )
-
-
-def _vars(e: Equation) -> list[Var]:
-    return [a for a in e.args if isinstance(a, Var)]
-
-
-def _units_of(group: _Group, wanted: set[int]) -> list[Unit]:
-    if len(group.equations) > 1:
-        fused = _fused(group, wanted)
-        if fused is not None:
-            return [fused]
-    return [alone(e) for e in group.equations]
-
-
-def _fused(group: _Group, wanted: set[int]) -> Unit | None:
-    """One kernel for the group; None where there is none."""
-    made = [v for e in group.equations for v in e.outs]
-    inside = {v.index for v in made}
-    args = list({a.index: a for e in group.equations for a in _vars(e) if a.index not in inside}.values())
-    outs = [v for v in made if v.index in wanted]
-    opened: list[tuple[Var, Open]] = []
-    equations = [_with_numbers_as_inputs(e, opened) for e in group.equations]
-    part = Graph([*args, *(v for v, _ in opened)], [], equations)
-    part.outputs = outs
+def _kernel_unit(members: Sequence[Equation], outs: list[Var], space: tuple[int, ...]) -> Unit | None:
+    """One kernel for some equations over `space`; None where there is none."""
+    opened = _Opened()
+    made = {v.index for e in members for v in e.outs}
+    equations = [opened.closed(e) for e in members]
+    args = [a for e in members for a in e.args if isinstance(a, Var) and a.index not in made]
+    args = list({a.index: a for a in args}.values())
+    args.sort(key=lambda a: a.shape != space)  # stable: loops and results follow the first operand's order
+    part = Graph([*args, *opened.inputs], [], equations)
+    part.outputs = list(outs)
     kernel = kernel_of(part, sized=False)
     if kernel is None:
         return None
-    return Unit(
-        kernel, [*args, *(n for _, n in opened)], outs, "+".join(e.prim.name for e in group.equations), pure=True
-    )
+    return Unit(kernel, [*args, *opened.numbers], outs, "+".join(e.prim.name for e in members), pure=True)
 
 
-def _with_numbers_as_inputs(e: Equation, opened: list[tuple[Var, Open]]) -> Equation:
-    """The equation with numbers that are left open as 0-d inputs of its kernel."""
-    if not any(hasattr(a, "value") for a in e.args):
-        return e
-    args = []
-    for a in e.args:
-        if hasattr(a, "value"):
-            dtype = next((v.dtype for v in _vars(e) if v.dtype != bool), e.outs[0].dtype)
-            var = Var(e.outs[0].trace, Aval((), dtype), -1 - len(opened))
-            opened.append((var, Open(a, dtype)))
-            a = var
-        args.append(a)
-    return Equation(e.prim, tuple(args), e.kw, e.outs)
+class _Opened:
+    """Numbers that are left open, as 0-d inputs of a kernel; each once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, tuple[Var, Open]] = {}
+
+    inputs = property(lambda self: [var for var, _ in self._found.values()])
+    numbers = property(lambda self: [number for _, number in self._found.values()])
+
+    def closed(self, e: Equation) -> Equation:
+        """The equation with Vars for such numbers."""
+        if not any(hasattr(a, "value") for a in e.args):
+            return e
+        dtype = next((a.dtype for a in e.args if isinstance(a, Var) and a.dtype != bool), e.outs[0].dtype)
+        args = tuple(self._input(e, a, dtype) if hasattr(a, "value") else a for a in e.args)
+        return Equation(e.prim, args, e.kw, e.outs)
+
+    def _input(self, e: Equation, number: Any, dtype: Any) -> Var:
+        key = id(number), dtype
+        if key not in self._found:
+            var = Var(e.outs[0].trace, Aval((), dtype), -1 - len(self._found))
+            self._found[key] = var, Open(number, dtype)
+        return self._found[key][0]

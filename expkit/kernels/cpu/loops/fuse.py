@@ -6,19 +6,24 @@ A program with reductions reduces the same axes throughout (softmax, norms); the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from expkit.autograd.equations import live
 from expkit.kernels.cpu.code.elementwise import Gap, kind_of
 from expkit.kernels.cpu.loops.pointwise import Kernel
 from expkit.kernels.cpu.loops.program import REDUCTIONS, Program, Ref, Step
 from expkit.kernels.cpu.loops.reduce import Reduction, RowKernel
 from expkit.kernels.cpu.loops.strips import StripKernel
 
-_SUMS = {  # sums that are primitives of their own: what is summed
-    "square_sum": Step("square", ()),
-    "total": Step("cast", (), (("dtype", np.dtype(np.int64)),)),
+REDUCED: dict[str, tuple[str, Step | None]] = {  # primitives: the reduction, and what it is of
+    **{name: (name, None) for name in REDUCTIONS},
+    "max": ("amax", None),
+    "min": ("amin", None),
+    "square_sum": ("sum", Step("square", ())),
+    "total": ("sum", Step("cast", (), (("dtype", np.dtype(np.int64)),))),
 }
 
 
@@ -32,6 +37,11 @@ def kernel_of(graph: Any, *, sized: bool = True) -> Callable[..., list[Any]] | N
         return _Reader(graph, sized=sized).kernel()
     except Gap:
         return None
+
+
+_elementwise = lru_cache(maxsize=4096)(Kernel)  # equal programs share their kernel, and what it has planned
+_reducing = lru_cache(maxsize=4096)(Reduction)
+_along_rows = lru_cache(maxsize=4096)(RowKernel)
 
 
 def _full(arrays: Sequence[Any]) -> tuple[int, ...]:
@@ -50,15 +60,9 @@ def _number(raw: Any) -> Any:
     return first.item() if (raw == first).all() and (np.signbit(raw) == np.signbit(first)).all() else None
 
 
-def _live(graph: Any) -> list[Any]:
-    """The equations that the outputs rest on, in order."""
-    wanted = {id(v) for v in graph.outputs}
-    found = []
-    for eq in reversed(graph.equations):
-        if any(id(v) in wanted for v in eq.outs):
-            found.append(eq)
-            wanted.update(id(a) for a in eq.args)
-    return found[::-1]
+def axes_of(eq: Any) -> tuple[int, ...]:
+    """The axes that an equation of a row of REDUCED goes over."""
+    return eq.kw["axes"] if "axes" in eq.kw else (eq.kw["axis"],)
 
 
 class _Reader:
@@ -82,7 +86,7 @@ class _Reader:
         self.steps: list[Step] = []
         self.row: set[int] = set()  # ids of row variables
         self.axes: set[tuple[int, ...]] = set()
-        for eq in _live(graph):
+        for eq in live(graph.equations, graph.outputs):
             self._read(eq)
 
     def _read(self, eq: Any) -> None:
@@ -91,10 +95,10 @@ class _Reader:
         if name in ("reshape", "expand"):
             self._spread(args[0], out)
             return
-        if name in REDUCTIONS or name in _SUMS:
+        if name in REDUCED:
             if id(args[0]) in self.row or args[0].shape != self.full:
                 raise Gap("a reduction of a part")
-            self.axes.add(eq.kw["axes"] if "axes" in eq.kw else (eq.kw["axis"],))
+            self.axes.add(axes_of(eq))
             self.row.add(id(out))
             self._reduce(name, self.refs[id(args[0])], out)
             return
@@ -117,9 +121,10 @@ class _Reader:
     def _reduce(self, name: str, operand: Ref | float, out: Any) -> None:
         if not isinstance(operand, Ref):
             raise Gap(f"{name} of a number")
-        if name in _SUMS:
-            operand, name = self._append(_SUMS[name]._replace(args=(operand,))), "sum"
-        self.refs[id(out)] = self._append(Step(name, (operand,)))
+        reduction, of = REDUCED[name]
+        if of is not None:
+            operand = self._append(of._replace(args=(operand,)))
+        self.refs[id(out)] = self._append(Step(reduction, (operand,)))
 
     def _kept(self) -> tuple[int, ...]:
         axes = next(iter(self.axes), ())
@@ -148,11 +153,11 @@ class _Reader:
         if not self.axes:
             if any(v.shape != self.full for v in outputs):
                 raise Gap("outputs of several shapes")
-            return self._checked(Kernel(program))
+            return self._checked(_elementwise(program))
         axes = next(iter(self.axes))
         last = self.steps[-1].name in REDUCTIONS and indices == (len(self.vars) + len(self.steps) - 1,)
         if last and sum(s.name in REDUCTIONS for s in self.steps) == 1:
-            return self._checked(self._reduction(Reduction(program), outputs[0].shape, axes))
+            return self._checked(self._reduction(_reducing(program), outputs[0].shape, axes))
         return self._row_kernel(program, axes)
 
     def _reduction(self, reduction: Reduction, shape: tuple[int, ...], axes: tuple[int, ...]) -> Callable[..., Any]:
@@ -175,7 +180,7 @@ class _Reader:
         if any(v.shape == self.full for v in self.graph.outputs if id(v) in self.row):
             raise Gap("a reduced value as a full output")
         (axis,) = axes
-        kernel = RowKernel(program) if axis == len(self.full) - 1 else StripKernel(program, axis)
+        kernel = _along_rows(program) if axis == len(self.full) - 1 else StripKernel(program, axis)
 
         def run(*arrays: Any) -> list[Any]:
             return [x.squeeze(axis) if f else x for x, f in zip(kernel(*arrays), flat, strict=True)]
