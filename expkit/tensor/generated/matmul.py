@@ -42,3 +42,15 @@ def _generated(x: Any, y: Any, bias: Any) -> Any:
         return None
     out = gemm.matmul_bfloat16(x, y, bias if bias is None else bias.astype(np.float32))
     return out if out is None else out.astype(x.dtype)
+
+
+def pure_matmul(x: Any, y: Any) -> Any:
+    """The product by kernel calls alone; None where there are none."""
+    return gemm.matmul(x, y) if x.dtype in gemm.KINDS and y.dtype == x.dtype else None
+
+
+def pure_linear(x: Any, w: Any, b: Any = None) -> Any:
+    """x Wᵀ + b in the same way."""
+    if x.dtype not in gemm.KINDS or any(v.dtype != x.dtype for v in (w, b) if v is not None):
+        return None
+    return gemm.matmul(x, w.swapaxes(-1, -2), b) if x.ndim > 1 else None

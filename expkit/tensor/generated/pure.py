@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from expkit.tensor.generated import segments
+from expkit.tensor.generated import matmul, segments
 
 PURE: dict[str, Callable[..., Any]] = {
+    "matmul": matmul.pure_matmul,
+    "linear": matmul.pure_linear,
     "update": segments.pure_update,  # in place: segments.in_place
     "sum_all": segments.pure_sum,
+    "normalize": norm.normalize,
+    **dict.fromkeys(("normalize_grad1", "normalize_grad2", "normalize_grad3"), norm.normalize_grad),
+    "rms_norm": norm.pure_rms,
+    **dict.fromkeys(("rms_norm_grad1", "rms_norm_grad2"), norm.pure_rms_grad),
 }
