@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,12 +204,16 @@ class Abstract(Trace):
 
 def _dense(aval: Aval, order: tuple[int, ...] | None = None) -> np.ndarray:
     """A layout without gaps; `order`: the axes from slow to fast."""
-    dtype = np.dtype(aval.dtype)
-    strides, step = [0] * len(aval.shape), dtype.itemsize
-    for axis in reversed(order or range(len(aval.shape))):
+    return _made(tuple(aval.shape), np.dtype(aval.dtype), order or tuple(range(len(aval.shape))))
+
+
+@lru_cache(1 << 12)
+def _made(shape: tuple[int, ...], dtype: np.dtype, order: tuple[int, ...]) -> np.ndarray:
+    strides, step = [0] * len(shape), dtype.itemsize
+    for axis in reversed(order):
         strides[axis] = step
-        step *= max(aval.shape[axis], 1)
-    return np.lib.stride_tricks.as_strided(np.empty(1, dtype), tuple(aval.shape), strides, writeable=False)
+        step *= max(shape[axis], 1)
+    return np.lib.stride_tricks.as_strided(np.empty(1, dtype), shape, strides, writeable=False)
 
 
 def _view(prim: Primitive, layout: np.ndarray, kw: dict[str, Any]) -> np.ndarray | None:

@@ -163,7 +163,7 @@ def _fused(e: Equation) -> int:
 
 _MOVES = (
     "copy", "contiguous", "layout", "cat", "pad", "flip", "overwrite", "take", "lookup", "one_hot", "gather", "scatter",
-    "placed", "put", "to_device", "filled", "philox", "drop", "pick", "adaptive_place", "max_place",
+    "placed", "put", "to_device", "filled", "philox", "drop", "pick", "adaptive_place",
     "put_reshape", "put_permute", "put_slice", "put_diagonal", "put_alias", "put_windows", "put_as_strided",
     "put_bitcast", "order",
 )  # fmt: skip
@@ -198,6 +198,7 @@ RULES: dict[str, Rule] = {
     "uniform": _each(2),
     "normal": _each(6),
     "max_pool": _window,
+    "max_place": _window,
     "window_sum": _window,
     "lstm": _recurrent(4),
     "gru": _recurrent(3),

@@ -123,7 +123,7 @@ def _watched(model: Module, shapes: Shapes) -> Iterator[None]:
     for name, module in model.named_modules():
 
         def note(_: Module, inputs: Any, output: Any, name: str = name) -> None:
-            shapes.setdefault(name, (_shape(inputs), _shape(output)))
+            shapes.setdefault(name, (shape_of(inputs), shape_of(output)))
 
         handles.append(module.register_forward_hook(note))
     try:
@@ -133,10 +133,11 @@ def _watched(model: Module, shapes: Shapes) -> Iterator[None]:
             handle.remove()
 
 
-def _shape(value: Any) -> Any:
+def shape_of(value: Any) -> Any:
+    """The shape of a tensor, or those of the tensors in a list; None for anything else."""
     if isinstance(value, Tensor):
         return tuple(value.shape)
     if isinstance(value, list | tuple):
-        found = [_shape(part) for part in value]
+        found = [shape_of(part) for part in value]
         return found[0] if len(found) == 1 else found
     return None

@@ -1,0 +1,6 @@
+"""Planning: what an experiment will need and do, found out by abstract evaluation, before anything is allocated."""
+
+from expkit.trainer.planning.plan import Plan, make_plan
+from expkit.trainer.planning.stage import Stage
+
+__all__ = ["Plan", "Stage", "make_plan"]
