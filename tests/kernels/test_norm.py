@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 import expkit as ek
 import expkit.nn.functional as F
+from expkit.autograd.trace import Trace, capture
 from expkit.tensor.generated import norm
 from expkit.tensor.ops import norm_arrays
 from tests.kernels.guards import install, layouts
+from tests.kernels.replayable import assert_replayable
 
 pytest.importorskip("llvmlite")
 BOUND = {"f4": 2e-6, "f8": 1e-14}  # of the largest element
@@ -21,6 +23,7 @@ BOUND = {"f4": 2e-6, "f8": 1e-14}  # of the largest element
 def _all_sizes(monkeypatch):
     """Kernels for arrays of any size; a call that a kernel does not take is an error."""
     monkeypatch.setattr(norm, "LEAST", 1)
+    monkeypatch.setattr(norm, "IMAGES", 1)
 
 
 def exact(x, affine, axes, at, eps, g):
@@ -28,12 +31,12 @@ def exact(x, affine, axes, at, eps, g):
     x, *affine = (a.astype("f8") for a in (x, *affine))
     kw = {"axes": axes, "at": at, "eps": eps}
     out, mean, var = norm_arrays.normalize.__wrapped__(x, *affine, **kw)
-    return [
-        out,
-        mean,
-        var,
-        *norm_arrays.normalize_grad.__wrapped__([a.astype("f8") for a in g], mean, var, x, *affine, **kw),
-    ]
+    back = norm_arrays.normalize_grad.__wrapped__
+    return [out, mean, var, *several(back(g.astype("f8"), mean, var, x, *affine[:1], grads=len(affine), **kw))]
+
+
+def several(found):
+    return found if isinstance(found, tuple) else (found,)
 
 
 def close(got, want, dtype, size=1):
@@ -48,8 +51,8 @@ def check(x, axes, at, count, rng, guards):
     dtype, kw = x.dtype.str[1:], {"axes": axes, "at": at, "eps": 1e-5}
     affine = [rng.standard_normal([x.shape[i] for i in at]).astype(dtype) for _ in range(count)]
     out, mean, var = norm_arrays.normalize(x, *affine, **kw)
-    g = [rng.standard_normal(a.shape).astype(dtype) for a in (out, mean, var)]
-    grads = norm_arrays.normalize_grad(g, mean, var, x, *affine, **kw)
+    g = rng.standard_normal(out.shape).astype(dtype)
+    grads = several(norm_arrays.normalize_grad(g, mean, var, x, *affine[:1], grads=count, **kw))
     guards.check()
     blown_up = 1 + 1 / np.sqrt(var.min() + 1e-5)  # the rounding of x - mean, where x varies little
     close([out, mean, var, *grads], exact(x, affine, axes, at, 1e-5, g), dtype, blown_up)
@@ -72,7 +75,7 @@ def test_layer_norm(rows, n, count, dtype, seed):
     with pytest.MonkeyPatch.context() as patch:
         guards = install(patch)
         x = guards.guarded((rng.standard_normal((*rows, n)) + 2).astype(dtype))
-        assert norm._form(x, (len(rows),), ()) == n
+        assert norm._form(x, (), (len(rows),), ()) == n
         check(x, (len(rows),), (len(rows),) if count else (), count, rng, guards)
 
 
@@ -162,8 +165,70 @@ def test_second_derivatives_and_transforms(name, monkeypatch):
 
     fast = everything()
     monkeypatch.setattr(norm, "LEAST", 1 << 60)
+    monkeypatch.setattr(norm, "IMAGES", 1 << 60)
     for a, b in zip(fast, everything(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
+
+
+FORMS = {  # name: shape, axes, at
+    "batch": ((6, 20, 9, 7), (0, 2, 3), (1,)),
+    "batch of rows": ((70, 30), (0,), (1,)),
+    "group": ((4, 3, 10, 40), (2, 3), (1, 2)),
+    "instance": ((4, 12, 1, 40), (2, 3), (1, 2)),
+    "layer": ((6, 40, 30), (2,), (2,)),
+}
+
+
+@pytest.mark.parametrize("affine", [0, 1, 2])
+@pytest.mark.parametrize("nhwc", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("name", FORMS)
+def test_they_are_kernel_calls_alone(name, nhwc, affine):
+    (shape, axes, at), rng = FORMS[name], np.random.default_rng(0)
+    x, y = (columns(shape, rng, "f4") if nhwc and len(shape) == 4 else normal(rng, shape) for _ in range(2))
+    weights, kw = [normal(rng, [shape[i] for i in at]) for _ in range(affine)], {"axes": axes, "eps": 1e-5}
+    kw["at"] = at if affine else ()
+    assert_replayable(lambda *operands: norm.normalize(*operands, **kw), x.copy("K"), *weights)
+    _, mean, var = norm.normalize(x, *weights, **kw)
+    assert_replayable(
+        lambda *operands: several(norm.normalize_grad(*operands, grads=affine, **kw)),
+        y, mean, var, x, *weights[:1],
+    )  # fmt: skip
+
+
+def test_rms_norm_is_kernel_calls_alone():
+    rng = np.random.default_rng(0)
+    x, y, w = normal(rng, (40, 30)), normal(rng, (40, 30)), normal(rng, (30,))
+    assert_replayable(lambda *operands: norm.rms(*operands, count=1, eps=1e-3), x.copy(), w.copy())
+    for weight in ((), (w,)):
+        _, square = norm.rms(x, *weight, count=1, eps=1e-3)
+        assert_replayable(lambda *operands: several(norm.rms_grad(*operands, count=1, eps=1e-3)), y, square, x, *weight)
+
+
+def normal(rng, shape):
+    return rng.standard_normal(shape).astype("f4")
+
+
+@pytest.mark.parametrize(("name", "weights"), [("layer", 2), ("rms", 1), ("rms", 0), ("batch", 2), ("group", 0)])
+def test_gradients_are_one_equation_of_a_live_trace(name, weights):
+    rng = np.random.default_rng(0)
+    x, affine = ek.tensor(normal(rng, (6, 20, 30))), [ek.tensor(normal(rng, (30,))) for _ in range(weights)]
+    fn = {
+        "layer": lambda x, *w: F.layer_norm(x, (30,), *w), "rms": lambda x, *w: F.rms_norm(x, (30,), *w),
+        "batch": lambda x, *w: F.batch_norm(x.reshape(-1, 30), None, None, *w, training=True),
+        "group": lambda x: F.group_norm(x, 4),
+    }[name]  # fmt: skip
+
+    def gradients(*leaves):
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        return ek.autograd.grad((fn(*leaves) ** 2).sum(), leaves)
+
+    graph = capture(Trace(live=True), gradients, (x, *affine))
+    graph.check()
+    made = [e.prim for e in graph.equations if "norm" in e.prim.name]
+    kind = "rms_norm" if name == "rms" else "normalize"
+    assert [p.name for p in made] == [kind, f"{kind}_grad{1 + weights}"]
+    for found, wanted in zip(graph(x, *affine), gradients(x, *affine), strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-4)
 
 
 def test_a_mean_far_from_zero_and_values_that_are_all_equal():
@@ -172,7 +237,7 @@ def test_a_mean_far_from_zero_and_values_that_are_all_equal():
         for axes in ((0, 2, 3), (3,)):
             for raw in (x.astype("f4"), np.moveaxis(np.ascontiguousarray(np.moveaxis(x.astype("f4"), 1, -1)), -1, 1)):
                 out, mean, var = norm_arrays.normalize(raw, axes=axes, at=(), eps=1e-5)
-                want = exact(raw, [], axes, (), 1e-5, [raw, mean, var])
+                want = exact(raw, [], axes, (), 1e-5, raw)
                 np.testing.assert_allclose(mean, want[1], rtol=2e-7)
                 np.testing.assert_allclose(var, want[2], rtol=1e-4, atol=1e-12)
                 np.testing.assert_allclose(out, want[0], atol=3e-4)

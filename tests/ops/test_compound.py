@@ -44,7 +44,16 @@ def recurrent(kind, given):
     return [*slopes, *saved, *matrices], kw
 
 
+def norms(name, grads):
+    x, stat = normal(6, 5), lambda: normal(6) ** 2 + 1
+    kw = {"count": 1} if name == "rms_norm" else {"axes": (1,), "at": (1,) if grads else (), "grads": grads}
+    stats = [stat()] if name == "rms_norm" else [normal(6), stat()]
+    return [normal(6, 5), *stats, x, *([normal(5)] if grads else [])], {"eps": 1e-3, **kw}
+
+
 CASES = {
+    **{f"normalize_grad{n + 1}": lambda n=n: norms("normalize", n) for n in range(3)},
+    **{f"rms_norm_grad{n + 1}": lambda n=n: norms("rms_norm", n) for n in range(2)},
     "attention_grad": attention, "cross_entropy_grad": lambda: losses(True), "nll_grad": lambda: losses(False),
     **{f"{kind}_grad": lambda kind=kind: recurrent(kind, (True, False, True)) for kind in SMOOTH},
 }  # fmt: skip

@@ -1,25 +1,27 @@
-"""Normalisation by generated kernels: rows with weights for each element, and channels of images in either order."""
+"""Normalisation by generated kernels: rows with weights for each element; channels of images are in norm_images.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.code.vectors import bits
 from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
 from expkit.kernels.cpu.machine.call import Bound
-from expkit.kernels.cpu.nets import image_norm, layer_norm
+from expkit.kernels.cpu.nets import layer_norm
+from expkit.tensor.generated import norm_images
 from expkit.tensor.generated.base import F32, F64, enabled
+from expkit.tensor.generated.norm_images import Groups
 
 LEAST = 1 << 8  # elements from which a kernel is faster than NumPy
-IMAGES = 1 << 13  # the same for images, whose numbers by channel NumPy works out
+IMAGES = 1 << 11  # the same for images, which take four kernels
 FOLD = 1 << 10  # columns of a task that adds up parts
-COLUMN = 512  # the most places that one sum takes in where channels are innermost
 PARTS = 64  # the most parts that gradients of weights are summed in
 Axes = tuple[int, ...]
 
@@ -29,35 +31,58 @@ def normalization(plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(plain)
     def impl(x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> Any:
-        form = _form(x, axes, at)
-        if form is None:
-            return plain(x, *affine, axes=axes, at=at, eps=eps)
-        if isinstance(form, Groups):
-            return _normalize_groups(form, x, affine, eps)
-        out, *stats = rows(x, affine, form, eps, centered=True)
-        return out, *(s.reshape(_kept(x.shape, axes)) for s in stats)
+        found = normalize(x, *affine, axes=axes, at=at, eps=eps) if _worth(x, axes) else None
+        return plain(x, *affine, axes=axes, at=at, eps=eps) if found is None else found
 
     return impl
 
 
 def normalization_grad(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The implementation of normalize_grad((y, gmean, gvar), mean, var, x, weight?, bias?, ...) -> gradients."""
+    """The implementation of normalize_grad(y, mean, var, x, weight?, grads=, ...) -> gradients of x, weight?, bias?."""
 
     @wraps(plain)
-    def impl(g: Any, mean: Any, var: Any, x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> Any:
-        form = _form(x, axes, at)
-        if form is None:
-            return plain(g, mean, var, x, *affine, axes=axes, at=at, eps=eps)
-        if isinstance(form, Groups):
-            return _groups_grad(form, g, mean, var, x, affine, eps)
-        return rows_grad(g[0], x, affine, form, eps, (var, g[2]), (mean, g[1]))
+    def impl(y: Any, mean: Any, var: Any, x: Any, *weight: Any, axes: Axes, **kw: Any) -> Any:
+        found = normalize_grad(y, mean, var, x, *weight, axes=axes, **kw) if _worth(x, axes) else None
+        return plain(y, mean, var, x, *weight, axes=axes, **kw) if found is None else found
 
     return impl
 
 
+def normalize(x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> tuple[Any, Any, Any] | None:
+    """By kernels alone; None where there are none for such arrays."""
+    form = _form(x, affine, axes, at)
+    if form is None:
+        return None
+    if isinstance(form, Groups):
+        out, mean, var = norm_images.normalize(form, x, affine, eps)
+    else:
+        out, mean, var = rows(x, affine, form, eps, centered=True)
+    shape = _kept(x.shape, axes)
+    return out, mean.reshape(shape), var.reshape(shape)
+
+
+def normalize_grad(
+    y: Any, mean: Any, var: Any, x: Any, *weight: Any, grads: int, axes: Axes, at: Axes, eps: float
+) -> Any:
+    """By kernels alone; None where there are none for such arrays."""
+    form = _form(x, (y, mean, var, *weight), axes, at)
+    if form is None:
+        return None
+    if isinstance(form, Groups):
+        found = norm_images.normalize_grad(form, [y], mean, var, x, weight, eps, grads)
+    else:
+        found = rows_grad(y, x, weight, form, eps, var, mean, grads)
+    return tuple(found) if grads else found[0]
+
+
+def has_kernels(dtype: Any) -> bool:
+    """Whether there are kernels for arrays of this dtype, on the CPU."""
+    return (dtype is F32 or dtype is F64) and enabled()
+
+
 def has_rms(x: Any, *weight: Any) -> bool:
-    """Whether `rms` takes such arrays."""
-    return _worth(x) and all(v.__class__ is np.ndarray and v.dtype is x.dtype for v in weight)
+    """Whether `rms` is the faster way."""
+    return x.size >= LEAST and _known(x, weight)
 
 
 def rms(x: Any, *weight: Any, count: int, eps: float) -> tuple[Any, Any]:
@@ -66,19 +91,39 @@ def rms(x: Any, *weight: Any, count: int, eps: float) -> tuple[Any, Any]:
     return out, square.reshape(x.shape[:-count])
 
 
-def rms_grad(g: Sequence[Any], square: Any, x: Any, *weight: Any, count: int, eps: float) -> list[Any]:
-    """The gradients of x and weight; g: those of the result and of the mean square."""
-    return rows_grad(g[0], x, weight, prod(x.shape[-count:]), eps, (square, g[1]), ())
+def rms_grad(y: Any, square: Any, x: Any, *weight: Any, count: int, eps: float) -> Any:
+    """The gradients of x and weight from that of the result."""
+    found = rows_grad(y, x, weight, prod(x.shape[-count:]), eps, square, None, len(weight))
+    return tuple(found) if weight else found[0]
 
 
-def _worth(x: Any) -> bool:
-    return x.__class__ is np.ndarray and x.size >= LEAST and (x.dtype is F32 or x.dtype is F64) and enabled()
+def pure_rms(x: Any, *weight: Any, **kw: Any) -> tuple[Any, Any] | None:
+    """`rms` for arrays of any size; None where there are no kernels for them."""
+    return rms(x, *weight, **kw) if _known(x, weight) and x.size else None
 
 
-def _form(x: Any, axes: Axes, at: Axes) -> Any:
+def pure_rms_grad(y: Any, square: Any, x: Any, *weight: Any, **kw: Any) -> Any:
+    """`rms_grad` for arrays of any size; None where there are no kernels for them."""
+    return rms_grad(y, square, x, *weight, **kw) if _known(x, (y, square, *weight)) and x.size else None
+
+
+def _known(x: Any, others: Sequence[Any]) -> bool:
+    """Whether all are arrays of NumPy, of one dtype that kernels have."""
+    return (
+        x.__class__ is np.ndarray
+        and has_kernels(x.dtype)
+        and all(v.__class__ is np.ndarray and v.dtype is x.dtype for v in others)
+    )
+
+
+def _worth(x: Any, axes: Axes) -> bool:
+    """Whether kernels are faster than NumPy."""
+    return x.size >= (IMAGES if x.ndim > 2 and axes[0] != x.ndim - len(axes) else LEAST)
+
+
+def _form(x: Any, others: Sequence[Any], axes: Axes, at: Axes) -> Any:
     """Which kernels normalise x: the length of rows, Groups, or None."""
-    form = _form_of(x.shape, axes, at) if _worth(x) else None
-    return None if isinstance(form, Groups) and x.size < IMAGES else form
+    return _form_of(x.shape, axes, at) if _known(x, others) and x.size else None
 
 
 @lru_cache(maxsize=4096)
@@ -100,11 +145,6 @@ def _kept(shape: Axes, axes: Axes) -> Axes:
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _flat(v: Any, like: Any) -> Any:
-    """Contiguous, of like's dtype."""
-    return np.ascontiguousarray(v, like.dtype)
-
-
 @lru_cache(maxsize=4096)
 def _forward_rows(kind: str, affine: int, centered: bool, n: int, count: int, eps: float) -> Bound:
     block = max(1, TILE // n)
@@ -118,7 +158,7 @@ def rows(x: Any, affine: Sequence[Any], n: int, eps: float, *, centered: bool) -
     run = _forward_rows(x.dtype.str[1:], len(affine), centered, n, count, eps)
     out = plan.empty(x.shape, x.dtype)
     stats = [plan.empty((count,), x.dtype) for _ in range(1 + centered)]
-    run(_flat(x, x), *(_flat(v, x) for v in affine), out, *stats)
+    run(dense(x), *map(dense, affine), out, *stats)
     return out, *stats
 
 
@@ -136,147 +176,15 @@ def _backward_rows(kind: str, affine: int, centered: bool, n: int, count: int, e
     return main, fold, parts
 
 
-def rows_grad(
-    y: Any, x: Any, affine: Sequence[Any], n: int, eps: float, var: tuple[Any, Any], mean: tuple[Any, Any] | tuple[()]
-) -> list[Any]:
-    """The gradients of x, weight and bias; mean and var: the statistics and what their gradients are."""
-    main, fold, count = _backward_rows(x.dtype.str[1:], len(affine), bool(mean), n, x.size // n, eps)
+def rows_grad(y: Any, x: Any, weight: Sequence[Any], n: int, eps: float, var: Any, mean: Any, grads: int) -> list[Any]:
+    """The gradients of x and, `grads` of them, of weight and bias; mean None: it was not taken off."""
+    main, fold, count = _backward_rows(x.dtype.str[1:], grads, mean is not None, n, x.size // n, eps)
     dx = plan.empty(x.shape, x.dtype)
-    operands = [_flat(y, x), _flat(x, x), dx, *(_flat(v, x) for v in (*var, *mean))]
-    if not affine:
+    operands = [dense(y), dense(x), dx, dense(var), *(() if mean is None else (dense(mean),))]
+    if not weight:
         main(*operands)
         return [dx]
-    parts = np.empty((count, len(affine), n), x.dtype)
-    main(*operands, _flat(affine[0], x), parts)
-    sums = plan.empty((len(affine), n), x.dtype)
+    parts, sums = plan.empty((count, grads, n), x.dtype), plan.empty((grads, n), x.dtype)
+    main(*operands, dense(weight[0]), parts)
     fold(parts, sums)
-    return [dx, *(s.reshape(affine[0].shape) for s in sums)]
-
-
-# ---- channels of images ----------------------------------------------------------------------------------------------
-
-
-class Groups(NamedTuple):
-    """Images of samples, groups * width channels and `places`; statistics are shared over samples, or in a group."""
-
-    samples: int
-    groups: int
-    width: int
-    places: int
-    batch: bool
-
-    @property
-    def axis(self) -> int:
-        """The axis of (samples, groups, width) that statistics are taken over."""
-        return 0 if self.batch else 2
-
-    def image(self, x: Any) -> Image:
-        """x's order in memory; a sample of columns is the whole batch where statistics are shared by it."""
-        channels, last = self.groups * self.width, x.ndim - 1
-        order = (0, *range(2, last + 1), 1) if self.batch else (0, 3, 1, 2)
-        columns = x.transpose(order).flags.c_contiguous and (self.places < 16 or not x.flags.c_contiguous)
-        if columns and self.batch:
-            return Image(1, channels, self.samples * self.places, order)
-        return Image(self.samples, channels, self.places, order if columns else ())
-
-
-class Image(NamedTuple):
-    """samples, channels, places; `order`: the axes as they lie in memory where channels are innermost, else ()."""
-
-    samples: int
-    channels: int
-    places: int
-    order: Axes
-
-    def settled(self, x: Any) -> Any:
-        """x as it lies in memory, contiguous."""
-        return np.ascontiguousarray(x.transpose(self.order) if self.order else x)
-
-    def empty_like(self, x: Any) -> tuple[Any, Any]:
-        """A new array of x's shape, in this order; and as it lies in memory."""
-        if not self.order:
-            made = plan.empty(x.shape, x.dtype)
-            return made, made
-        made = plan.empty(tuple([x.shape[i] for i in self.order]), x.dtype)
-        return made.transpose(np.argsort(self.order)), made
-
-    def numbers(self, v: Any, dtype: Any) -> Any:
-        """Values for (samples, groups, width), repeated where they are the same, as (samples, channels)."""
-        out = np.empty((self.samples, v.shape[1], self.channels // v.shape[1]), dtype)
-        out[...] = v
-        return out
-
-
-@lru_cache(maxsize=4096)
-def _bound(name: str, kind: str, image: Image) -> tuple[Bound, Bound | None, Axes]:
-    """The kernel, that which merges its parts, and their shape."""
-    samples, channels, places, order = image
-    block = min(places, max(16, min(COLUMN, TILE // 2 // channels))) if order else max(1, TILE // places)
-    blocks = -(-places // block) if order else 1
-    tasks = samples * blocks if order else -(-samples * channels // block)
-    sizes = (samples * channels, channels, places, block, blocks)
-    words: dict[str, Any] = dict(zip(image_norm.WORDS, sizes, strict=True))
-    if name in image_norm.MAPS:
-        routine = (image_norm.column_map if order else image_norm.run_map)(name, kind)
-    else:
-        routine = getattr(image_norm, f"{'column' if order else 'run'}_{name}")(kind)
-    run = routine.bind(tasks, parallel=samples * channels * places >= PARALLEL, **words)
-    merging = order and name not in image_norm.MAPS
-    merge = image_norm.column_merge(kind, name == "moments").bind(samples, **words) if merging else None
-    return run, merge, (samples, blocks, 2, channels)
-
-
-def _totals(name: str, image: Image, kind: str, *operands: Any) -> Any:
-    """(2, samples, channels) in float64: moments or sums."""
-    run, merge, shape = _bound(name, kind, image)
-    out = np.empty((2, image.samples, image.channels))
-    if merge is None:
-        run(*operands, *(out if name == "moments" else (out,)))
-    else:
-        parts = np.empty(shape, operands[0].dtype)
-        run(*operands, parts)
-        merge(parts, out)
-    return out
-
-
-def _normalize_groups(form: Groups, x: Any, affine: Sequence[Any], eps: float) -> tuple[Any, Any, Any]:
-    image, kind, dtype = form.image(x), x.dtype.str[1:], x.dtype
-    settled, axis = image.settled(x), form.axis
-    means, squares = _totals("moments", image, kind, settled).reshape(2, image.samples, form.groups, form.width)
-    mean = means.sum(axis, keepdims=True) / means.shape[axis]
-    squares += np.square(means - mean) * image.places
-    var = squares.sum(axis, keepdims=True) / (image.places * means.shape[axis])
-    scale, bias = _beside(form, affine[:1], 1.0) / np.sqrt(var + eps), _beside(form, affine[1:], 0.0)
-    out, made = image.empty_like(x)
-    numbers = (image.numbers(v, dtype) for v in (mean, scale, bias))
-    _bound("apply", kind, image)[0](settled, *numbers, made)
-    shape = (form.width,) if form.batch else (form.samples, form.groups)
-    return out, mean.astype(dtype).reshape(shape), var.astype(dtype).reshape(shape)
-
-
-def _beside(form: Groups, affine: Sequence[Any], default: float) -> Any:
-    """A weight or bias, if there is one, beside (samples, groups, width), in float64."""
-    if not affine:
-        return np.full((1, 1, 1), default)
-    return affine[0].astype(np.float64).reshape(1, form.groups, form.width)
-
-
-def _groups_grad(
-    form: Groups, g: Sequence[Any], mean: Any, var: Any, x: Any, affine: Sequence[Any], eps: float
-) -> list[Any]:
-    image, kind, dtype, axis = form.image(x), x.dtype.str[1:], x.dtype, form.axis
-    beside = (1, 1, form.width) if form.batch else (form.samples, form.groups, 1)
-    mean, var, gmean, gvar = (v.reshape(beside).astype(np.float64) for v in (mean, var, *g[1:]))
-    y, settled, centre = image.settled(g[0]), image.settled(x), image.numbers(mean, dtype)
-    both = _totals("sums", image, kind, y, settled, centre).reshape(2, image.samples, form.groups, form.width)
-    weight = _beside(form, affine[:1], 1.0)
-    rstd = 1 / np.sqrt(var + eps)
-    total, product = both[0], both[1] * rstd
-    grads = [v.sum(0).astype(dtype).reshape(affine[0].shape) for v in (product, total)[: len(affine)]]
-    size = form.samples * form.places if form.batch else form.width * form.places
-    total, product = ((v * weight).sum(axis, keepdims=True) / size for v in (total, product))
-    slopes = (weight * rstd, gvar * (2 / size) - product * rstd * rstd, gmean / size - total * rstd)
-    out, made = image.empty_like(x)
-    numbers = (image.numbers(v, dtype) for v in slopes)
-    _bound("slope", kind, image)[0](y, settled, centre, *numbers, made)
-    return [out, *grads]
+    return [dx, *(s.reshape(weight[0].shape) for s in sums)]

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from expkit.tensor.generated import matmul, segments
+from expkit.tensor.generated import index, loss, matmul, norm, recurrent, segments
 
 PURE: dict[str, Callable[..., Any]] = {
+    **index.ROWS,
+    **loss.ROWS,
+    **recurrent.ROWS,
     "matmul": matmul.pure_matmul,
     "linear": matmul.pure_linear,
     "update": segments.pure_update,  # in place: segments.in_place

@@ -12,13 +12,14 @@ from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.composite import fused
 from expkit.tensor.ops import norm_arrays
+from expkit.tensor.ops.compound import compound
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import add, mul, rsqrt, sub
 from expkit.tensor.ops.kinds import keep, materialize, reduced, reshape_p, shifted, spread, sum_p
 from expkit.tensor.ops.memory_format import in_own_order
 from expkit.tensor.ops.movement import reshape
 from expkit.tensor.ops.pointwise import rsqrt_p
-from expkit.tensor.ops.windows import all_raw
+from expkit.tensor.ops.windows import recordable
 
 Axes = tuple[int, ...]
 
@@ -39,22 +40,54 @@ def _normed(x: Any, mean: Any, var: Any, axes: Axes, eps: float) -> tuple[Any, A
     return (x - keep(mean, x, axes)) * rstd, rstd
 
 
+def _composed(
+    y: Any, mean: Any, var: Any, x: Any, weight: Any = None, *, grads: int, axes: Axes, at: Axes, eps: float
+) -> Any:
+    """The gradients of x and, `grads` of them, of weight and bias, from y, that of the result."""
+    n = prod(x.shape[i] for i in axes)
+    normed, rstd = _normed(x, mean, var, axes, eps)
+    rest = tuple(i for i in range(len(x.shape)) if i not in at)
+    found = [sum_p(y * normed, axes=rest), sum_p(y, axes=rest)] if grads else []
+    if weight is not None:
+        y = y * _beside(weight, x, at)
+    total, along = (keep(sum_p(v, axes=axes), x, axes) * (1 / n) for v in (y, y * normed))
+    moved = rstd * (y - total - normed * along)
+    return (moved, *found[:grads]) if grads else moved
+
+
+def _grad_shape(_y: Aval, _mean: Aval, _var: Aval, x: Aval, *weight: Aval, grads: int, **_: Any) -> Any:
+    return (x, *weight * grads) if grads else x
+
+
+GRADS = [  # (y, mean, var, x, weight?) -> gradients of x, weight?, bias?
+    compound(f"normalize_grad{n}", norm_arrays.normalize_grad, _grad_shape, _composed, nout=n) for n in (1, 2, 3)
+]
+
+
+def _through_statistics(gmean: Any, gvar: Any, mean: Any, x: Any, axes: Axes) -> list[Any]:
+    """What comes to x's gradient through mean and variance: gmean / n and (x - mean) gvar 2 / n."""
+    share, found = 1 / prod(x.shape[i] for i in axes), []
+    if gmean is not None:
+        found.append(spread(keep(gmean, x, axes) * share, tuple(x.shape)))
+    if gvar is not None:
+        found.append((x - keep(mean, x, axes)) * (keep(gvar, x, axes) * (2 * share)))
+    return found
+
+
 def _joint(
     g: Any, out: Any, x: Any, weight: Any = None, _bias: Any = None, *, axes: Axes, at: Axes, eps: float
 ) -> list[Any]:
     (y, gmean, gvar), (_, mean, var) = g, out
-    affine = [v for v in (weight, _bias) if v is not None]
-    if all_raw(*g, mean, var, x, *affine[:1]):
-        return norm_arrays.normalize_grad(g, mean, var, x, *affine, axes=axes, at=at, eps=eps)
-    n = prod(x.shape[i] for i in axes)
-    normed, rstd = _normed(x, mean, var, axes, eps)
-    rest = tuple(i for i in range(len(x.shape)) if i not in at)
-    grads = [sum_p(y * normed, axes=rest), sum_p(y, axes=rest)][: len(affine)]
-    if affine:
-        y = y * _beside(affine[0], x, at)
-    total, along = (keep(sum_p(v, axes=axes), x, axes) * (1 / n) for v in (y, y * normed))
-    through = keep(gmean, x, axes) * (1 / n) + normed / rstd * keep(gvar, x, axes) * (2 / n)
-    return [rstd * (y - total - normed * along) + through, *grads]
+    grads = (weight is not None) + (_bias is not None)
+    operands = (y, mean, var, x, *(() if weight is None else (weight,)))
+    found: list[Any] = [None] * (1 + grads)
+    if y is not None:
+        rule: Any = GRADS[grads] if recordable(*operands) else _composed
+        made = rule(*operands, grads=grads, axes=axes, at=at, eps=eps)
+        found = list(made) if grads else [made]
+    for part in _through_statistics(gmean, gvar, mean, x, axes):
+        found[0] = part if found[0] is None else found[0] + part
+    return found
 
 
 def _push(tangents: list[Any], out: Any, primals: list[Any], kw: dict[str, Any]) -> list[Any]:
@@ -87,8 +120,9 @@ def _batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, Any])
 
 
 normalize_p = Primitive(  # (x, weight?, bias?) -> (result, mean, variance)
-    "normalize", norm_arrays.normalize, _shape, joint=_joint, jvp=_push, batch=_batch, nout=3, saves=(1, 2)
-)
+    "normalize", norm_arrays.normalize, _shape, joint=_joint, jvp=_push, batch=_batch, nout=3, saves=(1, 2),
+    materialize=False,
+)  # fmt: skip
 
 # ---- functions -------------------------------------------------------------------------------------------------------
 

@@ -94,25 +94,24 @@ def _rstd(var: Any, eps: float) -> Any:
 
 @normalization_grad
 def normalize_grad(
-    g: tuple[Any, Any, Any], mean: Any, var: Any, x: Any, *affine: Any, axes: Axes, at: Axes, eps: float
-) -> list[Any]:
-    """The gradients of x, weight and bias; g: of the result, of the mean and of the variance."""
-    plan, kind = _plan(x.shape, axes, at), x.dtype.type
-    y, gmean, gvar = g
-    share, rstd, kept = kind(1 / plan.size), _rstd(var, eps), plan.kept
-    scale = rstd.reshape(kept)
-    normed = x - mean.reshape(kept)
+    y: Any, mean: Any, var: Any, x: Any, *weight: Any, grads: int, axes: Axes, at: Axes, eps: float
+) -> Any:
+    """The gradients of x and, `grads` of them, of weight and bias, from y, that of the result."""
+    plan, kind, scaled = _plan(x.shape, axes, at), x.dtype.type, y
+    share, rstd = kind(1 / plan.size), _rstd(var, eps)
+    scale = rstd.reshape(plan.kept)
+    normed = x - mean.reshape(plan.kept)
     normed *= scale
-    grads = []
-    if affine and not plan.apart:
-        grads = [_sum(y, plan.rest, normed), _sum(y, plan.rest)]
-        y = y * affine[0].reshape(plan.beside)
-    total, along = _sum(y, axes), _sum(y, axes, normed)
-    if affine and plan.apart:
-        grads = [along.sum(plan.outer), total.sum(plan.outer)]
-        scale = scale * affine[0].reshape(plan.beside)
-    # scale (y - mean(y) - normed mean(y normed)), and what comes through the mean and the variance
-    normed *= (gvar / rstd * (2 * share)).reshape(kept) - scale * (along * share).reshape(kept)
-    direct = y * scale if y is g[0] else g[0] * scale * affine[0].reshape(plan.beside)  # rounded as PyTorch's
-    normed += direct + ((gmean * share).reshape(kept) - scale * (total * share).reshape(kept))
-    return [normed, *grads[: len(affine)]]
+    found = []
+    if weight and not plan.apart:
+        found = [_sum(y, plan.rest, normed), _sum(y, plan.rest)]
+        scaled = y * weight[0].reshape(plan.beside)
+    total, along = _sum(scaled, axes), _sum(scaled, axes, normed)
+    if weight and plan.apart:
+        found = [along.sum(plan.outer), total.sum(plan.outer)]
+        scale = scale * weight[0].reshape(plan.beside)
+    # scale (y - mean(y) - normed mean(y normed))
+    normed *= -scale * (along * share).reshape(plan.kept)
+    direct = y * scale if scaled is y else y * scale * weight[0].reshape(plan.beside)  # rounded as PyTorch's
+    normed += direct - scale * (total * share).reshape(plan.kept)
+    return (normed, *found[:grads]) if grads else normed

@@ -1,21 +1,24 @@
 """RMS norm: plain tensor code, and one primitive with kernels of its own for large arrays."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
+from expkit.autograd.handle import Aval
 from expkit.autograd.mode import MODE
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
-from expkit.tensor.composite import slope
 from expkit.tensor.generated import norm
+from expkit.tensor.ops.compound import compound
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.elementwise import add, mul, rsqrt, square
-from expkit.tensor.ops.kinds import reduced
+from expkit.tensor.ops.kinds import keep, reduced, sum_p
 from expkit.tensor.ops.memory_format import in_own_order
+from expkit.tensor.ops.pointwise import rsqrt_p
 from expkit.tensor.ops.reduce import mean
-from expkit.tensor.ops.windows import all_raw
+from expkit.tensor.ops.windows import recordable
 
 
 def _trailing(x: Any, count: int) -> tuple[int, ...]:
@@ -27,11 +30,40 @@ def _plain(x: Any, weight: Any = None, *, count: int, eps: float) -> Any:
     return normed if weight is None else mul(normed, weight)
 
 
+def _composed(y: Any, square: Any, x: Any, *weight: Any, count: int, eps: float) -> Any:
+    """The gradients of x and weight from y, that of the result."""
+    axes = _trailing(x, count)
+    rstd = keep(rsqrt_p(square + eps), x, axes)
+    normed = x * rstd
+    found = [sum_p(y * normed, axes=tuple(range(axes[0])))] if weight else []
+    if weight:
+        y = y * weight[0]
+    along = keep(sum_p(y * normed, axes=axes), x, axes) * (1 / prod(x.shape[axes[0] :]))
+    moved = rstd * (y - normed * along)
+    return (moved, *found) if found else moved
+
+
+def _grad_shape(_y: Aval, _square: Aval, x: Aval, *weight: Aval, **_: Any) -> Any:
+    return (x, *weight) if weight else x
+
+
+GRADS = [  # (y, mean squares, x, weight?) -> gradients of x and weight?
+    compound(f"rms_norm_grad{n}", norm.rms_grad, _grad_shape, _composed, nout=n) for n in (1, 2)
+]
+
+
 def _joint(g: Any, out: Any, x: Any, *weight: Any, count: int, eps: float) -> list[Any]:
-    if all_raw(*g, out[1], x, *weight):
-        return norm.rms_grad(g, out[1], x, *weight, count=count, eps=eps)
-    operands, kw = (x, *weight), {"count": count, "eps": eps}  # the mean square is not given out: its gradient is 0
-    return [slope(_plain, i, g[0], operands, kw) for i in range(len(operands))]
+    (y, gsquare), square = g, out[1]
+    found: list[Any] = [None] * (1 + len(weight))
+    if y is not None:
+        rule = GRADS[len(weight)] if recordable(y, square, x, *weight) else _composed
+        made = rule(y, square, x, *weight, count=count, eps=eps)
+        found = list(made) if weight else [made]
+    if gsquare is not None:
+        axes = _trailing(x, count)
+        through = x * (keep(gsquare, x, axes) * (2 / prod(x.shape[axes[0] :])))
+        found[0] = through if found[0] is None else found[0] + through
+    return found
 
 
 rms_norm_p = Primitive(  # (x, weight?) -> (result, mean squares)
@@ -41,6 +73,7 @@ rms_norm_p = Primitive(  # (x, weight?) -> (result, mean squares)
     joint=_joint,
     nout=2,
     saves=(1,),
+    materialize=False,
 )
 
 
@@ -64,6 +97,8 @@ def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = No
 
 
 def _normalized(operands: Sequence[Any], count: int, eps: float) -> Any:
-    if MODE.special or not norm.has_rms(*(v.raw for v in operands)):
+    raws = [v.raw for v in operands]
+    whole = recordable(*raws) and norm.has_kernels(raws[0].dtype) if MODE.special else norm.has_rms(*raws)
+    if not whole:
         return _plain(*operands, count=count, eps=eps)
     return apply(rms_norm_p, *operands, count=count, eps=eps)[0]

@@ -6,9 +6,11 @@ iteration space) or a *row* value (the result of a reduction, the same for all p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from expkit.kernels.cpu.code.elementwise import EMITTERS, HEAVY
+from expkit.kernels.cpu.code.elementwise import EMITTERS, HEAVY, emit
+from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.loops.accumulate import REDUCTIONS
 
 
@@ -65,6 +67,15 @@ def facts(program: Program) -> Facts:
         depth.append(below + reducing)
         row.append(reducing or all(row[i] for i in step.refs))
     return Facts(depth, row)
+
+
+def written(program: Program, values: Sequence[Value]) -> list[Value]:
+    """The code of a program of elementwise steps on the given inputs, vectors perhaps; its outputs."""
+    found = list(values)
+    for step in program.steps:
+        args = [found[a.number] if isinstance(a, Ref) else a for a in step.args]
+        found.append(emit(step.name, args, dict(step.kw)))
+    return [found[i] for i in program.outputs]
 
 
 def unary(name: str, kind: str, **kw: Any) -> Program:

@@ -1,246 +1,372 @@
 """Normalisation of channels: batch, group and instance norm, of images in either order of memory.
 
 x is (S, C, M): samples, channels, places of an image. In *runs* the M places of a channel lie together (NCHW), in
-*columns* the C channels of a place (NHWC: strides M C, 1, C). What the norms differ in, which (s, c) share a mean, is
-settled on arrays of shape (S, C). Four kernels go through images:
+*columns* the C channels of a place (NHWC: strides M C, 1, C). Four kernels go through images; what happens between
+them, on numbers by channel, is in image_statistics.py:
 
-    moments  x -> the mean of each (s, c), and the sum of squares about it
-    sums     g, x, mean -> sum(g) and sum(g (x - mean)) of each (s, c)
-    apply    (x - mean) * scale + shift             with numbers for each (s, c)
+    moments  x -> the mean of each entry, and the sum of squares about it
+    sums     g, x -> sum(g) and sum(g (x - mean)) of each entry
+    apply    (x - mean) * scale + shift
     slope    g * a + (x - mean) * b + c
 
-The latter two begin where the former two end: there the images are still in a cache.
+An entry is a channel of a run, or of a block of places. `numbers` hold mean, scale and shift, `slopes` a, b and c: one
+row of channels, or one for each sample. The latter two begin where the former two end: there the images are still in
+a cache.
 
-Columns are cut into blocks of places; what the blocks found is put together in float64, in order, by a kernel of its
-own (means as Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing variances", 1979).
+Whatever is elementwise around a norm can run inside of these kernels, as a Program: behind `apply` one of the
+normalised value and other images; before `sums` and `slope` one of images and the normalised value, which is worked
+out once more, bit for bit as it was. Its first result is the g of above; others of `sums` are written.
+
+Columns are summed in blocks, which are put together in float64 (means as Chan, Golub and LeVeque, "Updating formulae
+and a pairwise algorithm for computing variances", 1979).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import NamedTuple
 
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
-from expkit.kernels.cpu.code.vectors import LANES, Place, along, tiles, totals
+from expkit.kernels.cpu.code.vectors import LANES, UNROLL, Place, along, tiles, totals
+from expkit.kernels.cpu.loops.program import Program, written
 
-# samples times channels, channels, places; block: runs of a task, or places of one; blocks of a sample's places
-WORDS = ("runs", "channels", "places", "block", "blocks")
-Terms = Callable[[Sequence[Value], Sequence[Value]], Sequence[Value]]  # (elements, coefficients) -> results
-MAPS: dict[str, Terms] = {
-    "apply": lambda x, c: [(x[0] - c[0]) * c[1] + c[2]],  # x; mean, scale, shift
-    "slope": lambda x, c: [x[0] * c[1] + ((x[1] - c[0]) * c[2] + c[3])],  # g, x; mean, a, b, c
-}
-COUNTS = {"apply": (1, 3), "slope": (2, 4)}  # images that are read, coefficients
+# samples times channels, channels, places; block: runs of a task, or places of one; blocks of a sample's places;
+# step: places of columns that are summed in their own precision; numbers: the size of a row of coefficients
+WORDS = ("runs", "channels", "places", "block", "blocks", "step", "numbers")
+NUMBERS, SLOPES = 3, 3  # rows of coefficients
+Values = Sequence[Value]
 
 
-def _moment(x: Sequence[Value], _: Sequence[Value]) -> list[Value]:
-    return [x[0]]
+class Pass(NamedTuple):
+    """What is done with each element: `terms` of what is read there and of the coefficients."""
+
+    images: tuple[str, ...]  # the kinds of what is read
+    tables: tuple[int, ...]  # the rows of each table of coefficients
+    outs: int  # images that are written: the first results of `terms`
+    terms: Callable[[Values, Values], list[Value]]
 
 
-def _square(x: Sequence[Value], c: Sequence[Value]) -> list[Value]:
-    d = x[0] - c[0]
-    return [d * d]
+def normalized(x: Value, c: Values) -> Value:
+    """(x - mean) * scale + shift, rounded in one way wherever it is worked out."""
+    return (x - c[0]).fma(c[1], c[2])
 
 
-def _gradients(x: Sequence[Value], c: Sequence[Value]) -> list[Value]:
-    return [x[0], x[0] * (x[1] - c[0])]
+def apply(kind: str, program: Program | None = None) -> Pass:
+    """x, other images -> the normalised value, or the program's results of it and the others."""
+    if program is None:
+        return Pass((kind,), (NUMBERS,), 1, lambda x, c: [normalized(x[0], c)])
+    read = (kind, *program.inputs[1:])
+    return Pass(read, (NUMBERS,), len(program.outputs), lambda x, c: written(program, [normalized(x[0], c), *x[1:]]))
+
+
+def _sources(kind: str, program: Program | None) -> tuple[str, ...]:
+    return (kind,) if program is None else program.inputs[:-1]
+
+
+def _gradient(program: Program | None, x: Values, c: Values) -> list[Value]:
+    """g and what is written beside it, from the sources and x, which is the last of what was read."""
+    return [x[0]] if program is None else written(program, [*x[:-1], normalized(x[-1], c)])
+
+
+def sums(kind: str, program: Program | None = None) -> Pass:
+    """Sources of g, x -> what the program gives besides g; then the two sums' terms."""
+
+    def terms(x: Values, c: Values) -> list[Value]:
+        g, *beside = _gradient(program, x, c)
+        return [*beside, g, g * (x[-1] - c[0])]
+
+    beside = 0 if program is None else len(program.outputs) - 1
+    return Pass((*_sources(kind, program), kind), (NUMBERS,), beside, terms)
+
+
+def slope(kind: str, program: Program | None = None) -> Pass:
+    """Sources of g, x -> the gradient of x."""
+
+    def terms(x: Values, c: Values) -> list[Value]:
+        g = _gradient(program, x, c)[0]
+        return [g.fma(c[3], (x[-1] - c[0]).fma(c[4], c[5]))]
+
+    return Pass((*_sources(kind, program), kind), (NUMBERS, SLOPES), 1, terms)
+
+
+def _squared(x: Value) -> Value:
+    return x * x
+
+
+def _parted(f: Task, p: Pass) -> tuple[list[Pointer], list[Pointer], list[Pointer]]:
+    """The task's arrays: images that are read, rows of coefficients, images that are written."""
+    read, rest = f.arrays[: len(p.images)], f.arrays[len(p.images) :]
+    tables, rest = rest[: len(p.tables)], rest[len(p.tables) :]
+    rows = [table.at(f["numbers"] * k) for table, n in zip(tables, p.tables, strict=True) for k in range(n)]
+    return read, rows, rest[: p.outs]
+
+
+def _kinds(kind: str, p: Pass) -> tuple[str, ...]:
+    return (*p.images, *(kind for _ in p.tables), *(kind,) * p.outs)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
-def _each_run(
-    f: Task, kind: str, coefficients: Sequence[Pointer], body: Callable[[Value, list[Value]], None],
-    backwards: bool = False,
-) -> None:  # fmt: skip
-    """body(run, its coefficients as vectors)"""
+class Run(NamedTuple):
+    """A run: its number among all, and its channel's."""
+
+    number: Value
+    channel: Value
+
+    def entry(self, f: Task, parts: Pointer) -> list[Pointer]:
+        """Where its two numbers go in parts (S, 1, 2, C)."""
+        return [parts.at(self.number * 2 - self.channel), parts.at(self.number * 2 - self.channel + f["channels"])]
+
+    def coefficient(self, f: Task) -> Value:
+        """Its place in a row of coefficients: of channels, or of all runs."""
+        return f["numbers"].compare("eq", f["channels"]).select(self.channel, self.number)
+
+
+def _runs(f: Task, backwards: bool = False) -> Iterator[Run]:
     first = f.index * f["block"]
     if backwards:
         first = (f["runs"] - 1) / f["block"] * f["block"] - first
+    channel = f.cell(first % f["channels"])
     for run in f.range(least(first + f["block"], f["runs"]), first):
-        body(run, [f.splat(c.load(run), LANES[kind]) for c in coefficients])
+        yield Run(run, channel.value)
+        following = channel.value + 1
+        channel.value = following.compare("eq", f["channels"]).select(0, following)
 
 
-def _run_sums(
-    f: Task, kind: str, run: Value, images: Sequence[Pointer], c: list[Value], terms: Terms, count: int
-) -> list[Value]:
-    at = run * f["places"]
-    return totals(f, f["places"], kind, count, lambda p: terms([p.load(x.at(at)) for x in images], c))
+def _moments(f: Task, kind: str, x: Pointer, run: Run) -> tuple[Value, Value]:
+    source = x.at(run.number * f["places"])
+    (total,) = totals(f, f["places"], kind, 1, lambda p: [p.load(source)])
+    mean = total / f["places"].to("f8")
+    about = f.splat(mean.to(kind), LANES[kind])
+    (square,) = totals(f, f["places"], kind, 1, lambda p: [_squared(p.load(source) - about)])
+    return mean, square
 
 
 @cache
 def run_moments(kind: str) -> Routine:
-    """(x, means (S, C), squares (S, C)), these in float64."""
+    """(x, parts (S, 1, 2, C) in float64)."""
 
     def write(f: Task) -> None:
-        x, means, squares = f.arrays
+        x, parts = f.arrays
+        for run in _runs(f):
+            for pointer, number in zip(run.entry(f, parts), _moments(f, kind, x, run), strict=True):
+                pointer.store(number)
 
-        def body(run: Value, _: list[Value]) -> None:
-            (total,) = _run_sums(f, kind, run, [x], [], _moment, 1)
-            mean = total / f["places"].to("f8")
-            about = f.splat(mean.to(kind), LANES[kind])
-            (square,) = _run_sums(f, kind, run, [x], [about], _square, 1)
-            means.store(mean, run)
-            squares.store(square, run)
+    return Routine("run_moments", (kind, "f8"), WORDS, write, explicit=True)
 
-        _each_run(f, kind, [], body)
 
-    return Routine("run_moments", (kind, "f8", "f8"), WORDS, write, explicit=True)
+def _run_body(f: Task, p: Pass, run: Run, kind: str) -> Callable[[Place], list[Value]]:
+    """What the pass does at a place of the run; it returns the results that are not written."""
+    read, rows, outs = _parted(f, p)
+    at, number = run.number * f["places"], run.coefficient(f)
+    c = [f.splat(row.load(number), LANES[kind]) for row in rows]
+    xs, ys = [x.at(at) for x in read], [y.at(at) for y in outs]
+
+    def body(place: Place) -> list[Value]:
+        found = p.terms([place.load(x) for x in xs], c)
+        for y, value in zip(ys, found, strict=False):
+            place.store(y, value)
+        return found[p.outs :]
+
+    return body
 
 
 @cache
-def run_sums(kind: str) -> Routine:
-    """(g, x, mean, sums (2, S, C) in float64)."""
+def run_sums(kind: str, program: Program | None = None) -> Routine:
+    """(sources..., x, numbers, written..., parts (S, 1, 2, C) in float64)."""
+    p = sums(kind, program)
 
     def write(f: Task) -> None:
-        g, x, mean, sums = f.arrays
+        for run in _runs(f):
+            found = totals(f, f["places"], kind, 2, _run_body(f, p, run, kind))
+            for pointer, number in zip(run.entry(f, f.arrays[-1]), found, strict=True):
+                pointer.store(number)
 
-        def body(run: Value, c: list[Value]) -> None:
-            for k, total in enumerate(_run_sums(f, kind, run, [g, x], c, _gradients, 2)):
-                sums.store(total, run + f["runs"] * k)
-
-        _each_run(f, kind, [mean], body)
-
-    return Routine("run_sums", (kind, kind, kind, "f8"), WORDS, write, explicit=True)
+    return Routine("run_sums", (*_kinds(kind, p), "f8"), WORDS, write, explicit=True)
 
 
 @cache
-def run_map(name: str, kind: str) -> Routine:
-    """(images..., coefficients..., out): see MAPS."""
-    images, coefficients = COUNTS[name]
+def run_map(name: str, kind: str, program: Program | None = None) -> Routine:
+    """(images..., tables..., results...): see `apply` and `slope`."""
+    p = MAPS[name](kind, program)
 
     def write(f: Task) -> None:
-        xs, cs, out = f.arrays[:images], f.arrays[images:-1], f.arrays[-1]
+        for run in _runs(f, backwards=True):
+            body = _run_body(f, p, run, kind)
 
-        def body(run: Value, c: list[Value]) -> None:
-            at = run * f["places"]
-
-            def put(p: Place) -> None:
-                p.store(out.at(at), MAPS[name]([p.load(x.at(at)) for x in xs], c)[0])
+            def put(place: Place, body: Callable[[Place], list[Value]] = body) -> None:
+                body(place)
 
             along(f, 0, f["places"], LANES[kind], put)
 
-        _each_run(f, kind, cs, body, backwards=True)
-
-    return Routine(f"run_{name}", (kind,) * (images + coefficients + 1), WORDS, write, explicit=True)
+    return Routine(f"run_{name}", _kinds(kind, p), WORDS, write, explicit=True)
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
 
 
-def _block(f: Task, backwards: bool = False) -> tuple[Value, Value, Value]:
-    """(sample, offset of the first element, places) of the task."""
-    index = f["runs"] / f["channels"] * f["blocks"] - 1 - f.index if backwards else f.index
-    sample, first = index / f["blocks"], (index % f["blocks"]) * f["block"]
-    return sample, (sample * f["places"] + first) * f["channels"], least(f["block"], f["places"] - first)
+class Block(NamedTuple):
+    """A task's places: their sample, the offset of their first element, how many they are."""
+
+    sample: Value
+    at: Value
+    size: Value
+
+    @classmethod
+    def of(cls, f: Task, backwards: bool = False) -> Block:
+        index = f["runs"] / f["channels"] * f["blocks"] - 1 - f.index if backwards else f.index
+        sample, first = index / f["blocks"], (index % f["blocks"]) * f["block"]
+        return cls(sample, (sample * f["places"] + first) * f["channels"], least(f["block"], f["places"] - first))
+
+    def steps(self, f: Task) -> Iterator[tuple[Value, Value, Value]]:
+        """(first place, places, offset of the first element) of the parts that are gone through tile by tile."""
+        for start in f.range(self.size, step=f["step"]):
+            yield start, least(f["step"], self.size - start), self.at + start * f["channels"]
+
+
+def _rows(f: Task, count: Value, places: Sequence[Place], body: Callable[[Value, int], None]) -> None:
+    """body(row, number of several) for `count` rows of columns: as many at once as fill UNROLL vectors."""
+    several = UNROLL // len(places)
+    whole = count - count % several
+    for m in f.range(whole, step=several):
+        for r in range(several):
+            body(m + r, r)
+    if several > 1:
+        for m in f.range(count, whole):
+            body(m, 0)
+
+
+def _load(f: Task, place: Place, image: Pointer, row: Value) -> Value:
+    """What an image has there; its tile of the next part is brought near: no stream of reads shows what comes."""
+    place.ahead(image.at(row + f["step"] * f["channels"]))
+    return place.load(image.at(row))
 
 
 def _column_sums(
-    f: Task, images: Sequence[Pointer], count: Value, places: Sequence[Place], coefficients: Sequence[list[Value]],
-    terms: Terms, number: int,
+    f: Task, kind: str, count: Value, places: Sequence[Place], number: int,
+    terms: Callable[[Value, int], Sequence[Value]],
 ) -> list[list[Value]]:  # fmt: skip
-    """For each of `places`, columns with their coefficients: the sums of `number` terms over `count` rows."""
-    zero = f.splat(0.0, places[0].lanes, images[0].kind)
-    cells = [[f.cell(zero) for _ in range(number)] for _ in places]
-    for m in f.range(count):
-        rows = [x.at(m * f["channels"]) for x in images]
-        for place, c, mine in zip(places, coefficients, cells, strict=True):
-            for cell, value in zip(mine, terms([place.load(x) for x in rows], c), strict=True):
-                cell.value = cell.value + value
-    return [[cell.value for cell in mine] for mine in cells]
+    """For each of `places`: the sums of `number` terms(row, which of the places) over `count` rows."""
+    zero = f.splat(0.0, places[0].lanes, kind)
+    cells = [[[f.cell(zero) for _ in range(UNROLL // len(places))] for _ in range(number)] for _ in places]
+
+    def add(m: Value, r: int) -> None:
+        for k, mine in enumerate(cells):
+            for each, value in zip(mine, terms(m, k), strict=True):
+                each[r].value = each[r].value + value
+
+    _rows(f, count, places, add)
+    return [[_added([cell.value for cell in each]) for each in mine] for mine in cells]
+
+
+def _added(values: list[Value]) -> Value:
+    return values[0] if len(values) == 1 else _added(values[::2]) + _added(values[1::2])
 
 
 @cache
 def column_moments(kind: str) -> Routine:
-    """(x, parts (S, blocks, 2, C)): means and squares of each block."""
+    """(x, parts (S, blocks, 2, C) in float64)."""
 
     def write(f: Task) -> None:
         x, parts = f.arrays
-        _, at, count = _block(f)
-        images, rows = [x.at(at)], f.splat(count.to(kind), LANES[kind])
-        means, squares = (parts.at((f.index * 2 + k) * f["channels"]) for k in range(2))
+        held = [parts.at((f.index * 2 + k) * f["channels"]) for k in range(2)]
+        for start, count, at in Block.of(f).steps(f):
+            tile = partial(_tile_moments, f, kind, x.at(at), held, start, count)
+            tiles(f, 0, f["channels"], LANES[kind], tile)
 
-        def tile(places: Sequence[Place]) -> None:
-            found = [s / rows for (s,) in _column_sums(f, images, count, places, [[]] * len(places), _moment, 1)]
-            about = _column_sums(f, images, count, places, [[mean] for mean in found], _square, 1)
-            for place, mean, (square,) in zip(places, found, about, strict=True):
-                place.store(means, mean)
-                place.store(squares, square)
+    return Routine("column_moments", (kind, "f8"), WORDS, write, explicit=True)
 
-        tiles(f, 0, f["channels"], LANES[kind], tile)
 
-    return Routine("column_moments", (kind, kind), WORDS, write, explicit=True)
+def _tile_moments(
+    f: Task, kind: str, x: Pointer, held: Sequence[Pointer], before: Value, count: Value, places: Sequence[Place]
+) -> None:
+    """The moments of a part's columns beside those of the places before, which are held (Chan et al.)."""
+    size, channels = f.splat(count.to(kind), LANES[kind]), f["channels"]
+    found = _column_sums(f, kind, count, places, 1, lambda m, k: [_load(f, places[k], x, m * channels)])
+    means = [total / size for (total,) in found]
+    about = _column_sums(
+        f, kind, count, places, 1, lambda m, k: [_squared(places[k].load(x.at(m * channels)) - means[k])]
+    )
+    share = count.to("f8") / (before + count).to("f8")
+    for place, mean, (square,) in zip(places, means, about, strict=True):
+        old_mean, old_square = (_held(pointer, place, before) for pointer in held)
+        d = mean.to("f8") - old_mean
+        place.store(held[0], old_mean + d * f.splat(share, place.lanes))
+        between = d * d * f.splat(before.to("f8") * share, place.lanes)
+        place.store(held[1], old_square + square.to("f8") + between)
+
+
+def _held(pointer: Pointer, place: Place, before: Value) -> Value:
+    """What is held there; zeros where nothing came before."""
+    x = place.load(pointer)
+    return before.compare("eq", 0).select(x.like(0.0), x)
+
+
+def _column_body(
+    f: Task, p: Pass, at: Value, sample: Value, places: Sequence[Place]
+) -> Callable[[Value, int], list[Value]]:
+    """What the pass does at (row, which of the places), rows from `at` on; see `_run_body`."""
+    read, rows, outs = _parted(f, p)
+    first = sample * f["channels"] % f["numbers"]
+    c = [[place.load(row.at(first)) for row in rows] for place in places]
+    xs, ys = [x.at(at) for x in read], [y.at(at) for y in outs]
+
+    def body(m: Value, k: int) -> list[Value]:
+        row, place = m * f["channels"], places[k]
+        found = p.terms([_load(f, place, x, row) for x in xs], c[k])
+        for y, value in zip(ys, found, strict=False):
+            place.store(y.at(row), value)
+        return found[p.outs :]
+
+    return body
 
 
 @cache
-def column_sums(kind: str) -> Routine:
-    """(g, x, mean, parts (S, blocks, 2, C))."""
+def column_sums(kind: str, program: Program | None = None) -> Routine:
+    """(sources..., x, numbers, written..., parts (S, blocks, 2, C) in float64)."""
+    p = sums(kind, program)
 
     def write(f: Task) -> None:
-        g, x, mean, parts = f.arrays
-        sample, at, count = _block(f)
-        centre = mean.at(sample * f["channels"])
+        block = Block.of(f)
+        held = [f.arrays[-1].at((f.index * 2 + k) * f["channels"]) for k in range(2)]
+        for start, count, at in block.steps(f):
 
-        def tile(places: Sequence[Place]) -> None:
-            means = [[place.load(centre)] for place in places]
-            sums = _column_sums(f, [g.at(at), x.at(at)], count, places, means, _gradients, 2)
-            for place, values in zip(places, sums, strict=True):
-                for k, value in enumerate(values):
-                    place.store(parts.at((f.index * 2 + k) * f["channels"]), value)
+            def tile(places: Sequence[Place], start: Value = start, count: Value = count, at: Value = at) -> None:
+                body = _column_body(f, p, at, block.sample, places)
+                for place, found in zip(places, _column_sums(f, kind, count, places, 2, body), strict=True):
+                    for pointer, value in zip(held, found, strict=True):
+                        place.store(pointer, _held(pointer, place, start) + value.to("f8"))
 
-        tiles(f, 0, f["channels"], LANES[kind], tile)
+            tiles(f, 0, f["channels"], LANES[kind], tile)
 
-    return Routine("column_sums", (kind, kind, kind, kind), WORDS, write, explicit=True)
-
-
-@cache
-def column_merge(kind: str, moments: bool) -> Routine:
-    """(parts (S, blocks, 2, C), result (2, S, C) in float64): sums, or the moments of all blocks; a task a sample."""
-
-    def write(f: Task) -> None:
-        parts, out = f.arrays
-        lanes, channels = LANES[kind], f["channels"]
-
-        def column(p: Place) -> None:
-            zero = f.splat(0.0, lanes, "f8")
-            first, second = f.cell(zero), f.cell(zero)
-            for b in f.range(f["blocks"]):
-                at = (f.index * f["blocks"] + b) * 2
-                a, c = (p.load(parts.at((at + k) * channels)).to("f8") for k in range(2))
-                if moments:  # b * block places before, `here` places in this block
-                    before, here = (b * f["block"]).to("f8"), least(f["block"], f["places"] - b * f["block"]).to("f8")
-                    share = here / (before + here)
-                    d = a - first.value
-                    c = c + d * d * f.splat(before * share, lanes)
-                    a = d * f.splat(share, lanes)
-                first.value, second.value = first.value + a, second.value + c
-            p.store(out.at(f.index * channels), first.value)
-            p.store(out.at(f["runs"] + f.index * channels), second.value)
-
-        along(f, 0, channels, lanes, column)
-
-    return Routine("column_merge", (kind, "f8"), WORDS, write, explicit=True)
+    return Routine("column_sums", (*_kinds(kind, p), "f8"), WORDS, write, explicit=True)
 
 
 @cache
-def column_map(name: str, kind: str) -> Routine:
+def column_map(name: str, kind: str, program: Program | None = None) -> Routine:
     """As `run_map`."""
-    images, coefficients = COUNTS[name]
+    p = MAPS[name](kind, program)
 
     def write(f: Task) -> None:
-        sample, at, count = _block(f, backwards=True)
-        xs, out = [x.at(at) for x in f.arrays[:images]], f.arrays[-1].at(at)
-        cs = [c.at(sample * f["channels"]) for c in f.arrays[images:-1]]
+        block = Block.of(f, backwards=True)
+        for _, count, at in block.steps(f):
 
-        def tile(places: Sequence[Place]) -> None:
-            c = [[place.load(pointer) for pointer in cs] for place in places]
-            for m in f.range(count):
-                row = m * f["channels"]
-                for place, mine in zip(places, c, strict=True):
-                    place.store(out.at(row), MAPS[name]([place.load(x.at(row)) for x in xs], mine)[0])
+            def tile(places: Sequence[Place], count: Value = count, at: Value = at) -> None:
+                body = _column_body(f, p, at, block.sample, places)
 
-        tiles(f, 0, f["channels"], LANES[kind], tile)
+                def each(m: Value, _: int) -> None:
+                    for k in range(len(places)):
+                        body(m, k)
 
-    return Routine(f"column_{name}", (kind,) * (images + coefficients + 1), WORDS, write, explicit=True)
+                _rows(f, count, places, each)
+
+            tiles(f, 0, f["channels"], LANES[kind], tile)
+
+    return Routine(f"column_{name}", _kinds(kind, p), WORDS, write, explicit=True)
+
+
+MAPS: dict[str, Callable[[str, Program | None], Pass]] = {"apply": apply, "slope": slope}

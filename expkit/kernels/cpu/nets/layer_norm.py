@@ -75,22 +75,19 @@ def _forward_row(
 
 @cache
 def backward(kind: str, affine: int, centered: bool) -> Routine:
-    """(g, x, dx, var, gvar, mean?, gmean?, weight?, parts?).
-
-    gmean and gvar are the gradients of the statistics; parts: (tasks, affine, n), those of weight and bias by tasks.
-    """
+    """(g, x, dx, var, mean?, weight?, parts?). parts: (tasks, affine, n), the gradients of weight and bias by tasks."""
 
     def write(f: Task) -> None:
-        rest = f.arrays[5:]
-        centre = (rest.pop(0), rest.pop(0)) if centered else ()
+        rest = f.arrays[4:]
+        centre = rest.pop(0) if centered else None
         weight, parts = rest or (None, None)
         sums = [] if parts is None else [parts.at((f.index * affine + k) * f["n"]) for k in range(affine)]
         for part in sums:
             _clear(f, kind, part)
         for row in _rows(f):
-            _backward_row(f, kind, row, f.arrays[:5], centre, weight, sums)
+            _backward_row(f, kind, row, f.arrays[:4], centre, weight, sums)
 
-    kinds = (kind,) * (5 + 2 * centered + 2 * bool(affine))
+    kinds = (kind,) * (4 + centered + 2 * bool(affine))
     return Routine("layer_norm_back" if centered else "rms_norm_back", kinds, WORDS, write, explicit=True)
 
 
@@ -99,14 +96,14 @@ def _clear(f: Task, kind: str, part: Pointer) -> None:
 
 
 def _backward_row(
-    f: Task, kind: str, row: Value, arrays: Sequence[Pointer], centre: Sequence[Pointer], weight: Pointer | None,
+    f: Task, kind: str, row: Value, arrays: Sequence[Pointer], centre: Pointer | None, weight: Pointer | None,
     sums: Sequence[Pointer],
 ) -> None:  # fmt: skip
     n, size, at = f["n"], f["n"].to("f8"), row * f["n"]
-    (g, x, dx), (var, gvar) = (p.at(at) for p in arrays[:3]), arrays[3:]
-    rstd = _root(f, var.load(row))
+    g, x, dx = (p.at(at) for p in arrays[:3])
+    rstd = _root(f, arrays[3].load(row))
     scale = spread(f, rstd, kind)
-    mean = f.splat(centre[0].load(row), LANES[kind]) if centre else None
+    mean = f.splat(centre.load(row), LANES[kind]) if centre else None
 
     def operands(p: Place) -> tuple[Value, Value, Value]:
         """g, u, v"""
@@ -120,9 +117,8 @@ def _backward_row(
         return [u * v, u] if centre else [u * v]
 
     product, *total = totals(f, n, kind, 1 + bool(centre), terms)
-    # and what comes through the statistics: gmean / n + (x - mean) 2 gvar / n
-    tilt = spread(f, (product * rstd - gvar.load(row).to("f8") * 2 / rstd) / size, kind)
-    shift = [spread(f, (s * rstd - centre[1].load(row).to("f8")) / size, kind) for s in total]
+    tilt = spread(f, product * rstd / size, kind)
+    shift = [spread(f, s * rstd / size, kind) for s in total]
 
     def put(p: Place) -> None:
         _, u, v = operands(p)
