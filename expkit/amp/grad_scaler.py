@@ -1,12 +1,14 @@
 """Loss scaling, so that small float16 gradients do not vanish."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from expkit.amp.settings import checked
+from expkit.autograd.handle import wrap
+from expkit.autograd.mode import MODE, open_trace
 from expkit.errors import CheckpointError, ConfigError
-from expkit.tensor import Tensor, devices, float16, float32, isfinite, no_grad
+from expkit.tensor import Tensor, devices, float16, float32, isfinite, no_grad, stack
 from expkit.tensor import tensor as make
 
 READY, UNSCALED, STEPPED = "ready", "unscaled", "stepped"
@@ -57,7 +59,7 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            return outputs * make(self._scale, dtype=float32, device=outputs.device)
+            return outputs * self._open(lambda: self._scale, outputs.device)
         if isinstance(outputs, Iterable):
             scaled = map(self.scale, outputs)
             return type(outputs)(scaled) if isinstance(outputs, list | tuple) else scaled
@@ -72,15 +74,16 @@ class GradScaler:
             raise RuntimeError("unscale_() has already been called on this optimizer since the last update().")
         if state.stage is STEPPED:
             raise RuntimeError("unscale_() is being called after step().")
-        state.found_inf = self._unscale([p.grad for group in optimizer.param_groups for p in group["params"]])
+        finite = self.divide_(optimizer)
+        state.found_inf = None if finite is None else not finite.item()
         state.stage = UNSCALED
 
-    def _unscale(self, grads: list[Any]) -> bool | None:
-        """Whether a gradient is not finite; None where there is no gradient."""
-        inverse = make(1.0 / self._scale, dtype=float32).item()
+    def divide_(self, optimizer: Any) -> Tensor | None:
+        """The part of `unscale_` that can be compiled: divides the gradients. Whether all are finite, as a 0-d tensor;
+        None where there is no gradient."""
         finite: dict[Any, Tensor] = {}
         with no_grad():
-            for grad in grads:
+            for grad in [p.grad for group in optimizer.param_groups for p in group["params"]]:
                 if grad is None:
                     continue
                 if grad.dtype is float16:
@@ -90,8 +93,26 @@ class GradScaler:
                 whole = isfinite(grad).all()
                 before = finite.get(grad.device)
                 finite[grad.device] = whole if before is None else before.logical_and(whole)
-                grad.mul_(inverse)
-        return not all(bool(whole) for whole in finite.values()) if finite else None
+                grad.mul_(self._open(lambda: 1.0 / self._scale, grad.device))
+            flags = [whole.cpu() for whole in finite.values()]
+            return stack(flags).all() if flags else None
+
+    def found_finite(self, optimizer: Any, finite: Tensor) -> bool:
+        """Notes what `divide_` returned, for `update`, and returns it."""
+        state = self._optimizers[id(optimizer)]
+        state.found_inf, state.stage = not finite.item(), STEPPED
+        return not state.found_inf
+
+    def _open(self, number: Callable[[], float], device: Any) -> Tensor:
+        """A number as a tensor; a program that is made of this reads it anew at each call."""
+
+        def now() -> Tensor:
+            return make(number(), dtype=float32, device=device)
+
+        trace = open_trace() if MODE.special else None
+        if trace is None or not trace.live:
+            return now()
+        return wrap(trace.read(now().raw, lambda: now().raw, lambda: None))
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """optimizer.step(*args), if all gradients are finite; they are unscaled first unless they are already."""

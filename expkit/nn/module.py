@@ -37,7 +37,7 @@ class Module(Members, Hooked, Converting):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if MODE.special:
-            _rely_on(self)
+            rely_on_module(self)
         try:
             if (
                 self._forward_hooks
@@ -257,7 +257,7 @@ class Module(Members, Hooked, Converting):
         return f"{self._get_name()}(\n" + "\n".join(f"  {line}" for line in lines) + "\n)"
 
 
-def _rely_on(module: Module) -> None:
+def rely_on_module(module: Module) -> None:
     """Tells a trace that is going to be replayed what the module's forward depends on besides tensors' values."""
     trace = open_trace()
     if trace is not None and trace.live:

@@ -5,6 +5,8 @@ from functools import wraps
 from typing import Any
 
 from expkit.autograd.hooks import RemovableHandle, put
+from expkit.autograd.mode import MODE, open_trace
+from expkit.errors import TraceError
 
 Hook = Callable[..., Any]
 KINDS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post")
@@ -56,6 +58,14 @@ class Hooks:
         mine = self._hooks[kind].values()
         return (*_EVERY[kind].values(), *mine) if kind in _EVERY else tuple(mine)
 
+    def _refuse_hooks_in_a_program(self) -> None:
+        """TraceError where a step that is going to be replayed has hooks: they would run once."""
+        trace = open_trace() if MODE.special else None
+        if trace is not None and trace.live:
+            if self._each("step_pre") or self._each("step_post"):
+                raise TraceError(f"the hooks registered on {type(self).__name__} cannot run in a compiled step")
+            trace.guard(lambda: bool(self._each("step_pre") or self._each("step_post")))
+
     def _filtered(self, kind: str, state_dict: dict[str, Any]) -> dict[str, Any]:
         """The state dict as the hooks of that kind leave it."""
         for hook in self._each(kind):
@@ -70,6 +80,7 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(step)
     def around(*args: Any, **kwargs: Any) -> Any:
         self = args[0]
+        self._refuse_hooks_in_a_program()
         for before in self._each("step_pre"):
             changed = before(self, args, kwargs)
             if changed is not None:

@@ -58,7 +58,7 @@ def settled(trace: Any, who: str, states: Sequence[State]) -> Iterator[None]:
             if fresh:
                 raise TraceError(f"a step of {who} puts something new into its state: {', '.join(fresh)}")
         for place, (_, raw) in trace.consts.items():
-            if place not in constants and raw.ndim == 0 and raw.dtype.kind == "f" and raw != raw:
+            if place not in constants and raw.ndim == 0 and raw != raw:
                 raise TraceError(f"a step of {who} makes a tensor of an option that may change")
         for equation in trace.equations[first:]:
             if any(isinstance(value, Unknown) for value in tree.flatten(equation.kw)[0]):

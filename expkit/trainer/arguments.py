@@ -73,6 +73,7 @@ class Arguments:
     detect_anomaly: bool = False
     profiler: None = None
     default_root_dir: str | Path | None = None
+    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Arguments)

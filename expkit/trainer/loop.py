@@ -8,14 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from expkit.errors import DataError
-from expkit.tensor import get_rng_state, no_grad
-from expkit.trainer import diagnose
+from expkit.tensor import no_grad
 from expkit.trainer.logged import Logged
-from expkit.trainer.optimizers import clip, has_gradients
 from expkit.trainer.rehearse import check_schedules
 from expkit.trainer.signals import Interrupted, signals
 from expkit.trainer.state import rng_state, set_rng
-from expkit.trainer.task import loss_of
 
 if TYPE_CHECKING:
     from expkit.trainer.trainer import Trainer
@@ -36,6 +33,7 @@ def epoch(t: "Trainer") -> None:
     """What is left of the epoch that progress points at: all of it, or after a resume the rest."""
     progress = t.progress
     t.task.train()
+    t.programs.begin_epoch()
     if progress.batch == 0:
         t.call("on_train_epoch_start")
     if progress.unfinished:
@@ -51,48 +49,20 @@ def epoch(t: "Trainer") -> None:
 
 def train_batch(t: "Trainer", batch: Any, last: bool) -> None:
     """Forward, backward and, when enough batches are gathered, an optimizer step."""
-    progress, optimizer, index, gather = t.progress, t.optimizer, t.progress.batch, t.accumulate_grad_batches
+    progress, index, gather = t.progress, t.progress.batch, t.accumulate_grad_batches
     t.batch = batch = t.prepare(batch)
     t.call("on_train_batch_start", batch, index)
-    generator = get_rng_state()
-    outputs = t.steps["train"](batch, index)
-    loss = loss_of(outputs, t.task)
-    if index % gather == 0:
-        t.call("on_before_zero_grad", optimizer)
-        optimizer.zero_grad()
-    if loss is not None:
-        diagnose.check_loss(t, loss, batch, index, generator)
-        t.call("on_before_backward", loss)
-        share = loss if gather == 1 else loss / gather
-        (share if t.scaler is None else t.scaler.scale(share)).backward()
-        t.call("on_after_backward")
     complete = last or (index + 1) % gather == 0
+    outputs = t.training_step(batch, index, first=index % gather == 0, complete=complete)
     if complete:
-        update(t)
+        progress.global_step += 1
+        t.step_schedules("step", progress.global_step)
     progress.batch += 1
     progress.batches += 1
     progress.unfinished, progress.last = True, last
     t.call("on_train_batch_end", outputs, batch, index)
     if complete:
         t.log_step()
-
-
-def update(t: "Trainer") -> None:
-    """One optimizer step and what belongs to it. With loss scaling, gradients that overflowed make no step."""
-    scaler = t.scaler if has_gradients(t.optimizer) else None
-    if scaler is not None:
-        scaler.unscale_(t.optimizer)
-    t.call("on_before_optimizer_step", t.optimizer)
-    if t.detect_anomaly and scaler is None:
-        diagnose.check_gradients(t)
-    clip(t.optimizer, t.gradient_clip_val, t.gradient_clip_algorithm or "norm")
-    if scaler is None:
-        t.optimizer.step()
-    else:
-        scaler.step(t.optimizer)
-        scaler.update()
-    t.progress.global_step += 1
-    t.step_schedules("step", t.progress.global_step)
 
 
 def finish_batch(t: "Trainer", last: bool) -> None:
@@ -144,7 +114,7 @@ def evaluate(
     t: "Trainer", stage: str, loaders: list[Any], limit: list[int | None], *, sanity: bool = False
 ) -> dict[str, float] | None:
     """The metrics of one pass over `loaders`; None when a signal cut a validation short (it is run again on resume)."""
-    name, logged, step = HOOK_STAGE[stage], t.logged[stage], t.steps[stage]
+    name, logged, step = HOOK_STAGE[stage], t.logged[stage], t.evaluation[stage]
     training, generator = t.task.training, rng_state()
     known = dict(t.epoch_metrics), dict(t.metric_stamps)
     may_stop = t.fitting and not t.gathering()

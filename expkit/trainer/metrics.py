@@ -13,8 +13,10 @@ import numpy as np
 from expkit.errors import ShapeError
 from expkit.registry import build, register
 from expkit.tensor import Tensor
+from expkit.trainer.deferred import later, refuse_traced
 
 Stats = dict[str, np.ndarray]
+VALUE = "a metric has no value inside a step that is compiled; log the metric itself, or ask in a hook"
 
 
 class Metric:
@@ -38,21 +40,26 @@ class Metric:
         return {name: a[name] + b[name] for name in a}
 
     def update(self, preds: Tensor, target: Tensor) -> Stats:
-        """Takes in one batch; returns that batch's own statistics."""
+        """Takes in one batch; returns that batch's own statistics. In a step that is traced it happens later."""
+        if later(self.update, preds, target):
+            return {}
         batch = self.stats(_host(preds), _host(target))
         self._total = batch if self._total is None else self.merge(self._total, batch)
         return batch
 
     def __call__(self, preds: Tensor, target: Tensor) -> float:
         """Takes in one batch and returns its value."""
+        refuse_traced(f"{type(self).__name__}(...)", VALUE)
         return self.finish(self.update(preds, target))
 
     def compute(self) -> float:
         """The value over all batches since the last reset; NaN when there were none."""
+        refuse_traced(f"{type(self).__name__}.compute()", VALUE)
         return float("nan") if self._total is None else float(self.finish(self._total))
 
     def reset(self) -> None:
         """Forgets all batches."""
+        refuse_traced(f"{type(self).__name__}.reset()", VALUE)
         self._total = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,6 +76,8 @@ class MeanMetric(Metric):
     """Weighted mean of values: update(value, weight). An array of values counts each element with the same weight."""
 
     def update(self, value: Any, weight: Any = 1.0) -> Stats:
+        if not isinstance(value, Tensor):
+            refuse_traced("MeanMetric.update()", "a Python number may be another at the next step: give a tensor")
         return super().update(value, weight)
 
     def stats(self, preds: np.ndarray, target: np.ndarray) -> Stats:

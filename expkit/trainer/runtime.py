@@ -9,14 +9,20 @@ from time import monotonic
 from typing import Any
 
 from expkit.data import DataLoader
+from expkit.optim.traced import live_trace
+from expkit.tensor import Tensor
 from expkit.tracking import new_run_dir
 from expkit.trainer import checkpoint, feed, hooks
 from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
-from expkit.trainer.logged import Logged
+from expkit.trainer.deferred import later, refuse_traced
+from expkit.trainer.logged import Logged, occasions
+from expkit.trainer.metrics import Metric
 from expkit.trainer.optimizers import Schedule
 from expkit.trainer.precision import in_precision
+from expkit.trainer.programs import Programs
 from expkit.trainer.state import Progress, gather
+from expkit.trainer.step import EvaluationStep, TrainingStep
 from expkit.trainer.task import Task, flexible
 from expkit.trainer.triggers import Every
 
@@ -46,7 +52,10 @@ class Runtime(Arguments):
         self.task: Any = None
         self.optimizer: Any = None
         self.schedules: list[Schedule] = []
-        self.steps: dict[str, Callable[..., Any]] = {}
+        self.steps: dict[str, Callable[..., Any]] = {}  # the task's, as they are written
+        self.programs: Any = None
+        self.training_step: Any = None
+        self.evaluation: dict[str, Any] = {}
         self.train_loader: Any = None
         self.val_loaders: list[Any] = []
         self.limits: dict[str, list[int | None]] = {}
@@ -121,17 +130,26 @@ class Runtime(Arguments):
             if late is None or is_late is late:
                 function(*args)
 
+    def hooked(self, *names: str) -> bool:
+        """Whether anybody has written one of these hooks."""
+        return any(self._hooks[name] for name in names)
+
     # ---- logging
 
     def take_log(self, name: str, value: Any, *, batch_size: int | None, on_step: bool | None, on_epoch: bool | None,
                  **how: Any) -> None:  # fmt: skip
-        """`Task.log`, in whichever stage runs."""
+        """`Task.log`, in whichever stage runs; put off while a step is traced."""
+        if not isinstance(value, Tensor | Metric):
+            refuse_traced(
+                f"log({name!r}, {value!r:.40})", "a Python number may be another at the next step: log a tensor"
+            )
+        if later(self.take_log, name, value, batch_size=batch_size, on_step=on_step, on_epoch=on_epoch, **how):
+            return
         stage = self.stage or "train"
         training = stage == "train"
         if len(self.val_loaders) > 1 and stage == "validate":
             name = f"{name}/dataloader_idx_{self.loader_index}"
-        on_step = (training and not on_epoch) if on_step is None else on_step
-        on_epoch = (not on_step or not training) if on_epoch is None else on_epoch
+        on_step, on_epoch = occasions(training, on_step, on_epoch)
         weight = feed.batch_size(self.batch) if batch_size is None else batch_size
         self.logged[stage].log(name, value, weight=weight, on_step=on_step, on_epoch=on_epoch, **how)
 
@@ -193,11 +211,16 @@ class Runtime(Arguments):
     # ---- the loop's questions
 
     def connect_steps(self) -> None:
-        """Looks up the task's step methods, so that they may leave out arguments that they do not need."""
+        """Looks up the task's step methods, which may leave out arguments that they do not need; their programs."""
         assert isinstance(self.task, Task)
         for stage, (name, args) in STEP_ARGUMENTS.items():
             step = flexible(getattr(self.task, name), args)
             self.steps[stage] = in_precision(self.precision, self.device, step)
+        self.programs = Programs(self)
+        self.training_step = TrainingStep(self, self.programs)
+        for stage, (name, _) in STEP_ARGUMENTS.items():
+            if stage != "train":
+                self.evaluation[stage] = EvaluationStep(self, self.programs, stage, getattr(self.task, name))
 
     def train_batches(self) -> Iterable[Any]:
         """What is left of the epoch's batches."""
@@ -216,6 +239,14 @@ class Runtime(Arguments):
     def gathering(self) -> bool:
         """Whether gradients of an unfinished optimizer step exist."""
         return self.progress.batch % self.accumulate_grad_batches != 0
+
+    def known_epoch(self) -> int:
+        """The epoch that runs; a program whose trace asks for it holds for this epoch alone."""
+        trace = live_trace()
+        if trace is not None:
+            self.programs.by_epoch = True
+            trace.guard(lambda: self.progress.epoch)
+        return self.progress.epoch
 
     def done(self) -> bool:
         """Whether training ends here."""

@@ -13,6 +13,7 @@ from expkit import tree
 from expkit.errors import ConfigError, HookError
 from expkit.nn.module import Module
 from expkit.tensor import Tensor
+from expkit.trainer.deferred import refuse_traced
 from expkit.trainer.hooks import HOOKS, default, taking
 from expkit.trainer.metrics import Metric
 
@@ -31,6 +32,10 @@ class Task(Module):
     @property
     def trainer(self) -> Any:
         """The Trainer that runs this task. ConfigError where there is none."""
+        refuse_traced("self.trainer", "what is read there may be another at the next step: take it in a hook before")
+        return self._attached()
+
+    def _attached(self) -> Any:
         if self.__dict__.get("_trainer") is None:
             raise ConfigError(
                 f"{type(self).__name__} is not attached to a Trainer: call Trainer(...).fit(task, ...) first."
@@ -40,12 +45,13 @@ class Task(Module):
     @property
     def current_epoch(self) -> int:
         """The epoch that runs, from 0."""
-        return self.trainer.current_epoch
+        return self._attached().known_epoch()
 
     @property
     def global_step(self) -> int:
         """Optimizer steps so far."""
-        return self.trainer.global_step
+        refuse_traced("self.global_step", "it is another number at each step, so no program can stand for it")
+        return self._attached().global_step
 
     @property
     def logger(self) -> Any:
@@ -56,7 +62,7 @@ class Task(Module):
     def device(self) -> Any:
         """Where the parameters are."""
         first = next(iter(self.parameters()), None)
-        return self.trainer.device if first is None else first.device
+        return self._attached().device if first is None else first.device
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """The loss of a batch. Must be written for `fit`."""
@@ -89,7 +95,7 @@ class Task(Module):
         Over an epoch values are reduced by `reduce_fx` (mean, sum, min, max), a mean weighted by the batch size.
         sync_dist and rank_zero_only make no difference: there is one process.
         """
-        self.trainer.take_log(name, value, prog_bar=prog_bar, logger=logger, on_step=on_step, on_epoch=on_epoch,
+        self._attached().take_log(name, value, prog_bar=prog_bar, logger=logger, on_step=on_step, on_epoch=on_epoch,
                               reduce_fx=reduce_fx, batch_size=batch_size)  # fmt: skip
 
     def log_dict(self, values: Mapping[str, Any], **how: Any) -> None:

@@ -58,3 +58,23 @@ def test_a_state_that_the_first_update_makes_is_not_baked_in():
     assert all("something new into its state: momentum_buffer" in str(w.message) for w in heard)
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_options_are_not_baked_into_updates_of_two_byte_floats(name):
+    """Numbers become constants there, before they meet a tensor: what cannot be left open is not compiled."""
+    results = []
+    for compiled in (False, True):
+        p = ek.nn.Parameter(ek.arange(6.0).to(ek.bfloat16) / 8)
+        optimizer = build("optim", {"name": name, "lr": 0.1}, [p])
+
+        def step(g, p=p, optimizer=optimizer):
+            optimizer.zero_grad()
+            (p * g).sum().backward()
+            optimizer.step()
+
+        run = Compiled(step, warn=lambda message: None) if compiled else step
+        for k in range(4):
+            run((ek.arange(6.0) - k).to(ek.bfloat16))
+        results.append(p.detach().float().numpy())
+    np.testing.assert_allclose(results[1], results[0], rtol=0.02, atol=0.02)

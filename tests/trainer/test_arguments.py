@@ -17,11 +17,11 @@ LIGHTNING = (
     "min_steps max_time limit_train_batches limit_val_batches limit_test_batches limit_predict_batches overfit_batches "
     "val_check_interval check_val_every_n_epoch num_sanity_val_steps log_every_n_steps enable_checkpointing "
     "enable_progress_bar enable_model_summary accumulate_grad_batches gradient_clip_val gradient_clip_algorithm "
-    "deterministic detect_anomaly profiler default_root_dir"
+    "deterministic detect_anomaly profiler default_root_dir compile"
 )
 
 
-def test_the_signature_is_lightnings():
+def test_the_signature_is_lightnings_and_compile():
     assert list(inspect.signature(Trainer).parameters) == LIGHTNING.split()
     assert {argument.name: argument.type for argument in signature_of(Trainer).arguments}["max_epochs"] == "int or None"
 
