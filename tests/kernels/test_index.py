@@ -1,5 +1,6 @@
 """Reading and writing by index, beside NumPy: values, order of sums, bounds, strides, threads."""
 
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,15 @@ pytest.importorskip("llvmlite")
 import expkit as ek
 from expkit.errors import RangeError
 from expkit.kernels.cpu.arrays import gather as kernels
+from expkit.kernels.cpu.record.arena import Arena, reserved
+from expkit.kernels.cpu.record.driver import Script
+from expkit.kernels.cpu.record.recording import Recording
 from expkit.nn import functional as F
 from expkit.tensor.generated import index as hooks
+from expkit.tensor.generated.pure import PURE
 from expkit.tensor.ops import index as ops
 from tests.kernels.guards import install
+from tests.kernels.replayable import assert_replayable
 from tests.kernels.together import at_once
 
 RNG = np.random.default_rng(0)
@@ -225,3 +231,49 @@ def test_an_index_in_the_memory_that_is_written():
     expected[places] = np.arange(8192)
     x[x] = ek.arange(8192)
     np.testing.assert_array_equal(x.numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "places"), [((3, 2), (1,)), ((5, 4, 3), (2, 3)), ((300, 40), (700,)), ((9, 2), (0,))]
+)
+@pytest.mark.parametrize("dtype", ["f4", "i8", "?"])
+def test_replayed_on_axes(shape, places, dtype):
+    x = some(shape, dtype)
+    for axes in {(0,), (len(shape) - 1,), (0, 1)}:
+        indices = [RNG.permutation(10**4)[: np.prod(places)].reshape(places) % shape[a] for a in axes]
+        value = PURE["take"](x, *indices, axes=axes)
+        np.testing.assert_array_equal(value, ops._take(x, *indices, axes=axes))
+        assert_replayable(partial(PURE["take"], axes=axes), x, *indices)
+        assert_replayable(partial(PURE["take"], axes=axes), np.asfortranarray(x), *indices)
+        if dtype == "?":
+            continue
+        value = some(value.shape, dtype)
+        assert_replayable(partial(PURE["put"], axes=axes), x, value, *indices)
+        assert_replayable(partial(PURE["put_add"], axes=axes), x, value, *indices)
+        if value.size:
+            assert_replayable(partial(PURE["placed"], axes=axes, shape=shape), value, *indices)
+    assert_replayable(PURE["lookup"], some((7, 5)), np.array([[3, 0], [-1, 3]]), np.zeros((2, 2), bool))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 3, 2), (60, 80)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_replayed_along_an_axis(shape, axis):
+    x, index = some(shape), RNG.integers(0, shape[axis], shape)
+    np.testing.assert_array_equal(PURE["gather"](x, index, axis=axis), ops._gather(x, index, axis=axis))
+    assert_replayable(partial(PURE["gather"], axis=axis), x, index)
+    assert_replayable(partial(PURE["scatter"], axis=axis), x, index, some(shape))
+    assert_replayable(partial(PURE["scatter_add"], axis=axis), x, index, some(shape))
+
+
+def test_recordings_have_flags_for_indices():
+    x, index = some((4, 3)), np.array([0, 3])
+    with Recording(Arena(reserved(1 << 20))) as tape:
+        tape.know([x, index])
+        PURE["take"](x, index, axes=(0,))
+        PURE["gather"](x, index.reshape(1, 2)[:, :1].repeat(3, 1) * 0, axis=0)
+    cells = [cell for cell, _ in tape.flags]
+    assert "dimension 0 with size 4" in tape.flags[0][1]
+    assert [c[0] for c in cells] == [0, 0]
+    index[1] = 4
+    Script(tape.calls).run()
+    assert [c[0] for c in cells] == [1, 0]

@@ -5,6 +5,7 @@ x: (..., N, C), index: (..., N). The functions of the table are made of kernels 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from math import prod
 from typing import Any
@@ -21,7 +22,6 @@ from expkit.kernels.cpu.machine.call import Bound
 from expkit.kernels.cpu.nets import cross_entropy as kernels
 from expkit.kernels.cpu.record.recording import flag
 from expkit.tensor.generated.base import F32, F64, enabled
-from expkit.tensor.generated.pure import PURE
 
 LEAST = 1 << 8  # elements from which a kernel is faster than NumPy
 
@@ -132,7 +132,7 @@ def one_hot(index: Any, *, dtype: Any, classes: int) -> Any:
     return out
 
 
-PURE |= {
+ROWS: dict[str, Callable[..., Any]] = {  # of the table in pure.py
     "cross_entropy": partial(_flagged, "forward"), "cross_entropy_grad": row_slopes, "nll": _picked,
     "nll_grad": unpicked, "loss_factors": factors, "one_hot": one_hot,
 }  # fmt: skip

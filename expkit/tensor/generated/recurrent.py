@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.machine.call import Bound
 from expkit.kernels.cpu.nets import recurrent
 from expkit.tensor.generated.base import F32, F64, enabled
-from expkit.tensor.generated.pure import PURE
 
 LEAST, PARALLEL = 1 << 14, 1 << 20  # multiplications from which a kernel, and another thread, are worth it
 PAD = 64  # bytes between rows of states and of the room: rows of powers of two would share their places in the cache
@@ -86,8 +85,9 @@ def layer_grad(*operands: Any, kind: str, sizes: Sizes, reverse: bool, given: tu
     return backward(kind, Backward.of(kind, given, operands), sizes, reverse)
 
 
-for _kind in CELLS:
-    PURE[_kind], PURE[f"{_kind}_grad"] = layer, layer_grad
+ROWS: dict[str, Callable[..., Any]] = {  # of the table in pure.py
+    **dict.fromkeys(CELLS, layer), **dict.fromkeys((f"{kind}_grad" for kind in CELLS), layer_grad),
+}  # fmt: skip
 
 
 def forward(

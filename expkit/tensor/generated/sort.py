@@ -12,6 +12,7 @@ import numpy as np
 from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.arrays.gather import PUT, along_axis, kind_of
 from expkit.kernels.cpu.arrays.sort import KINDS, ordered
+from expkit.kernels.cpu.arrays.write import filled
 from expkit.kernels.cpu.loops import plan
 from expkit.tensor.generated.base import enabled
 
@@ -62,6 +63,7 @@ def returned(g: Any, places: Any, size: int, axis: int) -> Any:
         return None
     if kind_of(g.dtype, PUT) is None:
         return None
-    make = plan.empty if g.shape[axis] == size else np.zeros
-    new = make((*g.shape[:axis], size, *g.shape[axis + 1 :]), g.dtype)
-    return new if along_axis(PUT, new, dense(g), dense(places), axis) else None
+    shape = (*g.shape[:axis], size, *g.shape[axis + 1 :])
+    new = plan.empty(shape, g.dtype) if g.shape[axis] == size else filled(shape, g.dtype)
+    along_axis(PUT, new, dense(g), dense(places), axis, np.zeros(1, np.int64))
+    return new

@@ -4,7 +4,7 @@
 stride), and the rest is a dense row. `along`: x[o, i(o, m, c), c] for dense x (O, N, C) and i (O, M, C).
 
 A negative index counts from the end in `rows` and is out of range in `along`. One out of range is seen before it is
-used: the element 0 is touched instead, and the call says so afterwards. Writers split what they write by
+used: the element 0 is touched instead, and a flag says so afterwards. Writers split what they write by
 outer axes and columns, never by positions, so that repeated places are written and summed in the order of the index,
 whatever the number of threads.
 """
@@ -15,8 +15,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from expkit.kernels.cpu.arrays.copy import KINDS, UNROLL, lanes
 from expkit.kernels.cpu.code.builder import Cell, Pointer, least
@@ -241,40 +239,37 @@ def _along(how: str, kind: str, index: str, extents: tuple[int, int, int, int]) 
 
 
 def by_rows(
-    how: str, table: Any, dense: Any, indices: Sequence[Any], axes: Sequence[int], outer: tuple[int, int], columns: int
-) -> bool:
+    how: str, table: Any, dense: Any, indices: Sequence[Any], axes: Sequence[int], outer: tuple[int, int], columns: int,
+    flag: Any,
+) -> None:  # fmt: skip
     """Moves rows between the table, at the indices along `axes`, and `dense` (outer, positions, columns).
 
-    outer: the size and stride in bytes of the axes in front; indices: dense arrays of one shape. False where an index
-    was out of range: then what was read or written is of no use.
+    outer: the size and stride in bytes of the axes in front; indices: dense arrays of one shape. The flag (int64, one
+    element) becomes 1 where an index is out of range: then what was read or written is of no use.
     """
     kind = kind_of(table.dtype, how)
     if kind is None:
         raise TypeError(f"{how}: no kernel for {table.dtype}")
     indexed = tuple((_index(i), table.shape[a], table.strides[a]) for i, a in zip(indices, axes, strict=True))
-    flag = np.zeros(1, np.int64)
     if how != ADD and columns > 1:  # moved as the largest integers that divide the rows
         size = math.gcd(8, columns * table.itemsize, outer[1], *(s for _, _, s in indexed))
         kind, columns = KINDS[size], columns * table.itemsize // size
     run = _rows(how, kind, (outer[0], indices[0].size, columns), outer[1], indexed)
     run(table, dense, flag, *indices)
-    return not flag[0]
 
 
-def along_axis(how: str, table: Any, dense: Any, index: Any, axis: int) -> bool:
+def along_axis(how: str, table: Any, dense: Any, index: Any, axis: int, flag: Any) -> None:
     """Moves elements between the table, at the index along the axis, and `dense`, of the index's shape; all dense.
 
-    False where an index was out of range: then what was read or written is of no use.
+    The flag becomes 1 where an index is out of range: then what was read or written is of no use.
     """
     kind = kind_of(table.dtype, how)
     if kind is None:
         raise TypeError(f"{how}: no kernel for {table.dtype}")
     shape = index.shape
     outer, columns = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    flag = np.zeros(1, np.int64)
     run = _along(how, kind, _index(index), (outer, table.shape[axis], shape[axis], columns))
     run(table, dense, flag, index)
-    return not flag[0]
 
 
 def _index(index: Any) -> str:
