@@ -16,6 +16,7 @@ import numpy as np
 
 from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import ARRAYS
+from expkit.compiler.layouts import channels_last
 from expkit.compiler.places import Place, Window, fixed, share
 from expkit.compiler.program import Program, Step, Write, number, run
 from expkit.compiler.units import Unit
@@ -38,8 +39,9 @@ def program(
 ) -> Program:  # fmt: skip
     """The program of these equations: recorded where it is one of CPU kernels."""
     devices = {v.device for e in equations for v in (*e.outs, *e.args) if isinstance(v, Var)}
-    recordable = enabled() and devices <= {None, "cpu"} and _space() is not None
-    return (Recorded if recordable else Program)(graph, equations, outputs, writes, lent)
+    if not enabled() or not devices <= {None, "cpu"} or _space() is None:
+        return Program(graph, equations, outputs, writes, lent)
+    return Recorded(graph, channels_last(equations), outputs, writes, lent)
 
 
 @cache

@@ -103,11 +103,19 @@ def _nothing(*_arrays: Any) -> None:
 
 
 def _order(full: tuple[int, ...], arrays: Sequence[Any]) -> list[int]:
-    """The axes from the slowest to the fastest, as the first operand of full shape has them (as NumPy's order K)."""
-    lead = next((a for a in arrays if a.shape == full), None)
+    """The axes from the slowest to the fastest, as the first operand of full shape has them (as NumPy's order K).
+
+    One that is repeated along an axis leads only where there is no other.
+    """
+    whole = [a for a in arrays if a.shape == full]
+    lead = next((a for a in whole if not _repeats(a)), whole[0] if whole else None)
     if lead is None:
         return list(range(len(full)))
     return sorted(range(len(full)), key=lambda i: -abs(lead.strides[i]) if full[i] > 1 else 0)
+
+
+def _repeats(x: Any) -> bool:
+    return any(step == 0 and n > 1 for step, n in zip(x.strides, x.shape, strict=True))
 
 
 def _maker(shape: tuple[int, ...], order: list[int], dtypes: Sequence[Any]) -> Callable[[], Any]:
