@@ -44,6 +44,11 @@ def _needs(rule: Rule) -> tuple[bool, Callable[[int], bool]]:
     return (fixed[1] if len(fixed) > 1 else others), needed
 
 
+def _is_open(x: Any) -> bool:
+    """Whether x is a number that is left open: told when a program runs."""
+    return isinstance(x, float) and hasattr(x, "value")
+
+
 class Primitive:
     """One operation and all its rules. Calling it takes Tensors (recorded) or raw values (not recorded)."""
 
@@ -123,7 +128,7 @@ class Primitive:
         level = max((r.level for r in raws if isinstance(r, Value)), default=None)
         if level is None:
             trace = open_trace()
-            if trace is not None and any(trace.is_outside(a) for a in args):
+            if trace is not None and any(trace.is_outside(a) or _is_open(a) for a in args):
                 return trace.record(self, tuple(args), kw)
             return self.impl(*raws, **kw)
         top = next(r for r in raws if isinstance(r, Value) and r.level == level)

@@ -7,7 +7,7 @@ import numpy as np
 
 from expkit.autograd import handle
 from expkit.autograd.handle import Handle, Value, View, wrap
-from expkit.autograd.mode import MODE, tick
+from expkit.autograd.mode import MODE, open_trace, tick
 from expkit.autograd.node import Leaf
 from expkit.autograd.views import refresh
 from expkit.errors import ShapeError
@@ -157,7 +157,9 @@ class Tensor(Differentiable):
         """A tensor on the same memory with no history (what detach() returns)."""
         if x.chain is not None and x.chain.root.written > x.chain.stamp:
             refresh(x)
-        out = wrap(x.raw.stopped() if isinstance(x.raw, Value) else x.raw)
+        trace = open_trace() if MODE.special else None
+        raw = trace.const(x.raw, x) if trace is not None and trace.is_outside(x) else x.raw  # writes must be seen
+        out = wrap(raw.stopped() if isinstance(raw, Value) else raw)
         out.chain = View(x, alias_p, {}, tick(), tracked=False)
         if MODE.special:
             out.born = tick()

@@ -14,7 +14,6 @@ from expkit.autograd.handle import Aval, Handle, wrap
 from expkit.autograd.inplace import write
 from expkit.autograd.mode import MODE, open_trace
 from expkit.autograd.primitive import Primitive
-from expkit.autograd.views import refresh, root_of
 from expkit.kernels.cpu.code.elementwise import kind_of
 from expkit.kernels.cpu.nets.formula import Formula, named
 from expkit.tensor.dtypes import float64
@@ -23,7 +22,7 @@ from expkit.tensor.generated.base import F32, F64, enabled
 from expkit.tensor.generated.update import disjoint
 from expkit.tensor.ops.convert import as_dtype
 from expkit.tensor.ops.join import stack
-from expkit.tensor.ops.movement import overwrite_p
+from expkit.tensor.ops.movement import alias_p, overwrite_p
 
 MANY = 0  # results: as many as there are arrays to overwrite
 
@@ -73,12 +72,10 @@ def record_all(name: str, operands: Sequence[Sequence[Handle]], *numbers: Any, l
 
 
 def _whole(x: Any) -> Any:
-    """The tensor that x shows as it is: what it was detached from."""
-    if not isinstance(x, Handle) or x.chain is None:
-        return x
-    refresh(x)
-    root = root_of(x)
-    return root if root.raw is x.raw else x
+    """The tensor that x was detached from, if it was."""
+    while isinstance(x, Handle) and x.chain is not None and x.chain.prim is alias_p:
+        x = x.chain.parent
+    return x
 
 
 def record_sum(name: str, tensors: Sequence[Handle]) -> Any:
