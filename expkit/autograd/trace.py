@@ -45,13 +45,14 @@ class Trace:
 
     kind = "trace"
     abstract = False  # what is made while it is open (zeros, random numbers) has no memory either: see make()
-    whole = False  # composites and gradient rules stay whole, as they run eagerly: see rule()
+    whole = False  # composites and gradient rules stay whole, as they run eagerly
 
     def __init__(self, *, live: bool = False) -> None:
         self.level = tick()
         self.live = live
         self.sources: dict[int, Any] = {}  # by the index of a constant's Var
         self.reads: list[tuple[Var, Callable[[], Any]]] = []
+        self.drawn: dict[Any, Any] = {}  # what was read of random generators, by where they were
         self.numbers: list[Callable[[], Sequence[float]]] = []
         self.counted = 0
         self.guards: list[tuple[Callable[[], Any], Any]] = []
@@ -86,7 +87,7 @@ class Trace:
         raise NotImplementedError
 
     def rule(self, node: Any) -> AbstractContextManager[Any]:
-        """A context for the gradient rules of a node, if `whole`."""
+        """A context for the gradient rules of a node, if `abstract`."""
         raise NotImplementedError
 
     def read(self, now: Any, get: Callable[[], Any], undo: Callable[[], Any]) -> Var:

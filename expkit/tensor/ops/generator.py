@@ -12,10 +12,10 @@ import numpy as np
 
 from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.levels import Batched
-from expkit.autograd.mode import MODE
+from expkit.autograd.mode import MODE, open_trace, tick
 from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
-from expkit.errors import AutogradError, ShapeError
+from expkit.errors import AutogradError, ShapeError, TraceError
 from expkit.tensor import devices
 from expkit.tensor.devices import xp_of
 from expkit.tensor.generated import random as kernels
@@ -55,12 +55,13 @@ class Generator:
     def __init__(self, device: Any = "cpu") -> None:
         self.device = devices.resolve(device)
         self.seed_, self.offset = 0x5EED, 0
+        self.born = self.set = tick()  # when it was made, and when somebody last said what its state is
 
     def manual_seed(self, seed: int) -> "Generator":
         """Starts the stream of `seed` from its beginning."""
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
             raise TypeError(f"manual_seed: the seed must be an int, not {type(seed).__name__}")
-        self.seed_, self.offset = int(seed) % 2**64, 0
+        self.seed_, self.offset, self.set = int(seed) % 2**64, 0, tick()
         return self
 
     def initial_seed(self) -> int:
@@ -76,7 +77,7 @@ class Generator:
 
     def set_state(self, state: Any) -> None:
         seed, offset = state
-        self.seed_, self.offset = int(seed) % 2**64, int(offset)
+        self.seed_, self.offset, self.set = int(seed) % 2**64, int(offset), tick()
 
     def take(self, words: int) -> tuple[int, int]:
         """(seed, offset) for a draw of `words` 32-bit words; the stream moves past them."""
@@ -175,6 +176,29 @@ def _levels() -> list[Any]:
     return [i for i in MODE.stack if i.kind == "vmap"]
 
 
+def _traced(trace: Any, gen: Generator, state: Any, taken: tuple[int, int], words: int) -> Any:
+    """The state of a draw: read from the generator at each run, in the order of the draws; the same for the same draw.
+
+    That of a generator which the traced function makes is always the same.
+    """
+    if gen.born > trace.level:
+        return state
+    known = trace.drawn.get((gen, *taken))
+    if known is not None:
+        return known
+    if gen.set > trace.level:
+        raise TraceError("a traced function sets a random generator's state (manual_seed): seed it outside")
+
+    def later() -> Any:
+        return np.asarray(gen.take(words), np.uint64)
+
+    def undo() -> None:
+        gen.seed_, gen.offset = taken
+
+    found = trace.drawn[(gen, *taken)] = wrap(trace.read(state.raw, later, undo))
+    return found
+
+
 def draw(
     shape: tuple[int, ...], words_each: int, finish: Any, generator: Generator | None, where: devices.device,
     name: str = "", chance: float = 0.0,
@@ -201,10 +225,9 @@ def draw(
         if fast is not None:
             return wrap(fast)
     state = wrap(np.asarray(taken, np.uint64))
-    if any(i.kind == "trace" for i in MODE.stack):
-        trace = next(i for i in MODE.stack if i.kind == "trace")
-        later = lambda: np.asarray(gen.take(words), np.uint64)  # noqa: E731
-        state = wrap(trace.read(state.raw, later, lambda: gen.set_state(taken)))
+    trace = open_trace() if MODE.special else None
+    if trace is not None:
+        state = _traced(trace, gen, state, taken, words)
     out = finish(apply(words_p, state, words=words, device=where))
     out = out[:count].reshape(full) if out.shape[0] != count else out.reshape(full)
     for level in different:
