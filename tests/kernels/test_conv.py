@@ -16,6 +16,7 @@ from expkit.tensor.ops import conv_arrays
 from expkit.tensor.ops.conv import conv_input_p, conv_p, conv_weight_p
 from expkit.tensor.ops.windows import out_sizes
 from tests.kernels.guards import install
+from tests.kernels.replayable import assert_replayable
 from tests.kernels.together import at_once
 
 TOLERANCE = {"f4": 2e-5, "f8": 1e-12}
@@ -258,3 +259,45 @@ def test_layers_and_their_gradients_as_in_torch(rank, transposed, torch):
             results.append([out.detach().numpy(), *(a.grad.numpy() for a in operands)])
         for a, t in zip(*results, strict=True):
             np.testing.assert_allclose(a, t, rtol=1e-4, atol=1e-4 * np.abs(t).max())
+
+
+# ---- recorded programs -----------------------------------------------------------------------------------------------
+
+REPLAYED = {  # name: sample, weight, numbers
+    "winograd": ((20, 9, 11), (33, 20, 3, 3), numbers(2, padding=1)),
+    "direct": ((5, 9, 11), (7, 5, 3, 3), numbers(2, padding=1)),
+    "one by one": ((20, 9, 11), (40, 20, 1, 1), numbers(2)),
+    "strides": ((20, 9, 11), (32, 20, 3, 3), numbers(2, stride=2, padding=1)),
+    "few channels": ((3, 16, 16), (16, 3, 5, 5), numbers(2, stride=2, padding=2)),
+    "jumps": ((16, 9, 11), (16, 16, 1, 1), numbers(2, stride=2)),
+    "dilation": ((5, 15, 11), (7, 5, 3, 3), numbers(2, dilation=2)),
+    "groups": ((40, 9, 11), (34, 20, 3, 3), numbers(2, groups=2)),
+    "depthwise": ((40, 9, 11), (40, 1, 3, 3), numbers(2, padding=1, groups=40)),
+    "depthwise, strides": ((20, 9, 11), (20, 1, 1, 1), numbers(2, stride=2, groups=20)),
+    "line": ((6, 40), (7, 6, 5), numbers(1, stride=2, padding=2)),
+    "volume": ((6, 5, 6, 7), (7, 6, 3, 2, 3), numbers(3, padding=1)),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS[:2])
+@pytest.mark.parametrize("name", REPLAYED)
+def test_they_are_kernel_calls_alone(name, order):
+    (sample, weight, kw), rng = REPLAYED[name], np.random.default_rng(0)
+    x, w = array(rng, (2, *sample), "f4", order), array(rng, weight, "f4")
+    y = array(
+        rng,
+        (2, weight[0], *out_sizes(sample[1:], weight[2:], kw["stride"], kw["padding"], kw["dilation"])),
+        "f4",
+        order,
+    )
+    for bias in ((), (array(rng, weight[:1], "f4"),)):
+        assert_replayable(lambda *operands: kernels.convolution.pure(*operands, **kw), x.copy("K"), w.copy(), *bias)
+    assert_replayable(lambda y, w: kernels.input_gradient.pure(y, w, size=sample[1:], **kw), y.copy("K"), w.copy())
+    assert_replayable(lambda x, y: kernels.weight_gradient.pure(x, y, kernel=weight[2:], **kw), x, y)
+
+
+def test_what_has_no_kernel_is_declined():
+    x, w, kw = np.ones((2, 66, 5, 5), "f4"), np.ones((66, 2, 3, 3), "f4"), numbers(2, groups=33)
+    assert kernels.convolution.pure(x.astype("f2"), w.astype("f2"), **kw) is None
+    assert kernels.convolution.pure(np.ones((2, 99, 5, 5), "f4"), np.ones((66, 3, 3, 3), "f4"), **kw) is None
+    assert kernels.convolution.pure(x[:0], w, **kw) is None

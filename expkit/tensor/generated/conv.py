@@ -24,6 +24,7 @@ import numpy as np
 
 from expkit import flags
 from expkit.kernels.cpu.arrays import images
+from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.conv import columns, geometry, lanes, winograd
 from expkit.kernels.cpu.conv.direct import Direct, padded_bias
 from expkit.kernels.cpu.conv.direct_weight import WeightGradient
@@ -102,7 +103,7 @@ class Case:
 
     def algorithm(self) -> str:
         """The algorithm's name; "" for the plain implementation."""
-        if not self.work or self.work < LEAST:
+        if not self.work:
             return ""
         if self.winograd():
             return "winograd"
@@ -153,7 +154,7 @@ class _Passes:
             self.parts.append((panels, run))
 
     def __call__(self, x: Any, w: Any, b: Any = None) -> Any:
-        source, w, y = self.source(x), np.ascontiguousarray(w), aligned(self.shape, self.case.dtype)
+        source, w, y = self.source(x), dense(w), aligned(self.shape, self.case.dtype)
         if self.groups == 1:
             self._group(source, w, b, y)
         else:
@@ -227,37 +228,51 @@ def _weights(case: Case, x: Any, y: Any) -> Impl | None:
 # ---- implementations -------------------------------------------------------------------------------------------------
 
 
-def _as_the_operands(convolution: Impl) -> Impl:
-    """The convolution, its result with the channels last in memory where an image or a weight has them there."""
+class Family:
+    """One of the three: `make` gives a plan for a case, None where there is no kernel; `case` reads the operands."""
 
-    @wraps(convolution)
-    def impl(*operands: Any, **kw: Any) -> Any:
-        y = convolution(*operands, **kw)
-        if y.__class__ is not np.ndarray:
+    def __init__(self, make: Callable[..., Impl | None], case: Callable[..., Case], *, images_out: bool) -> None:
+        self.make, self.case, self.images_out = make, case, images_out
+        self.plans: dict[Any, list[Any]] = {}  # by shapes and strides: [case, plan]; () until there is one
+
+    def find(self, least: int, x: Any, w: Any, *rest: Any, **kw: Any) -> Impl | None:
+        """The plan for such operands, None where there is no kernel or are fewer multiplications."""
+        if not _taken(x, w, *rest):
+            return None
+        key = (x.shape, x.strides, w.shape, w.strides, x.dtype, flags.read("WINOGRAD"), *kw.values())
+        found = self.plans.get(key)
+        if found is None:
+            if len(self.plans) >= KEPT:
+                self.plans.clear()
+            found = self.plans[key] = [self.case(x, w, **kw), ()]
+        case, run = found
+        if case.work < least:
+            return None
+        if run == ():
+            run = found[1] = self.make(case, x, w)
+        return run
+
+    def pure(self, *operands: Any, **kw: Any) -> Any:
+        """The convolution by kernels alone, of any size; None where there are none."""
+        run = self.find(1, *operands, **kw)
+        return None if run is None else self.ordered(run(*operands), operands)
+
+    def decorator(self, plain: Impl) -> Impl:
+        """The plain implementation, or a plan where that is faster."""
+
+        @wraps(plain)
+        def impl(*operands: Any, **kw: Any) -> Any:
+            run = self.find(LEAST, *operands, **kw)
+            return self.ordered(plain(*operands, **kw) if run is None else run(*operands), operands)
+
+        return impl
+
+    def ordered(self, y: Any, operands: tuple[Any, ...]) -> Any:
+        """An image with the channels last in memory where an image or a weight among the operands has them there."""
+        if not self.images_out or y.__class__ is not np.ndarray:
             return y
         last = y.ndim > 3 and any(images.is_last(a) for a in operands[:2])
         return images.dense(y, y.ndim - 2, last)
-
-    return impl
-
-
-def _planned(plain: Impl, make: Callable[..., Impl | None], case: Callable[..., Case]) -> Impl:
-    """plain, or the plan that `make` finds for the operands' shapes and strides."""
-    plans: dict[Any, Impl | None] = {}
-
-    @wraps(plain)
-    def impl(x: Any, w: Any, *rest: Any, **kw: Any) -> Any:
-        if not _taken(x, w, *rest):
-            return plain(x, w, *rest, **kw)
-        key = (x.shape, x.strides, w.shape, w.strides, x.dtype, flags.read("WINOGRAD"), *kw.values())
-        run = plans.get(key, plain)
-        if run is plain:
-            if len(plans) >= KEPT:
-                plans.clear()
-            run = plans[key] = make(case(x, w, **kw), x, w)
-        return plain(x, w, *rest, **kw) if run is None else run(x, w, *rest)
-
-    return impl
 
 
 def _taken(*operands: Any) -> bool:
@@ -269,31 +284,21 @@ def _taken(*operands: Any) -> bool:
     return all(a.__class__ is np.ndarray and a.dtype is dtype for a in given) and enabled()
 
 
-def convolution(plain: Impl) -> Impl:
-    """The implementation of conv(x, w, b=None, *, stride, padding, dilation, groups)."""
-
-    def case(x: Any, w: Any, *, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
-        ends = zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
-        out = tuple((n + lo + hi - d * (k - 1) - 1) // s + 1 for n, k, s, (lo, hi), d in ends)
-        return Case(x.dtype, x.shape[0], x.shape[2:], w.shape, out, stride, padding, dilation, groups)
-
-    return _as_the_operands(_planned(plain, _forward, case))
+def _of_conv(x: Any, w: Any, *, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
+    ends = zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+    out = tuple((n + lo + hi - d * (k - 1) - 1) // s + 1 for n, k, s, (lo, hi), d in ends)
+    return Case(x.dtype, x.shape[0], x.shape[2:], w.shape, out, stride, padding, dilation, groups)
 
 
-def input_gradient(plain: Impl) -> Impl:
-    """The implementation of conv_input(y, w, *, size, stride, padding, dilation, groups)."""
-
-    def case(y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
-        return Case(y.dtype, y.shape[0], size, w.shape, y.shape[2:], stride, padding, dilation, groups)
-
-    return _as_the_operands(_planned(plain, _backward, case))
+def _of_input(y: Any, w: Any, *, size: Sizes, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
+    return Case(y.dtype, y.shape[0], size, w.shape, y.shape[2:], stride, padding, dilation, groups)
 
 
-def weight_gradient(plain: Impl) -> Impl:
-    """The implementation of conv_weight(x, y, *, kernel, stride, padding, dilation, groups)."""
+def _of_weight(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
+    weight = (y.shape[1], x.shape[1] // groups, *kernel)
+    return Case(x.dtype, x.shape[0], x.shape[2:], weight, y.shape[2:], stride, padding, dilation, groups)
 
-    def case(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Any, dilation: Sizes, groups: int) -> Case:
-        weight = (y.shape[1], x.shape[1] // groups, *kernel)
-        return Case(x.dtype, x.shape[0], x.shape[2:], weight, y.shape[2:], stride, padding, dilation, groups)
 
-    return _planned(plain, _weights, case)
+convolution = Family(_forward, _of_conv, images_out=True)  # conv(x, w, b=None, *, stride, padding, dilation, groups)
+input_gradient = Family(_backward, _of_input, images_out=True)  # conv_input(y, w, *, size, stride, ...)
+weight_gradient = Family(_weights, _of_weight, images_out=False)  # conv_weight(x, y, *, kernel, stride, ...)

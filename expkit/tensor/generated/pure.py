@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from expkit.tensor.generated import index, loss, matmul, norm, recurrent, segments
+from expkit.tensor.generated import attention, conv, copy, index, loss, matmul, norm, recurrent, segments
 
 PURE: dict[str, Callable[..., Any]] = {
+    **attention.ROWS,
+    **copy.ROWS,
     **index.ROWS,
     **loss.ROWS,
     **recurrent.ROWS,
@@ -20,6 +22,9 @@ PURE: dict[str, Callable[..., Any]] = {
     "linear": matmul.pure_linear,
     "update": segments.pure_update,  # in place: segments.in_place
     "sum_all": segments.pure_sum,
+    "conv": conv.convolution.pure,
+    "conv_input": conv.input_gradient.pure,
+    "conv_weight": conv.weight_gradient.pure,
     "normalize": norm.normalize,
     **dict.fromkeys(("normalize_grad1", "normalize_grad2", "normalize_grad3"), norm.normalize_grad),
     "rms_norm": norm.pure_rms,

@@ -75,7 +75,7 @@ def _conv_batch(size: int, values: list[Any], mapped: list[bool], kw: dict[str, 
 
 conv_p = Primitive(
     "conv",
-    in_float32(kernels.convolution(conv_arrays.conv)),
+    in_float32(kernels.convolution.decorator(conv_arrays.conv)),
     _conv_shape,
     (
         lambda g, _out, _x, w, _b=None, **kw: conv_input_p(g, w, size=_spatial(_x), **kw),
@@ -87,7 +87,7 @@ conv_p = Primitive(
 )
 conv_input_p = Primitive(
     "conv_input",
-    in_float32(kernels.input_gradient(conv_arrays.conv_input)),
+    in_float32(kernels.input_gradient.decorator(conv_arrays.conv_input)),
     lambda y, w, *, size, groups, **_: Aval((y.shape[0], groups * w.shape[1], *size), y.dtype, y.device),
     (
         lambda g, _out, _y, w, *, size, **kw: conv_p(g, w, **kw),
@@ -97,7 +97,7 @@ conv_input_p = Primitive(
 )
 conv_weight_p = Primitive(
     "conv_weight",
-    in_float32(kernels.weight_gradient(conv_arrays.conv_weight)),
+    in_float32(kernels.weight_gradient.decorator(conv_arrays.conv_weight)),
     lambda x, y, *, kernel, groups, **_: Aval((y.shape[1], x.shape[1] // groups, *kernel), x.dtype, x.device),
     (
         lambda g, _out, _x, y, *, kernel, **kw: conv_input_p(y, g, size=_spatial(_x), **kw),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from expkit.kernels.cpu.arrays import copy
 from expkit.kernels.cpu.loops import plan
 
@@ -20,15 +18,6 @@ def order_of(ndim: int, spatial: int) -> tuple[Sizes, Sizes]:
     return (*range(lead - 1), *range(lead, ndim), lead - 1), (*range(lead - 1), ndim - 1, *range(lead - 1, ndim - 1))
 
 
-LARGE = 1 << 15  # bytes from which a kernel copies faster than NumPy
-
-
-def _contiguous(x: Any) -> Any:
-    if x.flags.c_contiguous:
-        return x
-    return copy.contiguous(x) if x.nbytes >= LARGE else np.ascontiguousarray(x)
-
-
 def is_last(x: Any) -> bool:
     """Whether the channels of (N, C, *S) lie last in memory, and the array is not in its own order as well."""
     return not x.flags.c_contiguous and x.transpose(order_of(x.ndim, x.ndim - 2)[0]).flags.c_contiguous
@@ -37,17 +26,17 @@ def is_last(x: Any) -> bool:
 def arranged(x: Any, spatial: int) -> tuple[Any, bool]:
     """(x, whether its channels are last), copied where it is in neither order."""
     if x.flags.c_contiguous or x.ndim == spatial:
-        return _contiguous(x), False
+        return copy.dense(x), False
     last = x.transpose(order_of(x.ndim, spatial)[0]).flags.c_contiguous
-    return x if last else _contiguous(x), last
+    return x if last else copy.dense(x), last
 
 
 def dense(x: Any, spatial: int, last: bool) -> Any:
     """x, or a copy of it, in that order."""
     if not last:
-        return _contiguous(x)
+        return copy.dense(x)
     order, back = order_of(x.ndim, spatial)
-    return _contiguous(x.transpose(order)).transpose(back)
+    return copy.dense(x.transpose(order)).transpose(back)
 
 
 def empty(shape: Sizes, size: Sizes, dtype: Any, last: bool) -> Any:

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.write import filled
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import SIZES, Value
 from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv.gather import PART, PITCH
-from expkit.kernels.cpu.conv.geometry import Shape, round_up
-from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
+from expkit.kernels.cpu.conv.geometry import Shape, round_up, table
+from expkit.kernels.cpu.conv.layout import bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
-from expkit.kernels.cpu.machine.call import Bound
 
 FEW = 8  # channels
 PARALLEL = 1 << 19  # multiplications from which several threads are worth waking
@@ -126,13 +126,12 @@ def _positive(x: Value) -> Value:
 class Columns:
     """The gradient for given sizes.   y (N, 1, P, Q, outs), panels -> x (N, 1, H, W, channels), all dense"""
 
-    __slots__ = ("_bound", "_groups", "_pack", "_runs", "_shape", "_starts", "_width")
+    __slots__ = ("_bound", "_columns", "_groups", "_pack", "_places", "_runs", "_width")
 
     def __init__(self, kind: str, s: Shape, batch: int, channels: int, outs: int) -> None:
         _, down, along = s.kernel
         self._width = blocking(kind).width
-        self._shape = (outs, channels, down * along)
-        self._table(s, channels)
+        starts = self._table(s, channels)
         reach = s.dilation[1] * (down - 1)
         parts = max(1, min(-(-TASKS // batch), s.size[1] // (LINES * (reach + 1))))
         share = -(-s.size[1] // parts)
@@ -144,16 +143,22 @@ class Columns:
         }  # fmt: skip
         work = batch * s.out[1] * s.out[2] * outs * down * along * channels
         self._bound = routine(kind).bind(batch * parts, parallel=work >= PARALLEL, **words)
-        self._pack: tuple[Bound, Any] | None = None
+        taps = down * along
+        steps = {"source_batch": channels * taps, "target_batch": self._width}
         if channels % self._width == 0:
-            taps = down * along
-            table = self._starts * outs
-            steps = {"source_batch": channels * taps, "target_batch": self._width}
             panels = {"panel": self._width, "panel_step": self._width * outs}
-            self._pack = bind(transposer(kind, by_column=True), outs, channels, taps, **steps, **panels), table
+            self._pack = bind(transposer(kind, by_column=True), outs, channels, taps, **steps, **panels)
+            self._places = table(starts * outs)
+        else:
+            columns = (np.arange(channels)[:, None] + starts).ravel()
+            self._pack = bind(transposer(kind, by_column=True), outs, 1, channels * taps, **steps)
+            self._places = table(columns // self._width * (self._width * outs) + columns % self._width)
 
-    def _table(self, s: Shape, channels: int) -> None:
-        """Runs (down, along, size, column of the group) and groups (first run, end, columns, columns before it)."""
+    def _table(self, s: Shape, channels: int) -> Any:
+        """Runs (down, along, size, column of the group) and groups (first run, end, columns, columns before it).
+
+        Returns the column of each tap.
+        """
         _, down, along = s.kernel
         joined = s.dilation[2] == 1 and along * channels <= PART
         wide, count = (along * channels, 1) if joined else (channels, along)
@@ -170,21 +175,15 @@ class Columns:
             runs.append((*offsets, wide, group[2]))
             starts += range(group[3] + group[2], group[3] + group[2] + wide, channels)
             group[1], group[2] = tap + 1, group[2] + wide
-        self._runs, self._groups = np.array(runs, np.int64), np.array(groups, np.int64)
-        self._starts = np.array(starts, np.int64)  # the column of each tap
+        self._runs, self._groups = table(runs), table(groups)
+        self._columns = sum(round_up(group[2], self._width) for group in groups)
+        return np.array(starts)
 
     def panels(self, w: Any) -> Any:
-        """Dense weights as (panel, out, column of the panel)."""
-        outs, channels, _ = self._shape
-        columns = round_up(int(self._groups[-1][2:].sum()), self._width)
-        if self._pack is not None:
-            out = aligned((columns * outs,), w.dtype)
-            self._pack[0](w, out, self._pack[1])
-            return out
-        padded = np.zeros((outs, columns), w.dtype)  # few
-        for tap, start in enumerate(self._starts):
-            padded[:, start : start + channels] = w.reshape(self._shape)[:, :, tap]
-        return np.ascontiguousarray(padded.reshape(outs, -1, self._width).transpose(1, 0, 2))
+        """Dense weights as (panel, out, column of the panel); zeros in columns that no tap has."""
+        out = filled((self._columns * w.shape[0],), w.dtype)
+        self._pack(w, out, self._places)
+        return out
 
     def __call__(self, y: Any, panels: Any, _bias: None, x: Any) -> None:
         """Writes x."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
-
+from expkit.kernels.cpu.arrays.copy import copy, dense
+from expkit.kernels.cpu.arrays.write import filled
 from expkit.kernels.cpu.code.builder import Function, Pointer, least
 from expkit.kernels.cpu.code.ir import SIZES, Value
 from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv import gather
 from expkit.kernels.cpu.conv.gather import PITCH, Gather, block_of, height_of, runs_of
-from expkit.kernels.cpu.conv.geometry import Pass
+from expkit.kernels.cpu.conv.geometry import Pass, round_up, table
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 
 WORK = 1 << 22  # multiplications of a task
@@ -152,7 +152,7 @@ class Direct:
         sizes: tuple[int, ...], pixel: int,
     ) -> None:  # fmt: skip
         runs = runs_of(p, channels, steps[3])
-        self._table, self._firsts = runs.table, np.array(runs.first, np.int64)
+        self._table, self._firsts = table(runs.table), table(runs.first)
         self._target = p.target()
         self._whole = tuple(p.out) == tuple(sizes)
         jumps = [axis.jump for axis in p.axes]
@@ -186,6 +186,8 @@ def shares(places: int, panels: int, work: int, block: int) -> tuple[int, int]:
 def padded_bias(b: Any, kind: str) -> Any:
     """A bias with zeros up to whole panels."""
     width = blocking(kind).width
-    out = np.zeros(-(-b.size // width) * width, b.dtype)
-    out[: b.size] = b
+    if not b.size % width:
+        return dense(b)
+    out = filled((round_up(b.size, width),), b.dtype)
+    copy(out[: b.size], b)
     return out

@@ -19,7 +19,7 @@ from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv import gather
 from expkit.kernels.cpu.conv.direct import PARALLEL, WORK, widths_of
 from expkit.kernels.cpu.conv.gather import PITCH, Gather, block_of, runs_of
-from expkit.kernels.cpu.conv.geometry import Pass, round_up
+from expkit.kernels.cpu.conv.geometry import Pass, round_up, table
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel
 
@@ -107,7 +107,7 @@ class WeightGradient:
         self, kind: str, p: Pass, batch: int, channels: int, steps: tuple[int, int, int, int], lines: int, pixel: int
     ) -> None:
         runs = runs_of(p, channels, steps[3])
-        self._table, self._firsts = runs.table, np.array(runs.first, np.int64)
+        self._table, self._firsts = table(runs.table), table(runs.first)
         places, total = batch * p.out[0] * p.out[1] * p.out[2], p.taps * channels
         height, lanes = _height(kind, min(runs.part, total)), blocking(kind).lanes
         pitch, rows = round_up(lines, lanes), round_up(min(runs.part, total), height)
@@ -120,7 +120,7 @@ class WeightGradient:
             groups * runs.parts, parallel=places * lines * total >= PARALLEL, **words
         )
         k = np.arange(p.taps) * channels + np.arange(channels)[:, None]
-        self._rows = (k // runs.part * rows + k % runs.part).astype(np.int64).ravel() * pitch
+        self._rows = table((k // runs.part * rows + k % runs.part).ravel() * pitch)
         self._finish = bind(
             transposer(kind, by_row=True, summed=True), 1, total, lines, parts=groups,
             part_step=runs.parts * rows * pitch,

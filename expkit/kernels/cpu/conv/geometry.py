@@ -11,11 +11,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from math import gcd, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 Pads = Sequence[tuple[int, int]]
 Sizes = tuple[int, ...]
 SPATIAL = 3
+
+
+def table(numbers: Any) -> Any:
+    """A table of whole numbers that kernels read; it is not written any more, which recordings rely on."""
+    made = np.array(numbers, np.int64)
+    made.flags.writeable = False
+    return made
 
 
 def round_up(n: int, step: int) -> int:

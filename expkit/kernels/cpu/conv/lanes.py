@@ -12,6 +12,8 @@ from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
+from expkit.kernels.cpu.arrays.copy import copy
+from expkit.kernels.cpu.arrays.write import number
 from expkit.kernels.cpu.code.builder import Cell, Pointer, least
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
@@ -232,7 +234,7 @@ class Narrowly:
         """target: (N, D, H, W, groups outs)."""
         target = target[(slice(None), *self._target)]
         if not self._bound:
-            target[...] = 0 if bias is None else bias[: target.shape[-1]]
+            copy(target, number(0, target.dtype) if bias is None else bias[: target.shape[-1]])
             return
         self._bound[bias is not None](source, panels, target if bias is None else bias, target)
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.write import filled
 from expkit.kernels.cpu.code.builder import Pointer
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.conv import lanes
-from expkit.kernels.cpu.conv.geometry import Pass
+from expkit.kernels.cpu.conv.geometry import Pass, table
 from expkit.kernels.cpu.conv.lanes import PARALLEL, TARGET, Narrow, Source
-from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
+from expkit.kernels.cpu.conv.layout import bind, transposer
 
 CHAINS = 8  # sums under way at once that hide an addition's latency
 TASKS = 32
@@ -110,7 +111,7 @@ class NarrowWeightGradient:
         self._bound = product(code).bind(tasks, parallel=work * outs >= PARALLEL, **words)
         self._size = tasks * partial
         taps = np.arange(p.taps) * ins + np.arange(ins)[:, None]
-        self._rows = taps.astype(np.int64).ravel() * width
+        self._rows = table(taps.ravel() * width)
         self._finish = []
         routine = transposer(kind, by_row=True, summed=True)
         whole = channels // width
@@ -124,8 +125,7 @@ class NarrowWeightGradient:
 
     def __call__(self, source: Any, y: Any, w: Any) -> None:
         """Writes w, dense."""
-        partial = aligned((self._size,), w.dtype)
-        partial[...] = 0
+        partial = filled((self._size,), w.dtype)
         self._bound(source, y, partial)
         for bound, at, channel in self._finish:
             bound(partial[at:], w[channel:], self._rows)

@@ -11,6 +11,7 @@ from functools import cache
 from math import prod
 from typing import Any
 
+from expkit.kernels.cpu.arrays.copy import copy
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
@@ -202,5 +203,5 @@ class ChannelsLast:
         if self._bound is not None:
             self._bound(x, out)
         else:
-            out[...] = x.transpose(self._order).reshape(self._shape)
+            copy(out.reshape(x.shape[0], *x.shape[2:], x.shape[1]), x.transpose(self._order))
         return out

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.conv.geometry import Pass, round_up
+from expkit.kernels.cpu.conv.geometry import Pass, round_up, table
 from expkit.kernels.cpu.conv.layout import aligned, bind, transposer
 from expkit.kernels.cpu.gemm.microkernel import blocking
 
@@ -31,32 +31,32 @@ class Panels:
         for start, stop, wide in ((0, min(self.lines, full * width), width), (full * width, self.lines, lanes)):
             if start < stop and total:
                 make = self._back if swapped else self._there
-                bound, table = make(kind, p, stop - start, wide, total)
-                self._calls.append((bound, table, slice(start, stop), start * total))
+                bound, places = make(kind, p, stop - start, wide, total)
+                self._calls.append((bound, places, slice(start, stop), start * total))
 
     def _there(self, kind: str, p: Pass, lines: int, width: int, total: int) -> tuple[Any, Any]:
         """Rows: the outs; columns: (in, place)."""
         _, ins, places = self._shape
-        table = np.full((ins, places), -1, np.int64)
-        table[:, p.places()] = (np.arange(p.taps) * ins + np.arange(ins)[:, None]) * width
+        lines_of = np.full((ins, places), -1)
+        lines_of[:, p.places()] = (np.arange(p.taps) * ins + np.arange(ins)[:, None]) * width
         words = {"panel": width, "panel_step": total * width, "stored": round_up(lines, width)}
-        return bind(transposer(kind, by_column=True), 1, lines, ins * places, **words), table
+        return bind(transposer(kind, by_column=True), 1, lines, ins * places, **words), table(lines_of)
 
     def _back(self, kind: str, p: Pass, lines: int, width: int, total: int) -> tuple[Any, Any]:
         """A batch for each out; rows: the ins; columns: the places."""
         outs, ins, places = self._shape
-        table = np.full(places, -1, np.int64)
-        table[p.places()] = np.arange(p.taps) * outs * width
+        lines_of = np.full(places, -1)
+        lines_of[p.places()] = np.arange(p.taps) * outs * width
         words = {"panel": width, "panel_step": total * width, "stored": round_up(lines, width)}
         steps = {"source_batch": ins * places, "target_batch": width}
-        return bind(transposer(kind, by_column=True), outs, lines, places, **words, **steps), table
+        return bind(transposer(kind, by_column=True), outs, lines, places, **words, **steps), table(lines_of)
 
     def __call__(self, w: Any) -> Any:
         """The panels of dense weights."""
         w = w.reshape(self._shape)
         out = aligned((self._size,), w.dtype)
-        for bound, table, part, at in self._calls:
-            bound(w[:, part] if self._swapped else w[part], out[at:], table)
+        for bound, places, part, at in self._calls:
+            bound(w[:, part] if self._swapped else w[part], out[at:], places)
         return out
 
 
@@ -74,13 +74,14 @@ class LanePanels:
         self._shape, self._size = (groups * outs, ins, places), round_up(lines, lanes) * p.taps * depth
         line = np.arange(lines)
         if swapped:  # a batch for each out of a group; rows: the ins of all groups
-            self._rows = (line // ins * outs * ins + line % ins) * places
+            self._rows = table((line // ins * outs * ins + line % ins) * places)
             batch, ahead = outs, (ins * places, lanes)
         else:  # a batch for each in
-            self._rows = line * ins * places
+            self._rows = table(line * ins * places)
             batch, ahead = ins, (places, lanes)
-        self._table = np.full(places, -1, np.int64)
-        self._table[p.places()] = np.arange(p.taps) * depth * lanes
+        lines_of = np.full(places, -1)
+        lines_of[p.places()] = np.arange(p.taps) * depth * lanes
+        self._table = table(lines_of)
         self._bound = bind(
             transposer(kind, by_row=True, by_column=True), batch, lines, places, stored=round_up(lines, lanes),
             panel=lanes, panel_step=p.taps * depth * lanes, source_batch=ahead[0], target_batch=ahead[1],

@@ -17,8 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.conv import winograd_blocks, winograd_gradient
-from expkit.kernels.cpu.conv.winograd_memory import Slotted, borrowed, new_slots
+from expkit.kernels.cpu.conv.geometry import table
+from expkit.kernels.cpu.conv.layout import aligned
+from expkit.kernels.cpu.conv.winograd_memory import Slotted, new_slots
 from expkit.kernels.cpu.conv.winograd_tiles import Planes
 from expkit.kernels.cpu.conv.winograd_transforms import OUT, POINTS, TAPS
 from expkit.kernels.cpu.conv.winograd_weights import pack_routine
@@ -74,13 +77,13 @@ def weight_gradient(x: Any, g: Any, padding: Padding) -> Any:
 
 def _convolve(x: Any, w: Any, padding: Padding, bias: Any, *, turned: bool) -> Any:
     if w.strides[2:] != (4 * TAPS, 4) or (w.strides[0] | w.strides[1]) % 4:
-        w = np.ascontiguousarray(w)
+        w = dense(w)
     count, _, height, width = x.shape
     top, bottom, left, right = padding
     shape = (count, height + top + bottom - 2, width + left + right - 2, w.shape[1 if turned else 0])
     y = plan.empty(shape, np.dtype(np.float32)).transpose(0, 3, 1, 2)
     run = _plan(x.shape, x.strides, w.shape, w.strides, y.shape, y.strides, padding, turned, bias is not None, _lanes())
-    run(x, w, *(() if bias is None else (np.ascontiguousarray(bias),)), y)
+    run(x, w, *(() if bias is None else (dense(bias),)), y)
     return y
 
 
@@ -91,6 +94,13 @@ def _lanes() -> int:
 
 def _vectors(channels: int, lanes: int) -> int:
     return -(-channels // lanes)
+
+
+def _zeros(count: int) -> Any:
+    """A pixel outside of an image."""
+    made = np.zeros(count, np.float32)
+    made.flags.writeable = False
+    return made
 
 
 def _image(name: str, shape: Shape, strides: Shape) -> dict[str, int]:
@@ -117,8 +127,8 @@ class _Plan:
         chunks, vectors = _vectors(x[1], lanes), _vectors(y[1], lanes)
         self.packed = chunks * vectors * lanes * lanes * POINTS
         self.piece = winograd_blocks.piece(TILES, lanes, chunks, vectors)
-        self.offsets = np.arange(chunks, dtype=np.int64) * (4 * Planes(TILES, lanes).size)
-        self.zeros = np.zeros(chunks * lanes, np.float32)
+        self.offsets = table(np.arange(chunks) * (4 * Planes(TILES, lanes).size))
+        self.zeros = _zeros(chunks * lanes)
         steps = (ws[0] // 4, ws[1] // 4)
         self.pack = pack_routine(lanes, turned).bind(
             -(-vectors // 2) * chunks, count=x[1], padded=chunks * lanes, step=steps[not turned], lane_count=y[1],
@@ -137,9 +147,9 @@ class _Plan:
     def __call__(self, x: Any, w: Any, *rest: Any) -> None:
         """x, w, [bias,] y"""
         run, slots = self.blocks.run()
-        with borrowed(self.packed, slots * self.piece) as (packed, scratch):
-            self.pack(w, packed)
-            run(x, packed, self.offsets, self.zeros, *rest, scratch, new_slots(slots))
+        packed, scratch = (aligned((size,), x.dtype) for size in (self.packed, slots * self.piece))
+        self.pack(w, packed)
+        run(x, packed, self.offsets, self.zeros, *rest, scratch, new_slots(slots))
 
 
 class _GradientPlan:
@@ -155,7 +165,7 @@ class _GradientPlan:
         padded = _vectors(g[1], lanes) * lanes
         size = x[1] * padded * TAPS * TAPS
         self.parts, self.piece = groups * size, winograd_gradient.piece(TILES, lanes)
-        self.zeros = np.zeros(max(_vectors(x[1], lanes) * lanes, padded), np.float32)
+        self.zeros = _zeros(max(_vectors(x[1], lanes) * lanes, padded))
         self.groups = Slotted(
             winograd_gradient.group_routine(lanes, TILES, (x[1] % lanes > 0, g[1] % lanes > 0)),
             groups * channel_parts * result_parts, **_image("x", x, xs), **_image("g", g, gs), **tiling,
@@ -169,9 +179,9 @@ class _GradientPlan:
 
     def __call__(self, x: Any, g: Any, gw: Any) -> None:
         run, slots = self.groups.run()
-        with borrowed(self.parts, slots * self.piece) as (parts, scratch):
-            run(x, g, self.zeros, parts, scratch, new_slots(slots))
-            self.sum(parts, gw)
+        parts, scratch = (aligned((size,), x.dtype) for size in (self.parts, slots * self.piece))
+        run(x, g, self.zeros, parts, scratch, new_slots(slots))
+        self.sum(parts, gw)
 
 
 _plan = lru_cache(maxsize=512)(_Plan)

@@ -1,8 +1,4 @@
-"""Memory for intermediate results: buffers that outlive a call, and a piece of one for each task that runs.
-
-A fresh array of some megabytes costs more in page faults than the arithmetic that it is for. Calls that come at the
-same time from several threads get buffers of their own.
-"""
+"""Memory for intermediate results: a piece of a buffer for each task that runs."""
 
 from __future__ import annotations
 
@@ -12,42 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.write import filled
 from expkit.kernels.cpu.code.builder import Pointer
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.machine.call import Bound
-from expkit.kernels.cpu.machine.locks import forkable
 from expkit.kernels.cpu.machine.pool import pool
 
-LIMIT = 64 << 20  # bytes kept between calls
-LINE = 64  # bytes: vectors that cross lines of the cache cost twice
-_free: list[Any] = []
-_lock = forkable()
-
-
-@contextmanager
-def borrowed(*sizes: int) -> Iterator[list[Any]]:
-    """Float32 arrays of so many elements (at least), with undefined content, that begin on a cache line."""
-    found = [_take(size) for size in sizes]
-    yield found
-    with _lock:
-        _free.extend(found)
-        while sum(a.nbytes for a in _free) > LIMIT:
-            _free.pop(0)
-
-
-def _take(size: int) -> Any:
-    with _lock:
-        fitting = [(a.size, k) for k, a in enumerate(_free) if a.size >= size]
-        if fitting:
-            return _free.pop(min(fitting)[1])
-    return aligned(size)
-
-
-def aligned(size: int) -> Any:
-    """A float32 array that begins on a cache line, with undefined content."""
-    block = np.empty(size + LINE // 4, np.float32)
-    return block[-block.ctypes.data % LINE // 4 :][:size]
+LINE = 64  # bytes of a line of the cache
 
 
 class Slotted:
@@ -67,7 +35,7 @@ class Slotted:
 
 def new_slots(count: int) -> Any:
     """Flags for `claimed`, each on a line of its own, all free."""
-    return np.zeros(count * LINE // 8, np.int64)
+    return filled((count * LINE // 8,), np.dtype(np.int64))
 
 
 @contextmanager
