@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import expkit as ek
-from expkit.errors import CheckpointError, ConfigError
+from expkit.errors import CheckpointError, ConfigError, TraceError
 
 INF = float("inf")
 # gradients (before scaling) of two optimizers at each step
@@ -58,6 +58,57 @@ def test_the_scale_stays_finite(torch):
             scaler.update()
         scales.append(scaler.get_scale())
     assert scales[0] == pytest.approx(scales[1])
+
+
+COMPILED = {
+    "sgd": lambda ps: ek.optim.SGD(ps, lr=0.1, momentum=0.9),
+    "adam": lambda ps: ek.optim.Adam(ps, lr=0.1),
+    "nadam": lambda ps: ek.optim.NAdam(ps, lr=0.1),  # without a kernel of its own
+}
+
+
+@pytest.mark.parametrize("unscale", [False, True])
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_steps_are_left_out_as_eager_ones_are(name, unscale):
+    """Step by step: the scale, how far it is from growing, all parameters and their state."""
+    rows = []
+    for compiled in (False, True):
+        params = [ek.tensor([1.0, 2.0], requires_grad=True), ek.tensor(3.0, requires_grad=True)]
+        optimizer = COMPILED[name](params)
+        scaler = ek.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+
+        def step(factor, params=params, optimizer=optimizer, scaler=scaler):
+            optimizer.zero_grad()
+            scaler.scale((params[0] * params[0]).sum() * params[1] * factor).backward()
+            if unscale:
+                scaler.unscale_(optimizer)
+                ek.optim.clip_grad_norm_(params, 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+
+        run = ek.compile(step, fullgraph=True) if compiled else step
+        found = []
+        for factor in (1.0, INF, 1.0, 1.0, float("nan"), 1.0, INF, 1.0, 1.0, 1.0):
+            run(ek.tensor(factor))
+            state = [t for p in params for t in (p, *optimizer.state[p].values())]
+            numbers = scaler.state_dict()
+            found.append([numbers["scale"], numbers["_growth_tracker"], *(t.detach().sum().item() for t in state)])
+        rows.append(found)
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5)
+    (entry,) = run.entries.values()
+    assert len(entry.replays) == 1
+
+
+def test_a_program_goes_from_update_to_update():
+    scaler, optimizer = ready()
+    step = ek.compile(lambda: scaler.step(optimizer), fullgraph=True)
+    step()
+    scaler.update()
+    with pytest.raises(TraceError, match="call its update"):
+        step()
+    scaler.unscale_(optimizer)
+    with pytest.raises(TraceError, match="in one compiled function"):
+        step()
 
 
 def test_scaling_keeps_the_form():
