@@ -166,8 +166,9 @@ class Trace:
         return states
 
     def _state(self, tensor: Handle, before: Any, after: Any) -> State:
-        known = self.consts.get(id(before))
-        return State(tensor, known[0] if known else None, after)
+        known, owner = self.consts.get(id(before)), self.owners.get(id(tensor))
+        place = tensor if owner is None or owner is tensor else GradOf(owner)
+        return State(place, known[0] if known else None, after)
 
     def result(self, x: Handle) -> Any:
         """The Var of a tensor that the function returns."""

@@ -13,6 +13,7 @@ from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.inplace import touch
 from expkit.autograd.mode import no_grad
 from expkit.autograd.node import Leaf
+from expkit.autograd.trace import GradOf
 from expkit.autograd.views import refresh, root_of
 from expkit.compiler.capture import Call, tensors
 from expkit.compiler.program import Program, Write
@@ -42,7 +43,7 @@ class Replay:
     def _writes(self) -> tuple[list[Callable[[], Any]], list[Write]]:
         """What is written outside: whose it is, and into which array."""
         states = self.call.graph.state
-        found: list[tuple[Callable[[], Any], Any]] = [(partial(_same, s.tensor), s.after) for s in states]
+        found: list[tuple[Callable[[], Any], Any]] = [(partial(_now, s.tensor), s.after) for s in states]
         found += [(partial(getattr, left[0], "_grad"), left[1]) for left in self.call.trace.left if _keeps(*left)]
         found += [(partial(self._argument, n), raw) for n, raw in self.call.written]
         return [get for get, _ in found], [Write(partial(_raw_of, get), value) for get, value in found]
@@ -163,8 +164,9 @@ def _keeps(tensor: Any, raw: Any, looked_at: bool) -> bool:
     return looked_at and raw is not None and tensor._grad is not None
 
 
-def _same(x: Any) -> Any:
-    return x
+def _now(x: Any) -> Any:
+    """The tensor that is written: a `.grad` may be another one at each call."""
+    return x.tensor.grad if x.__class__ is GradOf else x
 
 
 def _raw_of(get: Callable[[], Any]) -> Any:

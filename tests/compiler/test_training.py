@@ -78,3 +78,25 @@ def test_options_are_not_baked_into_updates_of_two_byte_floats(name):
             run((ek.arange(6.0) - k).to(ek.bfloat16))
         results.append(p.detach().float().numpy())
     np.testing.assert_allclose(results[1], results[0], rtol=0.02, atol=0.02)
+
+
+def test_gradients_that_another_call_made_are_changed_where_they_are():
+    """Each backward pass leaves new ones: what clips them must not write into those of the trace."""
+    params = [ek.nn.Parameter(ek.ones(2)), ek.nn.Parameter(ek.ones(3))]
+    kept = [ek.ones(*p.shape) for p in params]
+
+    @ek.compile(fullgraph=True)
+    def update():
+        ek.nn.utils.clip_grad_value_(params, 1.5)
+        for p in params:
+            p.grad.mul_(0.5)
+        with ek.no_grad():
+            for p in params:
+                p.sub_(p.grad)
+
+    for k in range(4):
+        for p, g in zip(params, kept, strict=True):
+            p.grad = g * (k + 1)
+        update()
+        assert [p.grad.tolist() for p in params] == [[min(k + 1, 1.5) / 2] * 2, [min(k + 1, 1.5) / 2] * 3]
+    assert params[0].tolist() == [1 - 0.5 - 3 * 0.75] * 2
