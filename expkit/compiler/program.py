@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from expkit.autograd.equations import Equation, Graph, Var, live
+from expkit import flags
+from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import ARRAYS
 from expkit.compiler.fusion import units
+from expkit.compiler.passes import optimized
 from expkit.compiler.units import Unit
+from expkit.compiler.verify import verify_units
 
 
 class Write(NamedTuple):
@@ -40,8 +43,10 @@ class Program:
     ) -> None:  # fmt: skip
         self.outputs, self.writes, self.lent = list(outputs), list(writes), lent
         results = [*outputs, *(w.value for w in writes)]
-        used = live(equations, results)
+        used = optimized(graph, equations, results)
         self.units, self.tail = _last(units(graph, used, results), outputs)
+        if flags.read("DEBUG"):
+            verify_units(self.units)
         made = {v.index for u in self.units for v in u.outs}
         needed = [a for u in self.units for a in u.args if isinstance(a, Var)]
         needed += [v for v in results if isinstance(v, Var)]
