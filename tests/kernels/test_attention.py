@@ -1,6 +1,7 @@
 """Attention by blocks against the formula in float64: shapes, strides, masks, threads; when kernels are not used."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from expkit.tensor.generated import attention as generated
 pytest.importorskip("llvmlite")
 from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.nets import attention as kernels
+from expkit.tensor.generated.pure import PURE
 from tests.kernels.guards import install, layouts
+from tests.kernels.replayable import assert_replayable
 
 
 def formula(q, k, v, mask, g, *, causal, scale):
@@ -268,3 +271,19 @@ def test_as_pytorch(causal, torch):
     (out * torch.linspace(-1, 1, out.numel()).reshape(out.shape)).sum().backward()
     for x, y in zip(ours, [out, *(leaf.grad for leaf in leaves)], strict=True):
         np.testing.assert_allclose(x, y.detach().numpy(), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1, 1), (2, 3, 5, 7, 4, 6), (1, 2, 40, 90, 33, 20)])
+@pytest.mark.parametrize("mask", [None, "?", "f4"])
+def test_replayed(shape, mask):
+    rng, (b, _, t, s, _, _) = np.random.default_rng(0), shape
+    q, k, v, g = made(rng, shape, "f4")
+    masks = [] if mask is None else [(rng.random((b, 1, t, s)) * 2).astype(mask)]
+    kw = {"causal": mask is None, "scale": 0.5}
+    out, lse = PURE["attention"](q, k, v, *masks, **kw, learned=False)
+    assert_replayable(partial(PURE["attention"], **kw, learned=False), q, k, v, *masks)
+    assert_replayable(partial(PURE["attention"], **kw, learned=False), q[0], k[0], v[0], *(m[0] for m in masks))
+    turned = [x.transpose(0, 2, 1, 3).copy().transpose(0, 2, 1, 3) for x in (q, k, v)]
+    assert_replayable(partial(PURE["attention"], **kw, learned=False), *turned, *masks)
+    assert_replayable(partial(PURE["attention_grad"], **kw), g, out, lse, q, k, v, *masks)
+    assert_replayable(partial(PURE["attention_grad"], **kw), g, out, lse, *turned, *masks)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.arrays.copy import KINDS, contiguous, copy, like
+from expkit.kernels.cpu.arrays.copy import KINDS, contiguous, copy, dense, like
 from expkit.kernels.cpu.arrays.triangle import triangle as cut
+from expkit.kernels.cpu.arrays.write import converted, number, reshaped
+from expkit.kernels.cpu.loops import plan
 from expkit.tensor.generated.base import enabled
 from expkit.tensor.generated.inplace import fill
 
@@ -175,3 +177,87 @@ def write(target: Any, value: Any) -> None:
             copy(target, value)
     else:
         target[...] = value
+
+
+# ---- kernels alone, for arrays of any size ---------------------------------------------------------------------------
+
+
+def _layout(x: Any, *, order: tuple[int, ...]) -> Any:
+    return contiguous(x.transpose(order)).transpose(np.argsort(order))
+
+
+def _joined(*xs: Any, axis: int) -> Any:
+    if any(x.dtype != xs[0].dtype for x in xs):
+        return None
+    shape = (*xs[0].shape[:axis], sum(x.shape[axis] for x in xs), *xs[0].shape[axis + 1 :])
+    out, start = like(xs[0], shape) if all(map(is_image_batch, xs)) else plan.empty(shape, xs[0].dtype), 0
+    for x in xs:
+        stop = start + x.shape[axis]
+        copy(out[(*(slice(None),) * axis, slice(start, stop))], x)
+        start = stop
+    return out
+
+
+def _padded(x: Any, *, widths: tuple[tuple[int, int], ...], value: float) -> Any:
+    out = like(x, tuple(n + lo + hi for n, (lo, hi) in zip(x.shape, widths, strict=True)))
+    edge, inner = number(value, x.dtype), [slice(lo, lo + n) for n, (lo, _) in zip(x.shape, widths, strict=True)]
+    for axis, (lo, hi) in enumerate(widths):
+        for rim, wide in ((slice(0, lo), lo), (slice(lo + x.shape[axis], None), hi)):
+            if wide:
+                copy(out[(*inner[:axis], rim)], edge)
+    copy(out[tuple(inner)], x)
+    return out
+
+
+def _cut(x: Any, *, diagonal: int, lower: bool) -> Any:
+    return cut(dense(x), diagonal, lower) if x.itemsize in KINDS and x.size else None
+
+
+def _cast(x: Any, *, dtype: Any) -> Any:
+    return converted(x, np.dtype(dtype))
+
+
+def _overwritten(base: Any, value: Any) -> Any:
+    return _filled(like(value), value) if value.shape == base.shape else None
+
+
+def _putting(view: Plain) -> Plain:
+    """A copy of base whose view is overwritten with the value."""
+
+    def put(base: Any, value: Any, **kw: Any) -> Any:
+        if base.dtype != value.dtype:
+            return None
+        out = contiguous(base)
+        copy(view(out, **kw), value)
+        return out
+
+    return put
+
+
+def _diagonal(x: Any, *, offset: int, axes: tuple[int, int]) -> Any:
+    found = x.diagonal(offset, *axes)
+    found.flags.writeable = True  # NumPy's is read-only for historical reasons
+    return found
+
+
+_VIEWS: dict[str, Plain] = {
+    "alias": lambda x: x,
+    "diagonal": _diagonal,
+    "permute": lambda x, *, axes: x.transpose(axes),
+    "reshape": lambda x, *, shape: x.reshape(shape, copy=False),
+    "slice": lambda x, *, spans: x[tuple(slice(*span) for span in spans)],
+}
+ROWS: dict[str, Plain] = {  # of the table in pure.py
+    "cast": _cast,
+    "cat": _joined,
+    "contiguous": dense,
+    "convert": _cast,
+    "copy": lambda x: _filled(like(x), x),
+    "flip": lambda x, *, axes: _filled(like(x), np.flip(x, axes)),
+    "layout": _layout,
+    "overwrite": _overwritten,
+    "pad": _padded,
+    "reshape": lambda x, *, shape: reshaped(x, shape),
+    "trimmed": _cut,
+    **{f"put_{name}": _putting(view) for name, view in _VIEWS.items()},
+}

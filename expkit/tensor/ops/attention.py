@@ -11,7 +11,7 @@ from expkit.autograd.primitive import Primitive
 from expkit.autograd.tape import apply
 from expkit.tensor import dtypes
 from expkit.tensor.devices import xp_of
-from expkit.tensor.generated.attention import attention_by_kernel, attention_grad_by_kernel
+from expkit.tensor.generated import attention as by_kernel
 from expkit.tensor.ops.compound import compound
 from expkit.tensor.ops.kinds import keep, materialize, sum_p
 from expkit.tensor.ops.matmul import matmul_p, swap
@@ -44,7 +44,7 @@ def _plain(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float) -> tu
 
 
 def _impl(q: Any, k: Any, v: Any, *mask: Any, causal: bool, scale: float, learned: bool) -> tuple[Any, Any]:
-    found = attention_by_kernel(q, k, v, *mask, causal=causal, scale=scale)
+    found = by_kernel.attention(q, k, v, *mask, causal=causal, scale=scale) if by_kernel.worth(q, k, v) else None
     return _plain(q, k, v, *mask, causal=causal, scale=scale) if found is None else found
 
 
@@ -78,7 +78,7 @@ def _grad_plain(gy: Any, *saved: Any, **kw: Any) -> tuple[Any, Any, Any]:
 
 
 def _grad_impl(gy: Any, *saved: Any, **kw: Any) -> Any:
-    found = attention_grad_by_kernel(gy, *saved, **kw)
+    found = by_kernel.attention_grad(gy, *saved, **kw) if by_kernel.worth(*saved[2:5]) else None
     return _grad_plain(gy, *saved, **kw) if found is None else found
 
 

@@ -34,11 +34,6 @@ def _kept(data: bytes, dtype: Any) -> Any:
     return x
 
 
-def writable(target: Any, value: Any) -> bool:
-    """Whether there is a kernel for `write`."""
-    return target.dtype == value.dtype or _conversion(value.dtype, target.dtype) is not None
-
-
 def write(target: Any, value: Any) -> bool:
     """target[...] = value, broadcast and converted, for arrays that share no memory; False where no kernel converts."""
     if target.dtype == value.dtype:
@@ -53,8 +48,9 @@ def write(target: Any, value: Any) -> bool:
 
 def converted(x: Any, dtype: Any) -> Any:
     """A copy in another dtype, in the order of the shape; None where no kernel converts."""
-    if not writable(out := plan.empty(x.shape, dtype), x):
+    if x.dtype != dtype and _conversion(x.dtype, dtype) is None:
         return None
+    out = plan.empty(x.shape, dtype)
     write(out, x)
     return out
 
