@@ -398,16 +398,3 @@ def test_every_operation_compiled_is_the_operation(number):
                     np.asarray(array_of(got), np.complex128), np.asarray(array_of(e), np.complex128), rtol=1e-5,
                     atol=1e-6, err_msg=f"{row.name}{sample!r}",
                 )  # fmt: skip
-
-
-def test_writes_through_detach_reach_the_tensor():
-    x, y = ek.zeros(3), ek.zeros(3)
-
-    @ek.compile(fullgraph=True)
-    def step():
-        x.detach().add_(1)
-        y.detach().copy_(x.detach())
-
-    for count in range(1, 5):
-        step()
-        assert x.tolist() == y.tolist() == [count] * 3

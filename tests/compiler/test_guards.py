@@ -158,3 +158,16 @@ def test_a_copy_has_programs_of_its_own():
     for _ in range(3):
         same(copied(ek.ones(1, 3)), copied.bias[None])
         same(compiled(ek.ones(1, 3)), compiled.fn(ek.ones(1, 3)))
+
+
+def test_writes_through_detach_reach_the_tensor():
+    x, y = ek.zeros(3), ek.zeros(3)
+
+    @ek.compile(fullgraph=True)
+    def step():
+        x.detach().add_(1)
+        y.detach().copy_(x.detach())
+
+    for count in range(1, 5):
+        step()
+        assert x.tolist() == y.tolist() == [count] * 3
