@@ -29,6 +29,7 @@ SLOTS = 8  # operands and further results, at most
 SIZE, A, B, C, SLOT = range(5)  # columns of the table of steps, then the other slots
 LINE = SLOT + SLOTS
 INNER = 2  # lines of the table that are C's own axes
+PART = ("row", "column", "rows", "columns")  # of C: where it begins, and its size
 
 
 class Epilogue(NamedTuple):
@@ -56,45 +57,51 @@ def kinds(program: Program) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def address(epilogue: Epilogue) -> int:
-    """Its code: finish(steps, slots..., C, row, column, rows, columns) for a part of the C of one product."""
-    slots = {f"slot{i}": "*u1" for i in range(SLOTS)}
-    f = Function("finish", steps="*i8", **slots, c="*u1", row="i8", column="i8", rows="i8", columns="i8")
+    """Its code: finish(steps, C of one product, words), the words being the slots' places and a part of C."""
+    f = Function("finish", steps="*i8", c="*u1", words="*i8")
     _Finish(f, epilogue).write()
     text = "\n".join([llvm.EXPLICIT + "; epilogue", *f.calls.values(), f.text(linkage="")])
     return llvm.compile_ir(text).address("finish")
 
 
-def finish(f: Task, places: Sequence[Pointer], part: Sequence[Value | int]) -> None:
-    """Runs the program on a part (row, column, rows, columns) of C. places: C and the slots, of this product."""
-    with f.when(f["finish"].compare("ne", 0)):
-        code = f.put("i8", f"inttoptr {f['finish']!r} to ptr")
-        c, *slots = places
-        numbers = [x if isinstance(x, Value) else f.constant("i8", x) for x in part]
-        args = [_steps(f), *slots, c, *numbers]
-        f.write(f"  call void {code.name}({', '.join(map(repr, args))})")
-
-
 def tail(kind: str) -> tuple[str, ...]:
-    """The kinds of the last arrays of a routine that has a `finish`: steps, slots (of any kind), C."""
+    """The kinds of the last arrays of a routine that has an epilogue: steps, slots (of any kind), C."""
     return ("i8", *("u1",) * SLOTS, kind)
 
 
-def _steps(f: Task) -> Pointer:
-    return f.arrays[-2 - SLOTS]
+class Places:
+    """Where one product of a batch lies. A routine's arrays are (A, B, ..., steps, slots, C)."""
 
+    def __init__(self, f: Task, batch: Value | None = None) -> None:
+        self.f, self._steps = f, f.arrays[-2 - SLOTS]
+        self._words = f.scratch("i8", SLOTS + len(PART))
+        places = [f.arrays[0], f.arrays[1], f.arrays[-1], *f.arrays[-1 - SLOTS : -1]]
+        if batch is not None:
+            places = self._of(places, batch)
+        self.a, self.b, self.c, *slots = places
+        for i, slot in enumerate(slots):
+            self._words.store(f.put("i8", f"ptrtoint {slot!r} to i64"), i)
 
-def placed(f: Task, batch: Value) -> list[Pointer]:
-    """A, B, C and the slots of one product of the batch. Arrays: (A, B, ..., steps, slots, C)."""
-    places = [f.arrays[0], f.arrays[1], f.arrays[-1], *f.arrays[-1 - SLOTS : -1]]
-    offsets = [f.cell(f.constant("i8", 0)) for _ in places]
-    left = f.cell(batch)
-    for axis in f.range(f["axes"]):
-        line, index = _steps(f).at((axis + INNER) * LINE), left.value
-        size = line.load(SIZE)
-        left.value = index / size
-        for column, offset in enumerate(offsets, A):
-            offset.value = offset.value + index % size * line.load(column)
-    return [place.move(offset.value) for place, offset in zip(places, offsets, strict=True)]
+    def _of(self, places: list[Pointer], batch: Value) -> list[Pointer]:
+        f = self.f
+        offsets = [f.cell(f.constant("i8", 0)) for _ in places]
+        left = f.cell(batch)
+        for axis in f.range(f["axes"]):
+            line, index = self._steps.at((axis + INNER) * LINE), left.value
+            size = line.load(SIZE)
+            left.value = index / size
+            for column, offset in enumerate(offsets, A):
+                offset.value = offset.value + index % size * line.load(column)
+        return [place.move(offset.value) for place, offset in zip(places, offsets, strict=True)]
+
+    def finish(self, row: Value | int, column: Value | int, rows: Value | int, columns: Value | int) -> None:
+        """Runs what follows, if anything does, on a part of C."""
+        f = self.f
+        with f.when(f["finish"].compare("ne", 0)):
+            for i, x in enumerate((row, column, rows, columns), SLOTS):
+                self._words.store(x, i)
+            code = f.put("i8", f"inttoptr {f['finish']!r} to ptr")
+            f.write(f"  call void {code.name}({self._steps!r}, {self.c!r}, {self._words!r})")
 
 
 class _Finish:
@@ -105,27 +112,28 @@ class _Finish:
         self.repeated = epilogue.repeated
         self.kind = self.program.inputs[0]
         self.lanes = LANES[self.kind]
+        self.row, self.column, self.rows, self.columns = (f.pointer("words").load(SLOTS + i) for i in range(len(PART)))
         results = [kind for n, kind in enumerate(kinds(self.program)) if n != self.home]
-        self.slots = [*self.program.inputs[1:], *results]
+        of = [*self.program.inputs[1:], *results]
+        self.slots = [f.pointer("words").follow(kind, i) for i, kind in enumerate(of)]
         self.mask: Value | None = None
 
     def write(self) -> None:
         f = self.f
-        for row in f.range(f["rows"]):
-            line = self._line("c", self.kind, C, row)
-            slots = [self._line(f"slot{i}", kind, SLOT + i, row) for i, kind in enumerate(self.slots)]
+        for row in f.range(self.rows):
+            line = self._line(f.pointer("c").cast(self.kind), C, row)
+            slots = [self._line(place, SLOT + i, row) for i, place in enumerate(self.slots)]
             fixed = {i: f.splat(slots[i].load(), self.lanes) for i, same in enumerate(self.repeated) if same}
-            whole = f["columns"] & -self.lanes
+            whole = self.columns & -self.lanes
             for j in f.range(whole, step=self.lanes):
                 self._vectors(line, slots, fixed, j, None)
-            with f.when(whole.compare("lt", f["columns"])):
-                self._vectors(line, slots, fixed, whole, f.first(f["columns"] - whole, self.lanes))
+            with f.when(whole.compare("lt", self.columns)):
+                self._vectors(line, slots, fixed, whole, f.first(self.columns - whole, self.lanes))
 
-    def _line(self, name: str, kind: str, column: int, row: Value) -> Pointer:
+    def _line(self, place: Pointer, column: int, row: Value) -> Pointer:
         """Where a row of the part begins."""
-        place, steps = self.f.pointer(name).cast(kind), self.f.pointer("steps")
-        first = (self.f["row"] + row) * steps.load(column) + self.f["column"] * steps.load(LINE + column)
-        return place.move(first)
+        steps = self.f.pointer("steps")
+        return place.move((self.row + row) * steps.load(column) + self.column * steps.load(LINE + column))
 
     def _vectors(
         self, line: Pointer, slots: list[Pointer], fixed: dict[int, Value], j: Value, mask: Value | None

@@ -15,7 +15,7 @@ from typing import Any
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import SIZES, Value
 from expkit.kernels.cpu.code.routine import Routine, Task
-from expkit.kernels.cpu.gemm.epilogue import finish, placed, tail
+from expkit.kernels.cpu.gemm.epilogue import Places, tail
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel, multiply_pairs
 from expkit.kernels.cpu.gemm.pack import Packer
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE
@@ -100,15 +100,15 @@ class _Tile:
         f = self.f
         i, tile = f.index % f["tiles_m"], f.index / f["tiles_m"]
         j, batch = tile % f["tiles_n"], tile / f["tiles_n"]
-        places = placed(f, batch)
+        places = Places(f, batch)
         shared_a, shared_b = f["of_a"].compare("gt", 0), f["of_b"].compare("gt", 0)
         start = batch * f["part_step"]
         stop = least(f["blocks"], start + f["part"])
         for q in f.range(stop, start=start):
             with f.when(shared_a ^ 1):
-                self._pack_a(places[0], i, q, self.a_tile)
+                self._pack_a(places.a, i, q, self.a_tile)
             with f.when(shared_b ^ 1):
-                self._pack_b(places[1], j, q, self.b_tile)
+                self._pack_b(places.b, j, q, self.b_tile)
             pieces = (
                 _choose(shared_a, self._a_room(i, q), self.a_tile), _choose(shared_b, self._b_room(j, q), self.b_tile)
             )  # fmt: skip
@@ -161,14 +161,14 @@ class _Tile:
             self.packer.run(f, f["b_way"], b.move(c * f["b_column"]), panel, self.width, steps, sizes)
 
     def _multiply(
-        self, a: Pointer, b: Pointer, places: Sequence[Pointer], tile: tuple[Value, ...], all_k: tuple[Value, ...]
+        self, a: Pointer, b: Pointer, places: Places, tile: tuple[Value, ...], all_k: tuple[Value, ...]
     ) -> None:
         """The packed pieces' product: tall blocks first, then lower ones for the rows that are left."""
         f = self.f
         (i, j, q), (start, stop) = tile, all_k
         rows, columns, depth = self._size("m", i), self._size("n", j), self._depth(q)
         top, left = i * f["tile_m"], j * f["tile_n"]
-        c = places[2].move(top * f["c_row"]).at(left)
+        c = places.c.move(top * f["c_row"]).at(left)
         tall = (i + 1).compare("eq", f["tiles_m"]).select(f["tall_last"], f["tall"])
         later = q.compare("gt", start).to("i8") | f["adds"]
         last = (q + 1).compare("eq", stop)
@@ -181,7 +181,7 @@ class _Tile:
                 for at in f.range(columns, step=self.width):
                     f.run(kernel, line, b.at(at * DEPTH), target.at(at), f["c_row"], depth, columns - at, later)
                 with f.when(last):
-                    finish(f, places[2:], (top + row, left, height, columns))
+                    places.finish(top + row, left, height, columns)
             base = base + count * height
 
 

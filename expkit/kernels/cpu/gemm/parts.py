@@ -10,7 +10,7 @@ from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.code.vectors import Place, along
-from expkit.kernels.cpu.gemm.epilogue import finish, tail
+from expkit.kernels.cpu.gemm.epilogue import Places, tail
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.loops import plan
 
@@ -24,13 +24,13 @@ def adding(kind: str) -> Routine:
     lanes = blocking(kind).lanes
 
     def write(f: Task) -> None:
-        parts, c, slots = f.arrays[0], f.arrays[-1], f.arrays[2:-1]
+        parts, places = f.arrays[0], Places(f)
         top, part = f.index * f["rows"], f["m"] * f["n"]
         rows = least(f["m"] - top, f["rows"])
         for r in f.range(rows):
-            source, target = parts.at((top + r) * f["n"]), c.move((top + r) * f["c_row"])
+            source, target = parts.at((top + r) * f["n"]), places.c.move((top + r) * f["c_row"])
             along(f, 0, f["n"], lanes, partial(_add, f, source, target, part))
-        finish(f, (c, *slots), (top, 0, rows, f["n"]))
+        places.finish(top, 0, rows, f["n"])
 
     return Routine(f"gemm parts {kind}", (kind, *tail(kind)), WORDS, write, explicit=True)
 

@@ -25,16 +25,19 @@ KINDS = {np.dtype(np.float32): "f4", np.dtype(np.float64): "f8"}
 BIAS = {kind: Program((kind, kind), (Step("add", (Ref(0), Ref(1))),), (2,)) for kind in KINDS.values()}
 DOT = 12  # k for each row from which dot products are faster than packing, for all that their last sums cost
 SHORT = 64  # below this k, packing is faster where there are more than DOT rows
-NOTHING = np.zeros(1, np.int64)  # in slots that are not used
+NOTHING = np.zeros(1, np.int64)
 NOTHING.flags.writeable = False
+UNUSED = (NOTHING,) * SLOTS  # what is in slots
 
 
 def matmul(x: Any, y: Any, bias: Any = None) -> Any:
     """x @ y (+ bias) of arrays of two axes or more, the leading ones broadcast; all have one dtype of KINDS."""
     if bias is not None:
         return fused(x, y, BIAS[KINDS[x.dtype]], (bias,))[0]
-    made = _planned(KINDS[x.dtype], (x.shape, x.strides), (y.shape, y.strides))
-    return made.run_on(x, y, (), None)[0]
+    shape, run, swapped, *_ = _planned(KINDS[x.dtype], (x.shape, x.strides), (y.shape, y.strides))
+    out = plan.empty(shape, x.dtype)
+    run(y if swapped else x, x if swapped else y, UNUSED, out)
+    return out
 
 
 def fused(x: Any, y: Any, program: Program | None = None, operands: Sequence[Any] = (), into: Any = None) -> list[Any]:
@@ -101,8 +104,7 @@ class Made(NamedTuple):
         else:
             c = plan.empty(shape, x.dtype) if into is None else into
         slots = [*operands, *(out for n, out in enumerate(outs) if n != home)]
-        slots += [NOTHING] * (SLOTS - len(slots))
-        run(y if swapped else x, x if swapped else y, slots, c)
+        run(y if swapped else x, x if swapped else y, (*slots, *UNUSED[len(slots) :]), c)
         return outs
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
-from expkit.kernels.cpu.gemm.epilogue import finish, placed, tail
+from expkit.kernels.cpu.gemm.epilogue import Places, tail
 from expkit.kernels.cpu.gemm.microkernel import blocking
 from expkit.kernels.cpu.gemm.tiles import DEPTH
 from expkit.kernels.cpu.machine.call import Bound
@@ -71,8 +71,8 @@ class _Dots:
     def __init__(self, f: Task, kind: str) -> None:
         self.f, self.kind, self.lanes = f, kind, blocking(kind).lanes
         batch, chunk = f.index / f["chunks"], f.index % f["chunks"]
-        self.a, self.b, *self.places = placed(f, batch)
-        self.c = self.places[0]
+        self.places = Places(f, batch)
+        self.a, self.b, self.c = self.places.a, self.places.b, self.places.c
         self.start = chunk * f["chunk"]
         self.stop = least(self.start + f["chunk"], f["many"])
 
@@ -92,7 +92,7 @@ class _Dots:
         few, many = (f.constant("i8", 0), f["few"]), (self.start, self.stop - self.start)
         for turned in f.either(f["turned"].compare("ne", 0)):
             rows, columns = (many, few) if turned else (few, many)
-            finish(f, self.places, (rows[0], columns[0], rows[1], columns[1]))
+            self.places.finish(rows[0], columns[0], rows[1], columns[1])
 
     def _block(self, i: Value, j: Value, high: int, wide: int) -> None:
         """The dot products of some rows of both sides."""
@@ -128,8 +128,8 @@ class _Streams:
         self.f, self.kind, self.lanes = f, kind, blocking(kind).lanes
         batch, chunk = f.index / f["chunks"], f.index % f["chunks"]
         self.start = chunk * f["chunk"]
-        self.a, b, *self.places = placed(f, batch)
-        self.b, self.c = b.at(self.start), self.places[0].at(self.start)
+        self.places = Places(f, batch)
+        self.a, self.b, self.c = self.places.a, self.places.b.at(self.start), self.places.c.at(self.start)
         self.columns = least(f["many"] - self.start, f["chunk"])
         self.whole = self.columns & -self.lanes
         self.lead = LONG + 3 * self.lanes  # no two rows share their places in the cache
@@ -145,7 +145,7 @@ class _Streams:
                     place, sums = self._row(i).at(j), self.sums.at(i * self.lead + j)
                     _store(place, _load(place, mask, self.lanes) + sums.load(lanes=self.lanes), mask)
                     sums.store(f.splat(0.0, self.lanes, self.kind))
-        finish(f, self.places, (0, self.start, f["few"], self.columns))
+        self.places.finish(0, self.start, f["few"], self.columns)
 
     def _start(self) -> None:
         """C = 0 where it is not added to, sums = 0."""
