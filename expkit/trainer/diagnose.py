@@ -11,6 +11,7 @@ from expkit import tree
 from expkit.errors import NonFiniteError
 from expkit.nn.module import Module
 from expkit.tensor import Tensor, isfinite, no_grad, set_rng_state
+from expkit.trainer.state import same_buffers_after, same_rng_after
 
 if TYPE_CHECKING:
     from expkit.trainer.trainer import Trainer
@@ -51,9 +52,9 @@ def culprit(t: "Trainer", batch: Any, index: int, generator: Any) -> str:
         for name, tensor in named:
             if not is_finite(tensor):
                 return f"{kind} {name} {tuple(tensor.shape)} holds {_kinds(tensor)} already, from an earlier step"
-    set_rng_state(generator)
     found: list[str] = []
-    with no_grad(), _watched(t.task, found), t.muted():
+    with same_rng_after(), same_buffers_after(t.task), no_grad(), _watched(t.task, found), t.muted():
+        set_rng_state(generator)
         t.steps["train"](batch, index)
     if found:
         return found[0]

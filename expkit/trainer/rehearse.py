@@ -11,7 +11,7 @@ from expkit.errors import ConfigError, did_you_mean
 from expkit.nn.module import Module
 from expkit.tensor import Tensor, no_grad
 from expkit.trainer import feed
-from expkit.trainer.state import same_rng_after
+from expkit.trainer.state import same_buffers_after, same_rng_after
 from expkit.trainer.task import loss_of
 
 if TYPE_CHECKING:
@@ -30,12 +30,14 @@ def rehearse(t: "Trainer") -> Shapes:
     plan = [("train", t.train_loader, "the training loader")]
     plan += [("validate", loader, "the validation loader") for loader in t.val_loaders[:1] if any(t.limits["val"])]
     complete = all(feed.restartable(loader) for _, loader, _ in plan)
-    with same_rng_after(), _same_buffers_after(t.task), t.muted() as logged:
+    training = t.task.training
+    with same_rng_after(), same_buffers_after(t.task), t.muted() as logged:
         for stage, loader, what in plan:
             if feed.restartable(loader):
                 with _watched(t.task, shapes if stage == "train" else {}):
                     _step(t, stage, t.prepare(feed.first_batch(loader, what)))
                 known += logged[stage].names()
+    t.task.train(training)
     for callback in t.callbacks:
         known += callback.metric_names(t)
     if complete and not _logs_in_hooks(t):
@@ -100,20 +102,6 @@ def _unknown(t: "Trainer", key: str, name: str, known: list[str]) -> str:
         )
         return f"{t.where(key)}{key}={name}: {why}\n  {names}"
     return f"{t.where(key)}{key}={name}: no such metric will be logged.{did_you_mean(name, known)}\n  {names}"
-
-
-@contextmanager
-def _same_buffers_after(module: Module) -> Iterator[None]:
-    """Batch statistics that a rehearsal gathers must not stay."""
-    before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    training = module.training
-    try:
-        yield
-    finally:
-        with no_grad():
-            for buffer, value in before:
-                buffer.copy_(value)
-        module.train(training)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from expkit.errors import CheckpointError
-from expkit.tensor import get_rng_state, manual_seed, set_rng_state
+from expkit.nn.module import Module
+from expkit.tensor import get_rng_state, manual_seed, no_grad, set_rng_state
 
 
 @dataclass
@@ -61,6 +62,18 @@ def same_rng_after() -> Iterator[None]:
         yield
     finally:
         set_rng(before)
+
+
+@contextmanager
+def same_buffers_after(module: Module) -> Iterator[None]:
+    """What is gathered in buffers within it (statistics of batches) does not stay."""
+    before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        with no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
 
 
 def gather(trainer: Any) -> dict[str, Any]:
