@@ -26,7 +26,7 @@ def test_what_cannot_be_compiled_runs_eagerly_and_is_told_once(trainer, caplog):
     assert len(said) == 1
     assert "the training step of Branching runs eagerly" in said[0]
     assert "return loss * 2 if loss > 1.0 else loss" in said[0]
-    assert "test_compiled.py:" in said[0]
+    assert "test_not_compiled.py:" in said[0]
 
 
 def test_compile_true_makes_it_an_error(trainer):
