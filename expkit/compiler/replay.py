@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import is_
 from sys import getrefcount
 from typing import Any
 
 from expkit import tree
 from expkit.autograd.function import Function, once_differentiable
 from expkit.autograd.handle import Handle, wrap
-from expkit.autograd.inplace import touch
+from expkit.autograd.inplace import touch_all
 from expkit.autograd.mode import no_grad
 from expkit.autograd.node import Leaf
 from expkit.autograd.trace import GradOf
@@ -34,51 +35,36 @@ class Replay:
         self.slots = [GradSlot(x, raw) for (x, raw, _), kept in zip(call.trace.left, held, strict=True) if not kept]
         self.made = [slot for slot in self.slots if slot.value is not None]
         self.outputs = [*graph.outputs[: self.count], *(slot.value for slot in self.made)]
-        self.handles, self.writes = self._writes()
+        self.writes = self._writes()
         self.guards = call.trace.guards
         self.itself = self._itself()
-        self._shapes = [(x, x.raw.shape, x.raw.dtype, _role(x)) for x in self._sources()]
+        self.sources = Sources(list(call.trace.sources.values()))
         self._build()
 
-    def _writes(self) -> tuple[list[Callable[[], Any]], list[Write]]:
-        """What is written outside: whose it is, and into which array."""
+    def _writes(self) -> list[Write]:
+        """What is written outside: into which array, and which value."""
         states = self.call.graph.state
-        found: list[tuple[Callable[[], Any], Any]] = [(partial(_now, s.tensor), s.after) for s in states]
+        plain = [state for state in states if not isinstance(state.tensor, GradOf)]
+        self.fixed = [state.tensor for state in plain]  # handles that are written
+        found = [(partial(_now, state.tensor), state.after) for state in states if isinstance(state.tensor, GradOf)]
         found += [(partial(getattr, left[0], "_grad"), left[1]) for left in self.call.trace.left if _keeps(*left)]
         found += [(partial(self._argument, n), raw) for n, raw in self.call.written]
-        return [get for get, _ in found], [Write(partial(_raw_of, get), value) for get, value in found]
+        self.found = [get for get, _ in found]
+        writes = [Write(partial(getattr, state.tensor, "raw"), state.after) for state in plain]
+        return writes + [Write(partial(_raw_of, get), value) for get, value in found]
 
     def _argument(self, n: int) -> Tensor:
         return self.given[n]
 
-    def _sources(self) -> list[Any]:
-        return list(self.call.trace.sources.values())
-
     def _build(self) -> None:
         self.program = program(self.call.graph, self.call.graph.equations, self.outputs, self.writes)
-        self.getters = self._getters(self.program)
+        self.intake = Intake(self.call, self.program)
 
     # ---- what comes in ----
 
     def holds(self) -> bool:
         """Whether everything that the trace took for granted is still so."""
-        if any(get() != then for get, then in self.guards):
-            return False
-        return all(
-            x.raw.shape == shape and x.raw.dtype == dtype and _role(x) == role for x, shape, dtype, role in self._shapes
-        )
-
-    def _getters(self, program: Program) -> list[Callable[[list[Any], dict[int, Any]], Any]]:
-        """How each value that the program takes is found, given the tensors and what was read."""
-        trace = self.call.trace
-        places = {v.index: n for n, v in enumerate(self.call.graph.inputs)}
-        reads = {v.index for v, _ in trace.reads}
-        fixed = {v.index: raw for v, raw in self.call.graph.consts}
-        return [_getter(v.index, places, reads, trace.sources, fixed) for v in program.takes]
-
-    def _taken(self, raws: list[Any]) -> list[Any]:
-        read = {v.index: get() for v, get in self.call.trace.reads}
-        return [get(raws, read) for get in self.getters]
+        return all(get() == then for get, then in self.guards) and self.sources.hold()
 
     def _numbers(self) -> list[float]:
         return [x for get in self.call.trace.numbers for x in get()]
@@ -95,14 +81,13 @@ class Replay:
         for x in given:
             x.requires_grad  # noqa: B018  (brings a stale view up to date)
         self.given = given
-        handles = [get() for get in self.handles]
+        handles = [*self.fixed, *(get() for get in self.found)]
         for x in handles:
             if x.chain is not None:
                 refresh(x)
         spare = [0] * self.count + [slot.spare() for slot in self.made]
-        found = self.program(self._taken([x.raw for x in given]), self._numbers(), self._checked(), spare)
-        for x in handles:
-            touch(x)
+        found = self.program(self.intake(given), self._numbers(), self._checked(), spare)
+        touch_all(handles)
         for slot in self.slots:
             if slot.value is None:
                 slot.tensor._grad = None
@@ -173,27 +158,61 @@ def _raw_of(get: Callable[[], Any]) -> Any:
     return get().raw
 
 
+class Sources:
+    """The tensors from outside that a program reads, and what of them it takes for granted."""
+
+    def __init__(self, sources: list[Any]) -> None:
+        self._sources = sources
+        self._shapes = [(x.raw.shape, x.raw.dtype) for x in sources]
+        self._roles = [_role(x) for x in sources]
+        self._raws, self._nodes = [x.raw for x in sources], [x.node for x in sources]
+        self._leaves = [x for x in self._nodes if x.__class__ is Leaf]
+
+    def hold(self) -> bool:
+        """Whether shapes and dtypes are the same, and whether the tensors need gradients; and hooks."""
+        raws, nodes = [x.raw for x in self._sources], [x.node for x in self._sources]
+        if not all(map(is_, raws, self._raws)):
+            if any((x.shape, x.dtype) != then for x, then in zip(raws, self._shapes, strict=True)):
+                return False
+            self._raws = raws
+        if all(map(is_, nodes, self._nodes)) and not any(x.hooks or x.after for x in self._leaves):
+            return True
+        return all(_role(x) == then for x, then in zip(self._sources, self._roles, strict=True))
+
+
 def _role(x: Any) -> Any:
     """Whether x needs a gradient, and which hooks that meets at a leaf."""
     node = x.node
-    if node.__class__ is not Leaf or (node.hooks is None and node.after is None):
+    if node.__class__ is not Leaf or not (node.hooks or node.after):
         return node is not None
     return tuple(node.hooks or ()), tuple(node.after or ())
 
 
-def _getter(
-    index: int, places: Any, reads: Any, sources: Any, fixed: Any
-) -> Callable[[list[Any], dict[int, Any]], Any]:
-    if index in places:
-        place = places[index]
-        return lambda raws, _: raws[place]
-    if index in reads:
-        return lambda _, read: read[index]
-    if index in sources:
-        source = sources[index]
-        return lambda *_: source.raw
-    constant = fixed[index]
-    return lambda *_: constant
+class Intake:
+    """The values that a program takes: arguments, tensors from outside, what is read anew, constants."""
+
+    def __init__(self, call: Call, program: Program) -> None:
+        trace = call.trace
+        places = {v.index: n for n, v in enumerate(call.graph.inputs)}
+        fixed = {v.index: raw for v, raw in call.graph.consts}
+        reads = {v.index: n for n, (v, _) in enumerate(trace.reads)}
+        takes = list(enumerate(v.index for v in program.takes))
+        self._getters = [get for _, get in trace.reads]
+        self._given = [(n, places[k]) for n, k in takes if k in places]
+        self._read = [(n, reads[k]) for n, k in takes if k in reads]
+        self._sources = [(n, trace.sources[k]) for n, k in takes if k in trace.sources and k not in reads]
+        self._values = [None if k in places else fixed.get(k) for _, k in takes]
+
+    def __call__(self, given: Sequence[Tensor]) -> list[Any]:
+        read = [get() for get in self._getters]
+        values = self._values.copy()
+        for n, place in self._given:
+            values[n] = given[place].raw
+        for n, place in self._read:
+            values[n] = read[place]
+        for n, source in self._sources:
+            values[n] = source.raw
+        return values
 
 
 class Differentiated(Replay):
@@ -212,7 +231,7 @@ class Differentiated(Replay):
         self.end = len(self.outputs)
         lent = frozenset(range(self.end, self.end + len(kept)))
         self.program = program(graph, before, [*self.outputs, *kept], self.writes, lent)
-        self.getters = self._getters(self.program)
+        self.intake = Intake(call, self.program)
         self.held = [s for v in kept if (s := call.trace.sources.get(v.index)) is not None]
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
