@@ -92,6 +92,7 @@ class _FirstRun:
         self.slots: list[tuple[Any, Any]] = []  # (array, the number that it holds)
         self.tape = Recording(Arena(_space()))
         self.python: list[tuple[int, Unit, list[Any], list[Any]]] = []  # (calls before, unit, operands, results)
+        self.spans: list[tuple[int, int, Unit]] = []  # each recorded unit's calls, from the first to before the last
         self.claimed: dict[int, Block] = {}
 
     def run(self, check: Callable[[list[Any]], None] | None) -> tuple[list[Any], Replay]:
@@ -162,6 +163,7 @@ class _FirstRun:
                 outs = list(found)
                 if all(x.__class__ is np.ndarray and (not x.size or tape.knows(x)) for x in outs):
                     tape.end(outs)
+                    self.spans.append((mark[0], len(tape.calls), unit))
                     return outs
             tape.undo(mark)
         if unit.pure:
@@ -209,7 +211,7 @@ class Replay:
         self.written = list(zip(first.written, targets, strict=True))
         self.overwritten = {id(place) for place in first.written}
         self.flags, self._kept = tape.flags, (tape.kept, tape.cells)
-        self.script = Script(tape.calls)
+        self.script, self.spans = Script(tape.calls), first.spans
         share(first.places)
         pointers = _Pointers(self.script, tape.cells)
         for place in first.places:
