@@ -1,6 +1,7 @@
 """Random numbers and dropout by kernels: the bits of the plain generator, masks, gradients, threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import expkit as ek
 import expkit.nn.functional as F
 from expkit.kernels.cpu.nets.random import MAKERS
 from expkit.tensor.generated import random as kernels
+from expkit.tensor.generated.pure import PURE
 from expkit.tensor.ops import fused
 from expkit.tensor.ops import generator as random
 from tests.kernels.guards import install
+from tests.kernels.replayable import assert_replayable
 
 pytest.importorskip("llvmlite")
 SINGLE, DOUBLE = np.dtype("f4"), np.dtype("f8")
@@ -41,9 +44,8 @@ def plain(name, seed, offset, count, monkeypatch):
 )  # fmt: skip
 def test_the_kernels_make_what_the_plain_generator_makes(name, seed, offset, count):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "LEAST", 1)
         guards = install(patch)
-        got = kernels.fill(name, seed, offset, (count,), 0.3)
+        got = kernels.fill(name, np.array([seed, offset], np.uint64), (count,), 0.3)
         guards.check()
         want = plain(name, seed, offset, count, patch)
     assert got.dtype == want.dtype
@@ -127,3 +129,19 @@ def test_results_do_not_depend_on_threads_and_calls_may_overlap(threads):
         results += list(workers.map(draw, range(4)))
     for other in results[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "words"])
+@pytest.mark.parametrize("shape", [(), (3,), (5, 41), (70000,)])
+def test_replayed(name, shape):
+    """A state that moves gives other numbers; few are made as many are."""
+    state = np.array([7, 11], np.uint64)
+    kw = {"name": name, "shape": shape, "chance": 0.3}
+    plain, fast = random.random_p.impl(state, **kw), PURE["random"](state, **kw)
+    assert plain.dtype == fast.dtype
+    np.testing.assert_allclose(plain.astype("f8"), fast.astype("f8"), rtol=0, atol=4e-6)
+    assert_replayable(partial(PURE["random"], **kw), state)
+
+
+def test_words_replayed():
+    assert_replayable(partial(PURE["philox"], words=5, device=None), np.array([7, 2**63], np.uint64))

@@ -155,6 +155,7 @@ def test_no_row_is_for_something_that_is_gone():
 # Primitives that rows cannot reach, and what tests them.
 UNREACHED = {
     "drawn": "tests/tensor/test_random.py",
+    "random": "draws as one operation: tests/kernels/test_dropout.py",
     **dict.fromkeys(("nonzero", "unique", "bincount"), "their rows run them, but they cannot be traced"),
     **dict.fromkeys(("contiguous", "as_strided"), "their rows run them, but a trace has no strides"),
     "overwrite": "copy_ records it, but its gradient is no equation",

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from expkit.tensor.generated import attention, conv, copy, index, loss, matmul, norm, recurrent, segments
+from expkit.tensor.generated import attention, conv, copy, index, loss, matmul, norm, random, recurrent, segments
 
 PURE: dict[str, Callable[..., Any]] = {
     **attention.ROWS,
     **copy.ROWS,
     **index.ROWS,
     **loss.ROWS,
+    **random.ROWS,
     **recurrent.ROWS,
     "matmul": matmul.pure_matmul,
     "linear": matmul.pure_linear,

@@ -23,6 +23,7 @@ from expkit.tensor.generated import random as kernels
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
 WORD = np.dtype(np.uint32)
+WHOLE = ("mask", "uniform f4", "uniform f8", "normal f4", "normal f8")  # draws that are one operation
 
 
 def rounds(c: tuple[Any, Any, Any, Any], seed: int, xp: Any = np) -> tuple[Any, Any, Any, Any]:
@@ -36,10 +37,15 @@ def rounds(c: tuple[Any, Any, Any, Any], seed: int, xp: Any = np) -> tuple[Any, 
     return c
 
 
+def _state(seed: int, offset: int) -> Any:
+    """Where a stream is, as the primitives take it."""
+    return np.array([seed % 2**64, offset % 2**64], np.uint64)
+
+
 def philox(seed: int, offset: int, words: int, xp: Any = np) -> Any:
     """`words` random 32-bit words: 4 for each counter from `offset` on."""
-    if xp is np:
-        fast = kernels.fill("words", seed, offset, (words,))
+    if xp is np and kernels.large((words,)):
+        fast = kernels.fill("words", _state(seed, offset), (words,))
         if fast is not None:
             return fast.view(WORD)
     blocks = -(-words // 4)
@@ -161,6 +167,24 @@ uniform_p = Primitive("uniform", _uniform, lambda b, *, dtype: Aval((b.shape[0] 
 normal_p = Primitive("normal", _normal, lambda b, *, dtype: Aval((b.shape[0] // words_per(dtype),), dtype, b.device))
 
 
+def _random(state: Any, *, name: str, shape: tuple[int, ...], chance: float) -> Any:
+    found = kernels.fill(name, state, shape, chance) if kernels.large(shape) else None
+    if found is not None:
+        return found
+    what, _, code = name.partition(" ")
+    dtype, count = np.dtype(code or "f4"), _numel(shape)
+    bits = philox(*state.tolist(), (count + count % 2) * words_per(dtype))
+    made = (_normal if what == "normal" else _uniform)(bits, dtype=dtype)[:count].reshape(shape)
+    return made >= np.float32(chance) if what == "mask" else made
+
+
+random_p = Primitive(  # "uniform f4", "normal f8", ..., or "mask": false with a probability of `chance`
+    "random",
+    _random,
+    lambda state, *, name, shape, chance: Aval(shape, np.dtype(name.partition(" ")[2] or bool), state.device),
+    batch=_batch_words,
+)
+
 # ---- drawing ---------------------------------------------------------------------------------------------------------
 
 
@@ -220,16 +244,20 @@ def draw(
         raise TypeError(f"generator must be an expkit.Generator, not {type(gen).__name__}")
     words = (count + count % 2) * words_each  # an even number of results: normals come in pairs
     taken = gen.take(words)
-    if name and not MODE.special and where == devices.CPU:
-        fast = kernels.fill(name, *taken, full, chance)
-        if fast is not None:
-            return wrap(fast)
-    state = wrap(np.asarray(taken, np.uint64))
+    state = wrap(_state(*taken))
     trace = open_trace() if MODE.special else None
     if trace is not None:
         state = _traced(trace, gen, state, taken, words)
+    if name in WHOLE and where == devices.CPU and (not MODE.special or (trace is not None and trace.live)):
+        whole = apply(random_p, state, name=name, shape=full, chance=chance)
+        return _mapped(whole, different)
     out = finish(apply(words_p, state, words=words, device=where))
     out = out[:count].reshape(full) if out.shape[0] != count else out.reshape(full)
+    return _mapped(out, different)
+
+
+def _mapped(out: Any, different: list[Any]) -> Any:
+    """The draw as the vmaps see it that have a part of it each."""
     for level in different:
         out = wrap(Batched(level.level, out, level.size))
     return out

@@ -21,18 +21,17 @@ M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
 MASK = 0xFFFFFFFF
 LANE = 8  # counters at once
-# the seed, the first counter, how many results, those of a task, and the `bits` of a probability
-WORDS = ("seed", "offset", "count", "block", "chance")
+WORDS = ("count", "block", "chance")  # how many results, those of a task, and the `bits` of a probability
 
 
 def _high(x: Value) -> Value:
     return x.binary("lshr", 32)
 
 
-def rounds(f: Task, counter: Value) -> list[Value]:
+def rounds(f: Task, counter: Value, seed: Value) -> list[Value]:
     """The four words of eight counters (i8x8), in lanes of 64 bits."""
     c = [counter & MASK, _high(counter), f.splat(0, LANE, "i8"), f.splat(0, LANE, "i8")]
-    keys = [f["seed"] & MASK, _high(f["seed"])]
+    keys = [seed & MASK, _high(seed)]
     for _ in range(10):
         p0, p1 = c[0] * M0, c[2] * M1
         k0, k1 = (f.splat(k, LANE) for k in keys)
@@ -112,22 +111,23 @@ MAKERS: dict[str, tuple[str, Callable[..., list[Value]]]] = {  # name: kind, cod
 
 @cache
 def fill(name: str) -> Routine:
-    """(out,): `count` results, for the counters from `offset` on; `block` is a multiple of 32."""
+    """(state: seed, offset; out): `count` results of the counters from the offset on; `block` is a multiple of 32."""
     kind, make = MAKERS[name]
     lanes = LANES.get(kind, 2 * LANE)
     per = 2 * lanes // LANE  # results of a counter
 
     def write(f: Task) -> None:
-        (out,) = f.arrays
+        state, out = f.arrays
+        seed, offset = state.load(0), state.load(1)
         first = f.index * f["block"]
         steps = f.put("i8x8", f"add <8 x i64> zeroinitializer, <{', '.join(f'i64 {k}' for k in range(LANE))}>")
         last = least(first + f["block"], f["count"])
         for i in f.range(last, first, 2 * lanes):
-            counter = f.splat(f["offset"] + i.binary("sdiv", per), LANE) + steps
-            found = make(f, rounds(f, counter))
+            counter = f.splat(offset + i.binary("sdiv", per), LANE) + steps
+            found = make(f, rounds(f, counter, seed))
             for whole in f.either((i + 2 * lanes).compare("le", last)):
                 for k, x in enumerate(found):
                     left = last - i - k * lanes
                     Place(i + k * lanes, None if whole else f.first(left, lanes), k, lanes).store(out, x)
 
-    return Routine(f"random {name}", (kind,), WORDS, write, explicit=True)
+    return Routine(f"random {name}", ("i8", kind), WORDS, write, explicit=True)
