@@ -118,9 +118,9 @@ def _walk(work: _Run, stop: set[int], pull: Callable[..., None]) -> dict[Any, An
 
 
 def _told(pull: Callable[..., None]) -> Callable[..., None]:
-    """As `pull`; a trace that keeps gradient rules whole is told whose they are."""
+    """As `pull`; an abstract trace is told whose rules they are."""
     trace = open_trace() if MODE.special else None
-    if trace is None or not trace.whole:
+    if trace is None or not trace.abstract:
         return pull
 
     def inside(node: Node, g: Any, work: _Run) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -194,9 +194,10 @@ class Abstract(Trace):
 
     @contextmanager
     def rule(self, node: Any) -> Iterator[None]:
+        """The gradient rules of a node: what is recorded within it is its."""
         before, self._node = self._node, node.t
         try:
-            with self.kernel():
+            with self.kernel() if self.whole else nullcontext():
                 yield
         finally:
             self._node = before

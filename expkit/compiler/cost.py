@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from expkit.autograd.equations import Equation, Var
 from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.trace import trace
+from expkit.kernels.cells import CELLS
 
 Rule = Callable[[Equation], int]
 
@@ -153,6 +154,28 @@ def _recurrent(gates: int) -> Rule:
     return rule
 
 
+def _recurrent_grad(gates: int) -> Rule:
+    """The gradient through each step: a product with the weights, and the slopes of the gates."""
+
+    def rule(e: Equation) -> int:
+        rows, wide = e.outs[0].shape
+        return 2 * rows * wide * wide // gates + 12 * rows * wide
+
+    return rule
+
+
+def _attention_grad(e: Equation) -> int:
+    """Five products: the scores again, the gradients of weights, queries, keys and values."""
+    q, k, v = e.args[3:6]
+    return _scores(e, q, k) * (6 * q.shape[-1] + 4 * v.shape[-1] + 8)
+
+
+def _update(e: Equation) -> int:
+    """The steps of the formula for each element that is overwritten, once for all arrays of a parameter."""
+    formula = e.kw["formula"]
+    return len(formula.update.steps) * sum(prod(v.shape) for v in e.outs) // max(1, len(formula.written))
+
+
 def _fused(e: Equation) -> int:
     """Of a composite: its operations, written out."""
     of, kw = e.kw["of"], {name: value for name, value in e.kw.items() if name != "of"}
@@ -163,11 +186,12 @@ def _fused(e: Equation) -> int:
 
 _MOVES = (
     "copy", "contiguous", "layout", "cat", "pad", "flip", "overwrite", "take", "lookup", "one_hot", "gather", "scatter",
-    "placed", "put", "to_device", "filled", "philox", "drop", "pick", "adaptive_place",
+    "placed", "put", "to_device", "filled", "philox", "random", "drop", "pick", "adaptive_place",
     "put_reshape", "put_permute", "put_slice", "put_diagonal", "put_alias", "put_windows", "put_as_strided",
     "put_bitcast", "order",
 )  # fmt: skip
 _REDUCTIONS = ("sum", "total", "amax", "amin", "max", "min", "prod", "any", "all", "argmax", "argmin", "cumsum")
+_GATES = {kind: cell.gates for kind, cell in CELLS.items()}
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_MOVES, _none),
@@ -178,16 +202,19 @@ RULES: dict[str, Rule] = {
     "conv_input": _conv_input,
     "conv_weight": _conv_weight,
     "attention": _attention,
+    "attention_grad": _attention_grad,
     "fused": _fused,
+    "update": _update,
+    "sum_all": lambda e: 2 * sum(prod(a.shape) for a in e.args if isinstance(a, Var)),
     "square_sum": _each(2),
     "squared_error": _each(3),
     "softmax": _each(5),  # maximum, difference, exponential, sum, quotient
     "log_softmax": _each(5),
     "logsumexp": _each(4),
     "cross_entropy": _each(5),
-    "cross_entropy_grad": _each(6),
+    "cross_entropy_grad": lambda e: 6 * _out(e),
     "normalize": _each(8),  # mean, 3 for the variance, difference, quotient, scale, shift
-    "normalize_grad": _each(12),
+    **{f"normalize_grad{n}": _each(12) for n in (1, 2, 3)},
     "gelu": _each(5),
     "gelu_slope": _each(9),
     "gelu_tanh": _each(9),
@@ -200,8 +227,6 @@ RULES: dict[str, Rule] = {
     "max_pool": _window,
     "max_place": _window,
     "window_sum": _window,
-    "lstm": _recurrent(4),
-    "gru": _recurrent(3),
-    "rnn_tanh": _recurrent(1),
-    "rnn_relu": _recurrent(1),
+    **{kind: _recurrent(gates) for kind, gates in _GATES.items()},
+    **{f"{kind}_grad": _recurrent_grad(gates) for kind, gates in _GATES.items()},
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
@@ -65,22 +66,38 @@ class Plan:
         return {**asdict(self), "layers": [layer._asdict() for layer in self.layers]}
 
 
-def make_plan(composed: Composed, memory: int | None = None) -> Plan:
-    """The plan of a composed experiment. memory: bytes that the process may take (default: what is free now).
+class SetUp(NamedTuple):
+    """A stage with what it was made of."""
 
-    Errors in the config are what they are in training; ShapeError where data and model do not fit together.
-    """
+    stage: Stage
+    config: Mapping[str, Any]
+    data: DataModule
+    derived: Mapping[str, Any]
+
+
+@contextmanager
+def staged(composed: Composed, *, whole: bool = True) -> Iterator[SetUp]:
+    """The stage of a composed experiment; errors within are told with the keys that shapes come from."""
     config = validate(composed)
     with headers_only():
         data = assemble.make_data(composed, config)
     derived = assemble.derive(data, config["trainer"])
     config = composed.resolved(derived)
-    trainer = arguments_of(config)
-    stage = Stage(lambda: assemble.make_task(composed, config, data, derived), settings_of(trainer))
+    settings = settings_of(arguments_of(config))
     try:
-        return _planned(stage, config, data, derived, trainer, memory)
+        stage = Stage(lambda: assemble.make_task(composed, config, data, derived), settings, whole=whole)
+        yield SetUp(stage, config, data, derived)
     except (ShapeError, TargetError) as error:
         raise assemble.explain(error, composed, derived) from error
+
+
+def make_plan(composed: Composed, memory: int | None = None) -> Plan:
+    """The plan of a composed experiment. memory: bytes that the process may take (default: what is free now).
+
+    Errors in the config are what they are in training; ShapeError where data and model do not fit together.
+    """
+    with staged(composed) as set_up:
+        return _planned(set_up, memory)
 
 
 def arguments_of(config: Mapping[str, Any]) -> Arguments:
@@ -99,10 +116,8 @@ def settings_of(trainer: Arguments) -> Settings:
     )
 
 
-def _planned(
-    stage: Stage, config: Mapping[str, Any], data: DataModule, derived: Mapping[str, Any], trainer: Arguments,
-    memory: int | None,
-) -> Plan:  # fmt: skip
+def _planned(set_up: SetUp, memory: int | None) -> Plan:
+    stage, config, data, derived = set_up
     sample, size = data.train[0], data.batch_size
     step = stage.train(sample, size)
     layers = _layers(stage.places, step)

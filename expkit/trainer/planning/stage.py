@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,12 @@ from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.mode import interpreting
 from expkit.compiler.abstract import Abstract, Ghost, Made
 from expkit.optim import Optimizer
-from expkit.tensor import Tensor, no_grad
+from expkit.tensor import Tensor, default_generator, no_grad
 from expkit.tensor.devices import CPU
 from expkit.trainer import optimizers
 from expkit.trainer.planning.listener import Listener, Unmeasured
 from expkit.trainer.planning.places import Places
 from expkit.trainer.precision import dtype_of, in_precision
-from expkit.trainer.state import same_rng_after
 from expkit.trainer.task import Task, flexible, loss_of
 
 # gradients: those of parameters, and whatever else the backward pass makes
@@ -80,9 +79,11 @@ class Stage:
 
     @contextmanager
     def _open(self, kind: str) -> Iterator[None]:
-        with same_rng_after(), interpreting(self.trace):
+        before = default_generator.seed_, default_generator.offset
+        with interpreting(self.trace):
             self.trace.meter.kind = kind
             yield
+        default_generator.seed_, default_generator.offset = before  # nothing was drawn: the next draw is what it was
 
     def train(self, sample: Any, size: int) -> Step:
         """The second of two training steps on batches of `size` samples like this one (shapes and dtypes count)."""
@@ -158,7 +159,7 @@ class Stage:
         """The optimizer's step: one kernel that writes in place, or operation by operation."""
         optimizer, settings = self.optimizer, self.settings
         one_kernel = optimizer.fusible and self.trace.whole
-        with self.trace.kernel(in_place=True) if one_kernel else _apart():
+        with self.trace.kernel(in_place=True) if one_kernel else nullcontext():
             optimizers.clip(optimizer, settings.clip, settings.clip_algorithm)
             optimizer.step()
         for kind, raws in self._owned().items():
@@ -177,11 +178,6 @@ class Stage:
     def _kept(self, loss: Tensor | None) -> list[Ghost]:
         owned = self._owned()
         return [*_ghosts([] if loss is None else [loss]), *owned[PARAMETERS], *owned[STATE]]
-
-
-@contextmanager
-def _apart() -> Iterator[None]:
-    yield
 
 
 def _ghosts(tensors: list[Tensor]) -> list[Ghost]:

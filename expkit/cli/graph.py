@@ -1,0 +1,90 @@
+"""`expkit graph`: a picture of the whole training step as it is compiled, with what each kernel costs."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from expkit import config
+from expkit.cli.arguments import Parser
+from expkit.cli.output import table
+from expkit.cli.units import bytes_text, count_text
+from expkit.errors import ConfigError
+
+USAGE = """\
+Usage: expkit graph [group=option ...] [key=value ...] [flags]
+
+Traces one training step (forward, backward, update), without allocating it, and draws the kernels that it is compiled
+to: a row for each module, boxes with shapes, floating-point operations and bytes, arrows with what goes from one to the
+other. Without a file the kernels are listed.
+
+  expkit graph model=cnn --html step.html
+  expkit graph model=cnn --svg step.svg
+  expkit graph model=cnn
+
+Flags:
+      --html FILE           write the picture as a page
+      --svg FILE            write the picture as SVG
+      --json                the kernels as JSON, in bytes and operations
+  -cn, --config-name NAME   start from another file than config.yaml
+  -cd, --config-dir DIR     search this folder of YAML groups first
+"""
+
+
+def usage() -> str:
+    """The text of `expkit graph --help`."""
+    return USAGE
+
+
+def run(argv: list[str]) -> int:
+    """Draws or lists the kernels; the exit code."""
+    parser = Parser("graph")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--html")
+    parser.add_argument("--svg")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--config-name", "-cn", default="config")
+    parser.add_argument("--config-dir", "-cd")
+    given = parser.parse_intermixed_args(argv)
+    files = [Path(name) for name in (given.html, given.svg) if name is not None]
+    for file in files:
+        if not file.absolute().parent.is_dir():
+            raise ConfigError(f"{file}: the folder {file.absolute().parent} does not exist.")
+    composed = config.compose(given.overrides, config_name=given.config_name, config_dir=given.config_dir)
+    made, title = importlib.import_module("expkit.trainer.planning").make_picture(composed)
+    draw = importlib.import_module("expkit.compiler.draw")
+    for name, form in ((given.html, draw.html), (given.svg, draw.svg)):
+        if name is not None:
+            Path(name).write_text(form(made, title))
+            print(f"{name}: {sum(map(len, made.cells.values()))} kernels")
+    if given.json:
+        json.dump(listed(made), sys.stdout, indent=2)
+        print()
+    elif not files:
+        show(made)
+    return 0
+
+
+def listed(made: Any) -> list[dict[str, Any]]:
+    """The kernels, a dict each."""
+    return [
+        {"module": row, "phase": column, "kernel": list(k.parts), "count": k.times, "shape": k.shape,
+         "flops": k.cost.flops, "read": k.cost.read, "written": k.cost.written}
+        for (row, column), cell in made.cells.items()
+        for k in cell
+    ]  # fmt: skip
+
+
+def show(made: Any) -> None:
+    """The kernels as a table, and the sums of the phases."""
+    rows = [
+        (row, column, k.title + (f" ×{k.times}" if k.times > 1 else ""), k.shape,
+         count_text(k.cost.flops, "FLOP"), bytes_text(k.cost.bytes))
+        for (row, column), cell in made.cells.items()
+        for k in cell
+    ]  # fmt: skip
+    table(("module", "phase", "kernel", "result", "operations", "bytes"), rows)
+    print()
+    sums = [(name, made.total(name)) for name in made.columns]
+    table(("phase", "operations", "bytes"), [(n, count_text(c.flops, "FLOP"), bytes_text(c.bytes)) for n, c in sums])
