@@ -18,7 +18,7 @@ from expkit.optim.groups import as_groups, check_options, checked_params, refuse
 from expkit.optim.hooks import Hooks, hooked
 from expkit.optim.hooks import register_optimizer_step_post_hook as register_optimizer_step_post_hook
 from expkit.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
-from expkit.optim.recorded import record, unless
+from expkit.optim.recorded import Options, record, unless
 from expkit.optim.state import pack, unpack
 from expkit.optim.switches import Switches, chosen
 from expkit.optim.traced import live_trace, made_before, open_options, settled
@@ -142,7 +142,9 @@ class Optimizer(Hooks):
         fused = self._fused[number]
         if trace is None:
             return fused.update(self.update_one, pairs, self._now(number), maximize)
-        return record(trace, fused, self.update_one, pairs, partial(self._now, number), maximize, self._unless)
+        values = lambda: [self.param_groups[number][name] for name in self._wanted[1]]  # noqa: E731
+        options = Options(values, partial(self._now, number))
+        return record(trace, fused, self.update_one, pairs, options, maximize, self._unless)
 
     def _update_each(self, pairs: list[Pair], options: dict[str, Any], maximize: bool, differentiable: bool) -> None:
         """The updates of parameters, one after the other."""

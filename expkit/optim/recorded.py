@@ -21,45 +21,71 @@ from expkit.tensor.generated.update import owner
 from expkit.tensor.ops.segments import apart, record_update, recordable
 
 Batches = dict[Any, list[Pair]]
-Options = Callable[[], dict[str, Any]]
+
+
+class Options:
+    """The options of a group, looked at anew at each run: what rules depend on, and a vector of the numbers.
+
+    values: as the group has them; now: as updates take them.
+    """
+
+    def __init__(self, values: Callable[[], list[Any]], now: Callable[[], dict[str, Any]]) -> None:
+        self._values, self._now = values, now
+        self._seen: list[Any] | None = None
+        self._structure: Any = None
+        self._vector: Any = np.zeros(0)
+
+    def structure(self) -> Any:
+        """What the rules depend on; None where no rule can."""
+        values = self._values()
+        if values != self._seen:
+            self._seen = None if any(isinstance(x, Tensor) for x in values) else values  # tensors change by themselves
+            try:
+                self._structure, numbers = split(self._now())
+            except Gap:
+                self._structure, numbers = None, []
+            if len(self._vector) != len(numbers) + 1:
+                self._vector = np.zeros(len(numbers) + 1)
+            self._vector[:-1] = numbers
+        return self._structure
+
+    def vector(self) -> Any:
+        """The numbers, and a zero: nothing is left as it is."""
+        self.structure()
+        return self._vector
 
 
 def record(
-    trace: Any, fused: Fused, update_one: Update, pairs: list[Pair], now: Options, maximize: bool, skip: Any
+    trace: Any, fused: Fused, update_one: Update, pairs: list[Pair], options: Options, maximize: bool, skip: Any
 ) -> list[Pair]:
     """Records the updates of the (parameter, state) that one rule is for, and returns the others.
 
-    now: the options, read anew at each run. skip: a 0-d tensor, true where everything is to stay as it is; or None.
+    skip: a 0-d tensor, true where everything is to stay as it is; or None.
     """
-
-    def parts() -> Any:
-        try:
-            return split(now())
-        except Gap:
-            return None, []
-
-    structure, numbers = parts()
+    structure, count = options.structure(), len(options.vector()) - 1
     if structure is None or not _apart(pairs):
         return pairs
     batches: Batches = {}
     rest = []
     for p, state in pairs:
         form = _form(trace, p, state)
-        rule = None if form is None else fused.rule(update_one, form[0], (structure, maximize), len(numbers))
+        rule = None if form is None else fused.rule(update_one, form[0], (structure, maximize), count)
         if form is None or rule is None:
             rest.append((p, state))
         else:
             batches.setdefault((rule.formula, form), []).append((p, state))
     if batches:
-        trace.guard(lambda: parts()[0])
-        vector = _vector(trace, lambda: parts()[1], skip)
+        trace.guard(options.structure)
+        numbers: Tensor = wrap(trace.read(options.vector(), options.vector, lambda: None))
+        if skip is not None:
+            numbers = cat([numbers[:-1], skip.to(float64).reshape(1)])
         for (formula, _), batch in batches.items():
             states = [list(state.values()) for _, state in batch]
             columns = [*zip(*states, strict=True)]
             arrays = [x for x in columns if x[0].ndim]
             counters = [x for x in columns if not x[0].ndim]
             ps, gs = [p for p, _ in batch], [p.grad for p, _ in batch]
-            record_update(formula, vector, [ps, gs, *arrays], counters)
+            record_update(formula, numbers, [ps, gs, *arrays], counters)
     return rest
 
 
@@ -89,17 +115,6 @@ def _apart(pairs: Sequence[Pair]) -> bool:
 def _names(g: Any) -> list[int]:
     """What a gradient may be known by."""
     return [id(root_of(g)), id(g.raw), *([id(owner(g.raw))] if g.raw.__class__ is np.ndarray else [])]
-
-
-def _vector(trace: Any, numbers: Callable[[], list[float]], skip: Any) -> Tensor:
-    """The options at each run, and behind them whether all is left as it is."""
-    left = [0.0] if skip is None else []
-
-    def now() -> Any:
-        return np.array([*numbers(), *left], np.float64)
-
-    read: Tensor = wrap(trace.read(now(), now, lambda: None))
-    return read if skip is None else cat([read, skip.to(float64).reshape(1)])
 
 
 @contextmanager
