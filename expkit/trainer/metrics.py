@@ -205,7 +205,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    return np.pad(values, (0, size - len(values)))
+    return values if len(values) == size else np.concatenate((values, np.zeros(size - len(values))))
 
 
 def _classes(preds: np.ndarray, target: np.ndarray) -> np.ndarray:

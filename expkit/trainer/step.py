@@ -10,6 +10,7 @@ Without compiling, the first line is how it runs.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from expkit.optim.traced import live_trace
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
     from expkit.trainer.runtime import Runtime
 
 INDEX = Changing("batch_idx")
+Clipping = tuple[float | None, str]  # to what, and by what
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a program of a batch does, besides forward and backward; each plan has its own."""
+
+    first: bool  # of its optimizer step: earlier gradients are forgotten
+    gather: int  # batches whose gradients make a step
+    clipping: Clipping | None  # None: the optimizer's step is not in it
+    divide: bool  # divides the gradients by the loss's scale
 
 
 class TrainingStep:
@@ -53,9 +65,7 @@ class TrainingStep:
             divided, finite = False, None
         else:
             whole, divided = complete and not self.cut_update, complete and bool(t.scaler) and not self.looks
-            outputs, finite = self.joined(
-                batch, first=first, gather=gather, clipping=clipping if whole else None, divide=divided
-            )
+            outputs, finite = self.joined(batch, Plan(first, gather, clipping if whole else None, divided))
             if whole:
                 return outputs
             t.call("on_after_backward")
@@ -72,26 +82,24 @@ class TrainingStep:
         share = loss if gather == 1 else loss / gather
         (share if self.t.scaler is None else self.t.scaler.scale(share)).backward()
 
-    def _update(self, clipping: tuple[float | None, str]) -> None:
+    def _update(self, clipping: Clipping) -> None:
         clip(self.t.optimizer, *clipping)
         self.t.optimizer.step()
 
-    def _joined(
-        self, batch: Any, *, first: bool, gather: int, clipping: tuple[float | None, str] | None, divide: bool
-    ) -> tuple[Any, Tensor | None]:
+    def _joined(self, batch: Any, plan: Plan) -> tuple[Any, Tensor | None]:
         """What training_step returned, and whether all gradients, divided by the loss's scale, are finite."""
         t = self.t
         outputs = self._forward(batch)
         loss = loss_of(outputs, t.task)
-        if first:
+        if plan.first:
             t.optimizer.zero_grad()
         if live_trace() is None:
             self._check((outputs, None))
         if loss is not None:
-            self._backward(loss, gather)
-        finite = t.scaler.divide_(t.optimizer) if divide else None
-        if clipping is not None:
-            self._update(clipping)
+            self._backward(loss, plan.gather)
+        finite = t.scaler.divide_(t.optimizer) if plan.divide else None
+        if plan.clipping is not None:
+            self._update(plan.clipping)
         return detached(outputs), finite
 
     def _check(self, outcome: tuple[Any, Any]) -> None:
@@ -116,7 +124,7 @@ class TrainingStep:
             t.call("on_after_backward")
         return outputs
 
-    def _finish(self, update: Callable[..., None], clipping: Any, divided: bool, finite: Tensor | None) -> None:
+    def _finish(self, update: Callable[..., None], clipping: Clipping, divided: bool, finite: Tensor | None) -> None:
         """The optimizer's step. With loss scaling, gradients that overflowed make none."""
         t, scaler = self.t, self.t.scaler
         if scaler is not None and not divided:
