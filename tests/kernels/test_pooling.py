@@ -13,9 +13,13 @@ from expkit.kernels.cpu import pooling
 from expkit.kernels.cpu.arrays import images
 from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.pooling import Window
+from expkit.tensor.generated import interpolate as resampling
+from expkit.tensor.generated import pooling as generated
+from expkit.tensor.ops import interpolate
 from expkit.tensor.ops import pool_arrays as plain
 from expkit.tensor.ops.windows import out_sizes
 from tests.kernels.guards import Guards
+from tests.kernels.replayable import assert_replayable
 
 
 def channels_last(x, spatial):
@@ -203,3 +207,41 @@ def test_other_dtypes_take_the_plain_way(dtype, monkeypatch):
 
 def test_no_elements():
     assert ek.max_pool2d(ek.zeros(0, 40, 40, 40), 2).shape == (0, 40, 20, 20)
+
+
+WINDOWS = {  # name: size, kernel, stride, padding
+    "apart": ((8, 10), (2, 2), (2, 2), ((0, 0), (0, 0))),
+    "overlapping": ((9, 11), (3, 3), (2, 2), ((1, 1), (1, 1))),
+    "stride 1": ((9, 11), (3, 2), (1, 1), ((1, 1), (0, 0))),
+    "far": ((17, 29), (3, 5), (6, 7), ((0, 0), (0, 0))),
+    "line": ((40,), (3,), (2,), ((1, 0),)),
+}
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_they_are_kernel_calls_alone(name, last):
+    size, kernel, stride, padding = WINDOWS[name]
+    rng, kw = np.random.default_rng(0), {"kernel": kernel, "stride": stride, "padding": padding}
+    x = image(rng, (3, 20, *size), "f4", False, len(size), "last" if last else "first")
+    spread = {**kw, "dilation": (1,) * len(size)}
+    assert_replayable(lambda x: generated.ROWS["max_pool"](x, **spread), x.copy("K"))
+    assert_replayable(lambda x: generated.ROWS["max_place"](x, **spread), x.copy("K"))
+    assert_replayable(lambda x: generated.ROWS["window_sum"](x, scale=0.5, **kw), x.copy("K"))
+    top, places = generated.ROWS["max_place"](x, **spread)
+    assert_replayable(lambda g: generated.ROWS["window_spread"](g, size=size, scale=0.5, **kw), top.copy("K"))
+    for window in ((), tuple(spread.values())):
+        for index in (places, places.astype(np.int64)):
+            kw = {"size": size, "window": window}
+            assert_replayable(lambda g, i, kw=kw: generated.pure_drop(g, i, **kw), top.copy("K"), index.copy("K"))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_adaptive_ones_and_resampling_are_kernel_calls_alone(last):
+    x = image(np.random.default_rng(0), (3, 20, 9, 13), "f4", False, 2, "last" if last else "first")
+    assert_replayable(lambda x: generated.ROWS["adaptive_place"](x, pieces=(4, 5)), x.copy("K"))
+    for mode in ("nearest", "bilinear", "bicubic", "area"):
+        taps = tuple(interpolate._taps(mode, n, m, None, False, np.float32) for n, m in ((9, 20), (13, 6)))
+        for way in (taps, tuple(t.T for t in taps)):
+            operand = x if way is taps else np.ones((3, 20, 20, 6), "f4")
+            assert_replayable(lambda x, way=way: resampling.ROWS["resample"](x, taps=way), operand.copy("K"))

@@ -302,3 +302,6 @@ def _of_weight(x: Any, y: Any, *, kernel: Sizes, stride: Sizes, padding: Any, di
 convolution = Family(_forward, _of_conv, images_out=True)  # conv(x, w, b=None, *, stride, padding, dilation, groups)
 input_gradient = Family(_backward, _of_input, images_out=True)  # conv_input(y, w, *, size, stride, ...)
 weight_gradient = Family(_weights, _of_weight, images_out=False)  # conv_weight(x, y, *, kernel, stride, ...)
+ROWS: dict[str, Impl] = {  # of the table in pure.py
+    "conv": convolution.pure, "conv_input": input_gradient.pure, "conv_weight": weight_gradient.pure,
+}  # fmt: skip

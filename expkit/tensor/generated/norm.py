@@ -13,6 +13,7 @@ from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.code.vectors import bits
 from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
+from expkit.kernels.cpu.loops.program import Program
 from expkit.kernels.cpu.machine.call import Bound
 from expkit.kernels.cpu.nets import layer_norm
 from expkit.tensor.generated import norm_images
@@ -48,17 +49,20 @@ def normalization_grad(plain: Callable[..., Any]) -> Callable[..., Any]:
     return impl
 
 
-def normalize(x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> tuple[Any, Any, Any] | None:
-    """By kernels alone; None where there are none for such arrays."""
+def normalize(
+    x: Any, *affine: Any, axes: Axes, at: Axes, eps: float, program: Program | None = None, others: Sequence[Any] = ()
+) -> tuple[Any, ...] | None:
+    """By kernels alone; None where there are none for such arrays. With a program of (normalised value, *others), where
+    `takes_programs`: its results instead of the value."""
     form = _form(x, affine, axes, at)
     if form is None:
         return None
     if isinstance(form, Groups):
-        out, mean, var = norm_images.normalize(form, x, affine, eps)
+        *outs, mean, var = norm_images.normalize(form, x, affine, eps, program, others)
     else:
-        out, mean, var = rows(x, affine, form, eps, centered=True)
+        *outs, mean, var = rows(x, affine, form, eps, centered=True)
     shape = _kept(x.shape, axes)
-    return out, mean.reshape(shape), var.reshape(shape)
+    return *outs, mean.reshape(shape), var.reshape(shape)
 
 
 def normalize_grad(
@@ -73,6 +77,25 @@ def normalize_grad(
     else:
         found = rows_grad(y, x, weight, form, eps, var, mean, grads)
     return tuple(found) if grads else found[0]
+
+
+def normalize_grad_of(
+    sources: Sequence[Any], mean: Any, var: Any, x: Any, *weight: Any, program: Program, grads: int, axes: Axes,
+    at: Axes, eps: float,
+) -> list[Any] | None:  # fmt: skip
+    """As `normalize_grad`, of the first result of a program of (*sources, normalised value), where `takes_programs`.
+
+    Its other results follow on the gradients.
+    """
+    form = _form(x, (*sources, mean, var, *weight), axes, at)
+    if form is None:
+        return None
+    return norm_images.normalize_grad(form, sources, mean, var, x, weight, eps, grads, program)
+
+
+def takes_programs(shape: Axes, axes: Axes, at: Axes) -> bool:
+    """Whether elementwise programs can run inside of the norm's kernels: those of images."""
+    return isinstance(_form_of(shape, axes, at), Groups)
 
 
 def has_kernels(dtype: Any) -> bool:
@@ -188,3 +211,10 @@ def rows_grad(y: Any, x: Any, weight: Sequence[Any], n: int, eps: float, var: An
     main(*operands, dense(weight[0]), parts)
     fold(parts, sums)
     return [dx, *(s.reshape(weight[0].shape) for s in sums)]
+
+
+ROWS: dict[str, Callable[..., Any]] = {  # of the table in pure.py
+    "normalize": normalize, "rms_norm": pure_rms,
+    **dict.fromkeys(("normalize_grad1", "normalize_grad2", "normalize_grad3"), normalize_grad),
+    **dict.fromkeys(("rms_norm_grad1", "rms_norm_grad2"), pure_rms_grad),
+}  # fmt: skip

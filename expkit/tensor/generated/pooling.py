@@ -14,17 +14,21 @@ from expkit.kernels.cpu.pooling import Window
 from expkit.tensor.generated.base import F32, F64, enabled
 
 Sizes = tuple[int, ...]
+WINDOW = ("kernel", "stride", "padding", "dilation")
+Impl = Callable[..., Any]
 LEAST = 1 << 6  # elements from which a kernel is faster than NumPy
 
 
-def _known(x: Any, least: int) -> bool:
-    return x.size >= least and (x.dtype is F32 or x.dtype is F64) and enabled()
+def _known(*arrays: Any) -> bool:
+    """Whether kernels take such arrays: the first, which is of floats, with places perhaps."""
+    x = arrays[0]
+    return (
+        all(a.__class__ is np.ndarray and a.size for a in arrays) and (x.dtype is F32 or x.dtype is F64) and enabled()
+    )
 
 
-def _window(x: Any, least: int, kw: dict[str, Any]) -> Window | None:
-    """The geometry of a pooling of x, where there is a kernel for it."""
-    if x.__class__ is not np.ndarray or not _known(x, least):
-        return None
+def _window(x: Any, kw: dict[str, Any]) -> Window:
+    """The geometry of a pooling of x."""
     return _geometry(kw.get("size") or x.shape[x.ndim - len(kw["kernel"]) :], kw)
 
 
@@ -43,56 +47,58 @@ def _cached(size: Sizes, kernel: Sizes, stride: Sizes, pad: Any, dilation: Sizes
     return Window(size, out, kernel, stride, tuple(lo for lo, _ in pad), step, scale).plain()
 
 
-def reduced(what: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The implementation of "max" or "sum" of windows, or of "place": (maxima, their places)."""
-
-    @wraps(plain)
-    def impl(x: Any, **kw: Any) -> Any:
-        window = _window(x, LEAST, kw)
-        return plain(x, **kw) if window is None else pooling.forward(what, x, window)
-
-    return impl
+def pure(what: str) -> Impl:
+    """ "max" or "sum" of windows, or "place" (maxima, their places), by kernels alone; None where there are none."""
+    return lambda x, **kw: pooling.forward(what, x, _window(x, kw)) if _known(x) else None
 
 
-def spread(plain: Callable[..., Any]) -> Callable[..., Any]:
+def pure_spread(g: Any, **kw: Any) -> Any:
     """The transpose of the sum."""
-
-    @wraps(plain)
-    def impl(g: Any, **kw: Any) -> Any:
-        window = _window(g, LEAST // 4, kw)
-        return plain(g, **kw) if window is None else pooling.backward(g, window)
-
-    return impl
+    return pooling.backward(g, _window(g, kw)) if _known(g) else None
 
 
-def adaptive_maxima(plain: Callable[..., Any]) -> Callable[..., Any]:
+def pure_adaptive(x: Any, *, pieces: Sizes) -> Any:
     """(maxima, their places) of windows that cut the last axes into pieces."""
-
-    @wraps(plain)
-    def impl(x: Any, *, pieces: tuple[int, ...]) -> Any:
-        size = x.shape[x.ndim - len(pieces) :]
-        many = prod(pieces) > LEAST and x.size > 0  # the plain one goes from piece to piece
-        if x.__class__ is not np.ndarray or not _known(x, 1 if many else LEAST):
-            return plain(x, pieces=pieces)
-        return pooling.forward("place", x, Window(size, pieces))
-
-    return impl
+    return pooling.forward("place", x, Window(x.shape[x.ndim - len(pieces) :], pieces)) if _known(x) else None
 
 
-def dropped(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """g, added up at flat places in planes."""
-
-    @wraps(plain)
-    def impl(g: Any, index: Any, *, size: tuple[int, ...]) -> Any:
-        if index.__class__ is np.ndarray and g.__class__ is np.ndarray and _known(g, LEAST // 4):
-            return pooling.scattered(g, index, size)
-        return plain(g, index, size=size)
-
-    return impl
-
-
-def max_gradient(g: Any, places: Any, size: tuple[int, ...], kw: dict[str, Any]) -> Any:
-    """The gradient of the maxima of windows from their places; None where there is no kernel."""
-    if g.__class__ is not np.ndarray or places.__class__ is not np.ndarray or not _known(g, LEAST // 4):
+def pure_drop(g: Any, index: Any, *, size: Sizes, window: tuple[Any, ...] = ()) -> Any:
+    """g, added up at flat places in planes; `window`: kernel, ... of a pooling whose maxima are there."""
+    if not _known(g, index):
         return None
-    return pooling.backward(g, _geometry(size, kw) if kw else Window(size, g.shape[g.ndim - len(size) :]), places)
+    if not window:
+        return pooling.scattered(g, index, size)
+    return pooling.backward(g, _geometry(size, dict(zip(WINDOW, window, strict=True))), index)
+
+
+def _worth(least: int, run: Impl) -> Callable[[Impl], Impl]:
+    """The decorator of a plain implementation: `run` from so many elements on, where there are kernels."""
+
+    def decorator(plain: Impl) -> Impl:
+        @wraps(plain)
+        def impl(x: Any, *rest: Any, **kw: Any) -> Any:
+            found = run(x, *rest, **kw) if x.size >= least else None
+            return plain(x, *rest, **kw) if found is None else found
+
+        return impl
+
+    return decorator
+
+
+def reduced(what: str, plain: Impl) -> Impl:
+    """The implementation of `pure(what)`."""
+    return _worth(LEAST, pure(what))(plain)
+
+
+def adaptive_maxima(plain: Impl) -> Impl:
+    """The implementation of `pure_adaptive`."""
+    few = _worth(LEAST, pure_adaptive)(plain)
+    many = _worth(1, pure_adaptive)(plain)  # the plain one goes from piece to piece
+    return wraps(plain)(lambda x, *, pieces: (many if prod(pieces) > LEAST else few)(x, pieces=pieces))
+
+
+spread, dropped = _worth(LEAST // 4, pure_spread), _worth(LEAST // 4, pure_drop)
+ROWS: dict[str, Impl] = {  # of the table in pure.py
+    "max_pool": pure("max"), "max_place": pure("place"), "window_sum": pure("sum"), "window_spread": pure_spread,
+    "adaptive_place": pure_adaptive, "drop": pure_drop,
+}  # fmt: skip

@@ -22,7 +22,7 @@ from expkit.tensor.ops.elementwise import div
 from expkit.tensor.ops.interpolate import averaging, resampled
 from expkit.tensor.ops.kinds import linear, materialize
 from expkit.tensor.ops.reduce import mean
-from expkit.tensor.ops.windows import Pads, Sizes, adaptive_sizes, all_raw, geometry, out_sizes, tiles
+from expkit.tensor.ops.windows import Pads, Sizes, adaptive_sizes, geometry, out_sizes, tiles
 
 PLACE = np.dtype(np.int32)
 
@@ -60,10 +60,12 @@ def _places_shape(x: Aval, **kw: Any) -> tuple[Aval, Aval]:
 
 def _places_joint(g: Any, out: Any, _x: Any, **kw: Any) -> tuple[Any]:
     size = _last(_x, len(kw.get("kernel") or kw["pieces"]))
-    found = None
-    if all_raw(g[0], out[1]):
-        found = generated.max_gradient(g[0], out[1], size, kw if "kernel" in kw else {})
-    return (drop_p(g[0], out[1], size=size) if found is None else found,)
+    return (drop_p(g[0], out[1], size=size, window=_window(kw)),)
+
+
+def _window(kw: dict[str, Any]) -> tuple[Any, ...]:
+    """What `drop` wants to know of the windows whose maxima it is for; nothing of adaptive ones."""
+    return tuple(kw[name] for name in generated.WINDOW) if "kernel" in kw else ()
 
 
 def _places_push(tangents: list[Any], out: Any, _primals: list[Any], kw: dict[str, Any]) -> Any:
@@ -88,7 +90,7 @@ def _with_places(name: str, impl: Any) -> Primitive:
 
 
 def _max_vjp(g: Any, _out: Any, x: Any, **kw: Any) -> Any:
-    return drop_p(g, max_place_p(x, **kw)[1], size=_last(x, len(kw["kernel"])))
+    return drop_p(g, max_place_p(x, **kw)[1], size=_last(x, len(kw["kernel"])), window=_window(kw))
 
 
 def _max_push(tangents: list[Any], _out: Any, primals: list[Any], kw: dict[str, Any]) -> Any:
@@ -129,15 +131,15 @@ pick_p = Primitive(
     "pick",
     pool_arrays.pick,
     lambda x, index, *, spatial: Aval(index.shape, x.dtype, x.device),
-    (lambda g, _out, _x, index, *, spatial: drop_p(g, index, size=_last(_x, spatial)), None),
+    (lambda g, _out, _x, index, *, spatial: drop_p(g, index, size=_last(_x, spatial), window=()), None),
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else pick_p(tangents[0], primals[1], **kw),
     batch=lambda *args: _both_batched(pick_p, args),
 )
 drop_p = Primitive(
     "drop",
     generated.dropped(pool_arrays.drop),
-    lambda g, index, *, size: _with_size(g, size),
-    (lambda g, _out, _g, index, *, size: pick_p(g, index, spatial=len(size)), None),
+    lambda g, index, *, size, window: _with_size(g, size),
+    (lambda g, _out, _g, index, *, size, window: pick_p(g, index, spatial=len(size)), None),
     jvp=lambda tangents, _out, primals, kw: None if tangents[0] is None else drop_p(tangents[0], primals[1], **kw),
     batch=lambda *args: _both_batched(drop_p, args),
 )

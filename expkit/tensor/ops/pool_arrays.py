@@ -171,8 +171,11 @@ def pick(x: Any, index: Any, *, spatial: int) -> Any:
     return x.reshape(-1)[_offset(index, spatial, numel(x.shape[x.ndim - spatial :]))]
 
 
-def drop(g: Any, index: Any, *, size: Sizes) -> Any:
-    """The transpose of pick: g (..., *P) added up at the indices -> (..., *size)."""
+def drop(g: Any, index: Any, *, size: Sizes, window: tuple[Any, ...] = ()) -> Any:
+    """The transpose of pick: g (..., *P) added up at the indices -> (..., *size).
+
+    window: kernel, stride, padding and dilation of a pooling whose maxima lie there; kernels make use of it.
+    """
     lead = g.shape[: g.ndim - len(size)]
     flat = _offset(index, len(size), numel(size)).reshape(-1)
     total = xp_of(g).bincount(flat, g.reshape(-1), numel(lead) * numel(size))

@@ -215,10 +215,13 @@ class _Pass:
         tasks = outer * -(-self._shape[1] // band) * -(-inner // chunk)
         by_tap = how in ("permute", "gather")
         none = np.zeros(0, np.int32), np.zeros(0, kind)
-        self._tables = [
+        tables = [
             *(high.tables(kind, by_tap=False) if high else none),
             *(wide.tables(kind, by_tap=by_tap) if wide else none),
         ]
+        self._tables = [table.copy() for table in tables]
+        for table in self._tables:  # constants, to what is recorded
+            table.flags.writeable = False
         picks = all(t.picks for t in (high, wide) if t)
         self._run = _routine(kind, how, high is not None and wide is not None, picks).bind(
             tasks, parallel=prod(self._shape) >= PARALLEL, in_h=rows, out_h=self._shape[1], in_w=columns,

@@ -77,7 +77,7 @@ class Taps:
         weights = self.weights.astype(dtype)
         if by_tap:
             return np.concatenate([self.starts, self.counts]), np.ascontiguousarray(weights.T)
-        return np.stack([self.starts, self.counts], 1).copy(), weights
+        return np.stack([self.starts, self.counts], 1), weights
 
     def spans(self, count: int) -> int:
         """How far, at most, the columns of `count` neighbouring rows reach."""

@@ -16,6 +16,7 @@ import numpy as np
 from expkit.kernels.cpu.arrays import images
 from expkit.kernels.cpu.arrays.interpolate import resample
 from expkit.kernels.cpu.arrays.taps import Taps
+from expkit.kernels.cpu.arrays.write import converted
 from expkit.kernels.cpu.code.routine import Routine, Task
 from expkit.kernels.cpu.machine.call import Bound
 from expkit.kernels.cpu.pooling import kernels
@@ -145,9 +146,11 @@ def scattered(g: Any, places: Any, size: Sizes) -> Any:
     spatial = len(size)
     g, last = images.arranged(g, spatial)
     z = images.empty(g.shape, size, g.dtype, last)
-    _scatter(z.shape, g.shape, g.dtype, last, spatial)(
-        g, images.dense(places, spatial, last).astype(PLACE, copy=False), z
-    )
+    places = images.dense(places, spatial, last)
+    if places.dtype != PLACE:
+        order, back = images.order_of(places.ndim, spatial)
+        places = converted(places.transpose(order), PLACE).transpose(back) if last else converted(places, PLACE)
+    _scatter(z.shape, g.shape, g.dtype, last, spatial)(g, places, z)
     return z
 
 
