@@ -82,7 +82,7 @@ class _FirstRun:
     """Runs the units one by one, and records what they do."""
 
     def __init__(self, program: Program, values: Sequence[Any], numbers: Sequence[float]) -> None:
-        self.program, self.numbers = program, list(numbers)
+        self.program, self.numbers, self.checked = program, list(numbers), False
         self.env: list[Any] = [*values, *([None] * (len(program.slots) - len(values)))]
         self.targets = [w.target() for w in program.writes]
         self.takes = [Place(x) for x in values]
@@ -104,6 +104,7 @@ class _FirstRun:
                 self._step(step)
             outs = [self._output(n, v) for n, v in enumerate(program.outputs)]
         raise_flags(tape.flags)
+        self.checked = check is not None
         if check is not None:
             check([x.copy() for x in outs])
         commit = len(tape.calls), len(self.python)
@@ -226,6 +227,9 @@ class Replay:
         end = (len(tape.calls), len(first.python))
         self.before = self._parts(first.python, views, (0, 0), commit)
         self.after = self._parts(first.python, views, commit, end)
+        if not first.checked and commit[0] < end[0] and not first.python:  # all in one
+            cells = [cell for cell, _ in self.flags]
+            self.before, self.after = [self.script.part(0, end[0], commit[0], cells)], []
         for key, place in rooms.items():
             _bytes(place.array)[...] = _bytes(blocks[key].array)
             place.move(place.array)

@@ -12,7 +12,7 @@ from expkit.kernels.cpu.machine.call import OBJECT, builtin, method
 from expkit.kernels.cpu.machine.pool import PARALLEL_FOR, pool
 from expkit.kernels.cpu.record.recording import Call, address
 
-FIELDS = 4  # words of a record: task, table, number of tasks, parallel?
+FIELDS = 4  # words of a record: task, table, number of tasks, parallel? Without a task: nothing, a flag
 
 
 class Script:
@@ -33,13 +33,18 @@ class Script:
         places = [np.arange(start, start + n) for start, n in zip(self.first, counts, strict=False)]
         return np.concatenate([*places, np.zeros(0, np.int64)]).astype(int), np.repeat(np.arange(len(counts)), counts)
 
-    def part(self, start: int, stop: int) -> Callable[[], None]:
-        """What runs these calls; the parallel ones over the pool, if nobody else uses it."""
-        records = [stop - start]
+    def part(self, start: int, stop: int, border: int = -1, flags: Sequence[np.ndarray] = ()) -> Callable[[], None]:
+        """What runs these calls; the parallel ones over the pool, if nobody else uses it.
+
+        The calls from `border` on are run only if none of the flags (cells that calls set) is up.
+        """
+        records: list[int] = []
         base = address(self.words)
-        for at, c in zip(self.first[start:stop], self._calls[start:stop], strict=True):
+        for n, (at, c) in enumerate(zip(self.first[start:stop], self._calls[start:stop], strict=True), start):
+            if n == border:
+                records += [x for cell in flags for x in (0, address(cell), 0, 0)]
             records += [c.kernel.task, base + 8 * int(at), int(c.words[c.kernel.tasks]), int(c.parallel)]
-        table = np.array(records, np.int64)
+        table = np.array([len(records) // FIELDS, *records], np.int64)
         call = builtin(_driver(), table)
 
         def run() -> None:
@@ -86,24 +91,31 @@ call:
   %table.p = getelementptr i64, ptr %task.p, i64 1
   %count.p = getelementptr i64, ptr %task.p, i64 2
   %many.p = getelementptr i64, ptr %task.p, i64 3
-  %task = load ptr, ptr %task.p
+  %run.p = load ptr, ptr %task.p
   %table = load ptr, ptr %table.p
   %count = load i64, ptr %count.p
   %many = load i64, ptr %many.p
+  %flag = icmp eq ptr %run.p, null
+  br i1 %flag, label %look, label %task
+look:
+  %up = load i64, ptr %table
+  %stop = icmp ne i64 %up, 0
+  br i1 %stop, label %out, label %done
+task:
   %wide = icmp ne i64 %many, 0
   %together = xor i1 %alone, true
   %both = and i1 %wide, %together
   br i1 %both, label %parallel, label %loop
 parallel:
   %run = load ptr, ptr %parallel.p
-  call void %run(ptr %pool, ptr %task, ptr %table, i64 %count)
+  call void %run(ptr %pool, ptr %run.p, ptr %table, i64 %count)
   br label %done
 loop:
-  %i = phi i64 [ 0, %call ], [ %next, %body ]
+  %i = phi i64 [ 0, %task ], [ %next, %body ]
   %more = icmp slt i64 %i, %count
   br i1 %more, label %body, label %done
 body:
-  call void %task(ptr %table, i64 %i)
+  call void %run.p(ptr %table, i64 %i)
   %next = add i64 %i, 1
   br label %loop
 done:
