@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from expkit.autograd.equations import Equation, Graph, Var
 from expkit.compiler.cost import Cost, behind, cost, nbytes
-from expkit.compiler.fusion import units
-from expkit.compiler.passes import optimized
+from expkit.compiler.layouts import channels_last
+from expkit.compiler.program import Program
 from expkit.compiler.units import Unit
 
 Where = Callable[[Equation], tuple[str, str] | None]  # None: not known, as of what a pass has put there
@@ -61,9 +61,9 @@ class Diagram:
 def diagram(graph: Graph, results: Sequence[Any] | None = None, where: Where | None = None) -> Diagram:
     """The diagram of a traced function. results: what is wanted of it (default: its outputs and what it writes)."""
     wanted = [*graph.outputs, *(s.after for s in graph.state)] if results is None else list(results)
-    used = optimized(graph, graph.equations, wanted)
-    makers = {v.index: e for e in used for v in e.outs}
-    found = units(graph, used, wanted)
+    program = Program(graph, channels_last(graph.equations), wanted)
+    makers = {v.index: e for e in program.equations for v in e.outs}
+    found = program.units
     inside = [behind(u.outs, u.args, makers) for u in found]
     places = _places(inside, where)
     made = Diagram([], [])

@@ -43,8 +43,8 @@ class Program:
     ) -> None:  # fmt: skip
         self.outputs, self.writes, self.lent = list(outputs), list(writes), lent
         results = [*outputs, *(w.value for w in writes)]
-        used = optimized(graph, equations, results)
-        self.units, self.tail = _last(units(graph, used, results), outputs)
+        self.equations = optimized(graph, equations, results)
+        self.units, self.tail = _last(units(graph, self.equations, results), outputs)
         if flags.read("DEBUG"):
             verify_units(self.units)
         made = {v.index for u in self.units for v in u.outs}
@@ -53,7 +53,7 @@ class Program:
         self.takes = list({v.index: v for v in needed if v.index not in made}.values())
         self.slots = {v.index: n for n, v in enumerate([*self.takes, *(v for u in self.units for v in u.outs)])}
         self.steps = self._plan(results)
-        self.aliased = self._aliased(used)
+        self.aliased = self._aliased(self.equations)
 
     def _plan(self, results: Sequence[Any]) -> list[Step]:
         slots = self.slots
