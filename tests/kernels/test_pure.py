@@ -95,3 +95,29 @@ def test_numbers(dtype):
         found = write.filled(shape, np.dtype(dtype), 3)
         np.testing.assert_array_equal(found, np.full(shape, 3, dtype))
     assert write.number(-0.0, "f4").tobytes() != write.number(0.0, "f4").tobytes()
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (4, 3, 6), (70000,), (300, 40), (2, 40000)])
+def test_scans(shape):
+    x, axes = RNG.integers(-9, 9, shape).astype("f4"), {0, len(shape) - 1}
+    for axis in axes:
+        for back in (False, True):
+            check("cumsum", x, axis=axis, back=back)
+            check("cumsum", x.astype("i8"), axis=axis, back=back)
+            check("states", np.sign(x), x, axis=axis, back=back)
+        check("cumprod", np.sign(x), axis=axis)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (4, 3, 6), (9000,), (100, 40)])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4", "u1", "?"])
+def test_orders_and_places(shape, dtype):
+    x = RNG.permutation(np.prod(shape)).reshape(shape).astype(dtype)
+    for axis in {0, len(shape) - 1}:
+        n = shape[axis]
+        for name in ("argmax", "argmin"):
+            check(name, x, axis=axis)
+        for descending, (start, stop) in ((False, (0, n)), (True, (0, -(-n // 5))), (True, (n // 2, n // 2 + 1))):
+            kw = {"axis": axis, "descending": descending, "start": start, "stop": stop}
+            for a, b in zip(PURE["order"](x, **kw), PRIMITIVES["order"].impl(x, **kw), strict=True):
+                np.testing.assert_array_equal(a, b)
+            assert_replayable(partial(PURE["order"], **kw), x)

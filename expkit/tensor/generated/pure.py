@@ -22,7 +22,10 @@ from expkit.tensor.generated import (
     pooling,
     random,
     recurrent,
+    reduction,
+    scan,
     segments,
+    sort,
 )
 
 PURE: dict[str, Callable[..., Any]] = {
@@ -36,6 +39,9 @@ PURE: dict[str, Callable[..., Any]] = {
     **pooling.ROWS,
     **random.ROWS,
     **recurrent.ROWS,
+    **reduction.ROWS,
+    **scan.ROWS,
+    **sort.ROWS,
     "matmul": matmul.pure_matmul,
     "linear": matmul.pure_linear,
     "update": segments.pure_update,  # in place: segments.in_place

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.code.elementwise import KINDS, Gap, kind_of
 from expkit.kernels.cpu.loops.arguments import Place
 from expkit.kernels.cpu.loops.program import Program, Ref, Step
@@ -80,18 +81,38 @@ def along(name: str, plain: Plain) -> Plain:
     return impl
 
 
+_places: dict[tuple[str, Any], Place] = {}
+
+
+def _place(name: str, x: Any, axis: int) -> Any:
+    """argmax or argmin by the kernel for columns; None where x does not lie so."""
+    kind = KINDS.get(x.dtype)
+    if x.__class__ is not np.ndarray or kind is None or not x.size or not enabled():
+        return None
+    if (name, kind) not in _places:
+        _places[name, kind] = Place(name, kind)
+    return _places[name, kind](x, axis)
+
+
+def _placed(name: str, x: Any, *, axis: int) -> Any:
+    """argmax or argmin by kernels alone; None where there is none."""
+    found = _place(name, x, axis)
+    if found is not None or x.dtype not in KINDS or not x.size or not enabled():
+        return found
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    found = _place(name, dense(np.moveaxis(x, axis, 0)).reshape(x.shape[axis], -1), 0)
+    return None if found is None else found.reshape(shape)
+
+
 def place(name: str, plain: Plain) -> Plain:
     """The implementation of argmax or argmin along one `axis`."""
-    kernels: dict[Any, Place] = {}
 
     @wraps(plain)
     def impl(x: Any, *, axis: int) -> Any:
-        if x.__class__ is np.ndarray and x.size >= LEAST and x.dtype in KINDS and x.ndim > 1 and enabled():
-            if x.dtype not in kernels:
-                kernels[x.dtype] = Place(name, KINDS[x.dtype])
-            out = kernels[x.dtype](x, axis)
-            if out is not None:
-                return out
-        return plain(x, axis=axis)
+        found = _place(name, x, axis) if x.size >= LEAST and x.size > x.shape[axis] else None
+        return plain(x, axis=axis) if found is None else found
 
     return impl
+
+
+ROWS: dict[str, Plain] = {name: partial(_placed, name) for name in ("argmax", "argmin")}  # of the table in pure.py

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
-from expkit.kernels.cpu.arrays.copy import contiguous
+from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.arrays.scan import kind_of
 from expkit.kernels.cpu.arrays.scan import scan as run
 from expkit.tensor.generated.base import enabled
@@ -16,16 +16,27 @@ from expkit.tensor.generated.base import enabled
 LEAST = 1 << 12  # elements from which a kernel is faster than NumPy
 
 
+def _scanned(how: str, *xs: Any, axis: int, back: bool = False) -> Any:
+    """By kernels alone; None where there are none."""
+    x = xs[0]
+    if not enabled() or not x.size or any(y.__class__ is not np.ndarray or y.dtype != x.dtype for y in xs):
+        return None
+    if kind_of(x.dtype) is None or any(y.shape != x.shape for y in xs):
+        return None
+    return run(how, *map(dense, xs), axis=axis, back=back)
+
+
 def scan(how: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The implementation of one of kernels/cpu/arrays/scan.py's: plain(*xs, axis=, back=), all of one shape."""
 
     @wraps(plain)
     def impl(*xs: Any, axis: int, back: bool = False) -> Any:
-        x = xs[0]
-        large = x.__class__ is np.ndarray and x.size >= LEAST and kind_of(x.dtype) is not None and enabled()
-        if large and all(y.__class__ is np.ndarray and y.dtype == x.dtype and y.shape == x.shape for y in xs):
-            dense = (y if y.flags.c_contiguous else contiguous(y) for y in xs)
-            return run(how, *dense, axis=axis, back=back)
-        return plain(*xs, axis=axis, back=back)
+        found = _scanned(how, *xs, axis=axis, back=back) if xs[0].size >= LEAST else None
+        return plain(*xs, axis=axis, back=back) if found is None else found
 
     return impl
+
+
+ROWS: dict[str, Callable[..., Any]] = {  # of the table in pure.py
+    "cumsum": partial(_scanned, "sum"), "cumprod": partial(_scanned, "product"), "states": partial(_scanned, "affine"),
+}  # fmt: skip

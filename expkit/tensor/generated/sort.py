@@ -12,7 +12,7 @@ import numpy as np
 from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.arrays.gather import PUT, along_axis, kind_of
 from expkit.kernels.cpu.arrays.sort import KINDS, ordered
-from expkit.kernels.cpu.arrays.write import filled
+from expkit.kernels.cpu.arrays.write import converted, filled
 from expkit.kernels.cpu.loops import plan
 from expkit.tensor.generated.base import enabled
 
@@ -25,16 +25,22 @@ _WIDER = {
 }  # dtypes whose values a kernel sorts in another one
 
 
+def _ordered(x: Any, *, axis: int, descending: bool, start: int, stop: int) -> tuple[Any, Any] | None:
+    """By kernels alone; None where there are none."""
+    if x.__class__ is not np.ndarray or not x.size or not _fits(x, axis, start, stop) or not enabled():
+        return None
+    if axis == x.ndim - 1 and x.dtype in KINDS and x.flags.c_contiguous:
+        return _rows(x, start, stop, descending)
+    return _along(x, axis, start, stop, descending)
+
+
 def ordering(plain: Callable[..., Any]) -> Callable[..., Any]:
     """The implementation of (values, places) of the elements start to stop in the order along an axis."""
 
     @wraps(plain)
-    def impl(x: Any, *, axis: int, descending: bool, start: int, stop: int) -> Any:
-        if x.__class__ is np.ndarray and x.size >= LEAST and _fits(x, axis, start, stop) and enabled():
-            if axis == x.ndim - 1 and x.dtype in KINDS and x.flags.c_contiguous:
-                return _rows(x, start, stop, descending)
-            return _along(x, axis, start, stop, descending)
-        return plain(x, axis=axis, descending=descending, start=start, stop=stop)
+    def impl(x: Any, **kw: Any) -> Any:
+        found = _ordered(x, **kw) if x.size >= LEAST else None
+        return plain(x, **kw) if found is None else found
 
     return impl
 
@@ -50,11 +56,18 @@ def _rows(x: Any, start: int, stop: int, descending: bool) -> tuple[Any, Any]:
     return values.reshape(shape), places.reshape(shape)
 
 
-def _along(x: Any, axis: int, start: int, stop: int, descending: bool) -> tuple[Any, Any]:
+def _along(x: Any, axis: int, start: int, stop: int, descending: bool) -> tuple[Any, Any] | None:
     """The axis is moved behind the others, and back."""
-    rows = dense(np.moveaxis(x.astype(_WIDER.get(x.dtype, x.dtype), copy=False), axis, -1))
-    values, places = (dense(np.moveaxis(a, -1, axis)) for a in _rows(rows, start, stop, descending))
-    return values.astype(x.dtype, copy=False), places
+    wide = _converted(x, _WIDER.get(x.dtype, x.dtype))
+    if wide is None:
+        return None
+    found = _rows(dense(np.moveaxis(wide, axis, -1)), start, stop, descending)
+    values, places = (dense(np.moveaxis(a, -1, axis)) for a in found)
+    return _converted(values, x.dtype), places
+
+
+def _converted(x: Any, dtype: Any) -> Any:
+    return x if x.dtype == dtype else converted(x, dtype)
 
 
 def returned(g: Any, places: Any, size: int, axis: int) -> Any:
@@ -67,3 +80,6 @@ def returned(g: Any, places: Any, size: int, axis: int) -> Any:
     new = plan.empty(shape, g.dtype) if g.shape[axis] == size else filled(shape, g.dtype)
     along_axis(PUT, new, dense(g), dense(places), axis, np.zeros(1, np.int64))
     return new
+
+
+ROWS: dict[str, Callable[..., Any]] = {"order": _ordered}  # of the table in pure.py

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.copy import copy
+from expkit.kernels.cpu.arrays.write import number
 from expkit.kernels.cpu.code.builder import Cell, Pointer, least
 from expkit.kernels.cpu.code.ir import Value, scalar_of
 from expkit.kernels.cpu.code.routine import Routine, Task
@@ -207,7 +209,8 @@ def scan(how: str, *xs: Any, axis: int, back: bool = False) -> Any:
 
 def _before(how: str, parts: Any, back: bool) -> Any:
     """The total of all chunks of a row that come before each."""
-    ordered = parts[:, ::-1] if back else parts
-    before = np.full_like(parts, _STEPS[how][1])
-    (np.cumsum if how == "sum" else np.cumprod)(ordered[:, :-1], 1, out=before[:, 1:])
-    return np.ascontiguousarray(before[:, ::-1]) if back else before
+    so_far, before = scan(how, parts, axis=1, back=back), plan.empty(parts.shape, parts.dtype)
+    first, rest, last = (-1, slice(-1), slice(1, None)) if back else (0, slice(1, None), slice(-1))
+    copy(before[:, first], number(_STEPS[how][1], parts.dtype))
+    copy(before[:, rest], so_far[:, last])
+    return before

@@ -28,7 +28,6 @@ TASK = 1 << 13  # elements of one task
 TASKS = 32  # at most, where each needs memory of its own
 PARALLEL = 1 << 13  # elements from which several threads are worth waking
 WORDS = ("n", "rows", "block", "want")
-NONE = np.empty(0, np.int64)
 
 # ---- records ---------------------------------------------------------------------------------------------------------
 
@@ -287,5 +286,5 @@ def ordered(x: Any, start: int, stop: int, *, descending: bool) -> tuple[Any, An
     run, words = _bound(rows, n, stop, KINDS[x.dtype], what, descending)
     shape = (rows, stop - start)
     values, places = plan.empty(shape, x.dtype), plan.empty(shape, np.dtype(np.int64))
-    run(x, values, places, np.empty(words, np.int64) if words else NONE)
+    run(x, values, places, plan.empty((words,), np.dtype(np.int64)) if words else values)
     return values, places

@@ -80,6 +80,7 @@ class Place:
         shape = tuple(x.shape[i] for i in kept)
         sizes, (steps,) = collapse(shape, [[x.strides[i] for i in kept]])
         middle, wide, step = x.shape[axis], DTYPES[self.kind].itemsize, x.strides[axis]
+        sizes, steps = sizes or [1], steps or [wide]
         columns = len(sizes) in (1, 2) and steps[-1] == wide and abs(step) >= sizes[-1] * wide
         if not columns or not 0 < middle < 1 << 31 or not x.size:
             return None, shape
