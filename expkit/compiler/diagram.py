@@ -75,13 +75,15 @@ def diagram(graph: Graph, results: Sequence[Any] | None = None, where: Where | N
 
 def _places(inside: Sequence[list[Equation]], where: Where | None) -> list[tuple[str, str]]:
     """Where units stand: where the last of their equations does that is known to stand somewhere, or beside the unit
-    before."""
+    before (the first ones, beside the next)."""
     if where is None:
         return [(f"{n + 1}", "") for n in range(len(inside))]
-    places: list[tuple[str, str]] = []
-    for equations in inside:
-        known = [place for e in equations if (place := where(e)) is not None]
-        places.append(known[-1] if known else places[-1] if places else ("", ""))
+    known = [[place for e in equations if (place := where(e)) is not None] for equations in inside]
+    last = next((some[0] for some in known if some), ("", ""))
+    places = []
+    for some in known:
+        last = some[-1] if some else last
+        places.append(last)
     return places
 
 
