@@ -51,6 +51,7 @@ CONFIG = {
         ["trainer.max_epochs=ten"], ["'max_epochs' of the trainer", "int", "'ten' (str)"]
     ),
     "number in quotes": Row(["optim.lr='0.1'"], ["expected float", "Write 0.1 without quotes"]),
+    "no way to compile": Row(["trainer.compile=atuo"], ["'compile' of the trainer", "'auto'", "Did you mean 'auto'"]),
     "illegal choice": Row(["trainer.gradient_clip_algorithm=nrom"], ["'norm' or 'value'", "Did you mean 'norm'"]),
     "missing required value": Row(["data=csv"], ["conf/data/csv.yaml", "'data.path' must be given", "data.path=VALUE"]),
     "bad interpolation": Row(["optim.lr=${optim.rate}"], ["'optim.lr' refers to ${optim.rate}", "no 'optim.rate'"]),

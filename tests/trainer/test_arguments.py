@@ -48,6 +48,7 @@ WRONG = {
     "profiler": ["simple"],
     "fast_dev_run": [-1, "yes"],
     "log_every_n_steps": [-1],
+    "compile": ["atuo", "yes", 2, None],
 }
 
 
