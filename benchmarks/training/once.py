@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from benchmarks.training.workloads import WORKLOADS
 
 # Darwin counts ru_maxrss in bytes, Linux in KiB.
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+NUDGE = 2.0**-23  # float32's unit in the last place
 
 
 def resident() -> int:
@@ -33,6 +35,16 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
 
 
+def nudged(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights with their last bits changed, by NUDGE of themselves at random; counters stay."""
+    random = np.random.default_rng(0)
+
+    def change(array: np.ndarray) -> np.ndarray:
+        return (array * (1 + NUDGE * random.standard_normal(array.shape))).astype(array.dtype)
+
+    return {name: change(array) if array.dtype.kind == "f" else array for name, array in weights.items()}
+
+
 def run(peer: Peer, case: str, arguments: argparse.Namespace) -> dict[str, object]:
     imported = resident()
     training = peer.training(WORKLOADS[case])
@@ -43,6 +55,8 @@ def run(peer: Peer, case: str, arguments: argparse.Namespace) -> dict[str, objec
             training.set_weights(weights)
     if arguments.save_weights:
         np.savez(arguments.save_weights, **training.weights())
+    if arguments.nudge:
+        training.set_weights(nudged(training.weights()))
     seconds, losses = [], []
     for _ in range(arguments.steps):
         start = time.perf_counter()
@@ -66,6 +80,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--weights", help=".npz of initial weights by name")
     parser.add_argument("--save-weights", help="writes the initial weights there")
+    parser.add_argument("--nudge", action="store_true", help="change the last bits of the weights")
     parser.add_argument("--no-dropout", action="store_true")
     arguments = parser.parse_args()
     peer = PEERS[arguments.peer]

@@ -90,14 +90,17 @@ def test_models_that_differ_are_pointed_out():
     assert "NOT THE SAME" in next(speed.different_work({"a": same, "b": other}))
 
 
-def test_agreement_is_within_both_tolerances_and_never_nan():
+def test_agreement_is_measured_by_what_the_oracle_differs_from_itself():
     near, far = [2.0, 1.0], [2.0, 1.5]
     assert agreement.differences(near, far) == (0.0, 0.25)
     assert agreement.differences([], near) is None
-    assert agreement.verdict([(0.0, 1e-4)]).endswith("kept")
-    for found in ([(0.0, 0.25)], [(1e-3, 1e-4)], [(0.0, math.nan)], [None]):
-        assert "NOT KEPT" in agreement.verdict(found)
-        assert agreement.row("lstm", found).startswith("lstm")
+    own = (1e-7, 1e-3)
+    assert agreement.verdict([(0.0, 2e-3)], own).endswith(": kept")
+    assert agreement.verdict([(0.0, 1e-6)], None).endswith(": kept")
+    for found in ([(0.0, 5e-3)], [(1e-4, 1e-4)], [(0.0, math.nan)], [None]):
+        assert "NOT KEPT" in agreement.verdict(found, own)
+        assert agreement.row("lstm", found, own).startswith("lstm")
+    assert "NOT KEPT" in agreement.verdict([(0.0, 2e-3)], None)
 
 
 def test_the_memory_row_counts_what_the_imports_did_not_take():
