@@ -53,9 +53,9 @@ def normalize(
     x: Any, *affine: Any, axes: Axes, at: Axes, eps: float, program: Program | None = None, others: Sequence[Any] = ()
 ) -> tuple[Any, ...] | None:
     """By kernels alone; None where there are none for such arrays. With a program of (normalised value, *others), where
-    `takes_programs`: its results instead of the value."""
+    `takes_programs`: its results instead of the value. The others are arrays of x's shape, the results of its dtype."""
     form = _form(x, affine, axes, at)
-    if form is None:
+    if form is None or (program is not None and not isinstance(form, Groups)):
         return None
     if isinstance(form, Groups):
         *outs, mean, var = norm_images.normalize(form, x, affine, eps, program, others)
@@ -85,10 +85,13 @@ def normalize_grad_of(
 ) -> list[Any] | None:  # fmt: skip
     """As `normalize_grad`, of the first result of a program of (*sources, normalised value), where `takes_programs`.
 
-    Its other results follow on the gradients.
+    Its other results follow on the gradients. Where it reads the normalised value, which is worked out once more as it
+    was, `weight` is weight and bias: so relu's gradient needs no result to be read, (g, value) -> positive(value) * g.
+    A first result that comes once more among the others is written in the first pass and read in the second: that is
+    the gradient of what was added to the normalised value.
     """
     form = _form(x, (*sources, mean, var, *weight), axes, at)
-    if form is None:
+    if not isinstance(form, Groups):
         return None
     return norm_images.normalize_grad(form, sources, mean, var, x, weight, eps, grads, program)
 
