@@ -21,7 +21,7 @@ from expkit.optim.hooks import register_optimizer_step_pre_hook as register_opti
 from expkit.optim.recorded import Options, record, unless
 from expkit.optim.state import pack, unpack
 from expkit.optim.switches import Switches, chosen
-from expkit.optim.traced import live_trace, made_before, open_options, settled
+from expkit.optim.traced import live_trace, made_before, open_options, settled, zeros_beside
 from expkit.tensor import Tensor, enable_grad, no_grad, set_grad_enabled, view_as_complex, view_as_real
 from expkit.tensor.generated.update import zero_all
 
@@ -190,11 +190,15 @@ class Optimizer(Hooks):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters, or fills them with zeros."""
-        kept = []
+        kept, trace = [], live_trace()
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None if set_to_none or p.grad is None else p.grad.detach()
-                if p.grad is not None:
+                if set_to_none or p.grad is None:
+                    p.grad = None
+                elif trace is not None:  # the program writes what p.grad is at last into the tensor that it is now
+                    p.grad = zeros_beside(trace, p.grad)
+                else:
+                    p.grad = p.grad.detach()
                     kept.append(p.grad)
         if not zero_all(kept):
             for grad in kept:

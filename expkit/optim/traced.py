@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from expkit import tree
+from expkit.autograd.handle import Value, wrap
 from expkit.autograd.mode import MODE, open_trace
 from expkit.errors import TraceError
 from expkit.optim.symbols import Unknown, split, unknown
-from expkit.tensor import Tensor
+from expkit.tensor import Tensor, zeros
 
 State = dict[str, Any]
 
@@ -43,6 +44,12 @@ def made_before(trace: Any, p: Tensor, make: Callable[[], State]) -> State:
         return make()
     finally:
         p.raw, MODE.special, MODE.stack = raw, special, stack
+
+
+def zeros_beside(trace: Any, x: Tensor) -> Tensor:
+    """A tensor of zeros like x, as a value of the trace that takes no memory."""
+    raw = zeros((), dtype=x.dtype, device=x.device).expand(x.shape).raw
+    return wrap(raw if isinstance(raw, Value) else trace.const(raw))
 
 
 @contextmanager

@@ -176,6 +176,33 @@ def test_two_steps_in_one_program():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("missing", [(), (1,)], ids=["all", "one without"])
+def test_gradients_that_are_set_to_zero(missing):
+    results = []
+    for compiled in (False, True):
+        params = leaves()
+        optimizer = Adam(params)
+
+        def step(*given, params=params, optimizer=optimizer):
+            optimizer.zero_grad(set_to_none=False)
+            sum(
+                (p * g).sum() for n, (p, g) in enumerate(zip(params, given, strict=True)) if n not in missing
+            ).backward()
+            optimizer.step()
+
+        run = ek.compile(step, fullgraph=True) if compiled else step
+        for number, given in enumerate(gradients(params, 5)):
+            run(*given)
+            if not number:
+                params[1].grad = ek.ones(5)
+            elif number == 3:
+                held = params[0].grad
+        assert held.tolist() == params[0].grad.tolist() == given[0].tolist()
+        results.append([*everything(optimizer, params), *(p.grad.numpy() for p in params)])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 # ---- clipping --------------------------------------------------------------------------------------------------------
 
 CLIPS = {
