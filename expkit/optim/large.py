@@ -15,6 +15,8 @@ from expkit.tensor import Tensor, bfloat16, finfo, float32, matmul, where, zeros
 class Lion(Optimizer):
     """p -= lr (sign(β₁ m + (1 - β₁) g) + weight_decay p);  m = β₂ m + (1 - β₂) g.   Chen et al., arXiv:2302.06675."""
 
+    fusible = True
+
     def __init__(
         self,
         params: Iterable[Any],

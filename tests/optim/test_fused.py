@@ -13,6 +13,7 @@ from expkit.tensor.generated import update as generated
 from tests.optim.test_optimizers import IDS, ROWS
 
 FUSIBLE = [pytest.param(*row, id=name) for row, name in zip(ROWS, IDS, strict=True) if lookup("optim", row[0]).fusible]
+FUSIBLE += [pytest.param("lion", {}, id="lion"), pytest.param("lion", {"weight_decay": 0.1}, id="lion-weight_decay")]
 
 pytest.importorskip("llvmlite")
 # Small enough that update_one runs on NumPy itself, which rounds each operation as the kernel does.

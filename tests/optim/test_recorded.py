@@ -13,6 +13,7 @@ from tests.optim.test_optimizers import IDS, ROWS
 
 pytest.importorskip("llvmlite")
 FUSIBLE = [pytest.param(*row, id=name) for row, name in zip(ROWS, IDS, strict=True) if lookup("optim", row[0]).fusible]
+FUSIBLE += [pytest.param("lion", {}, id="lion"), pytest.param("lion", {"weight_decay": 0.1}, id="lion-weight_decay")]
 SHAPES = [(3, 4), (5,), (2, 0), (40, 50), (33,), (1,)]
 
 
