@@ -27,17 +27,20 @@ def way_of(shape: Sequence[int], strides: Sequence[int], size: int) -> int:
 
 class Packer:
     """Writes source[rows, columns] to target, rows `lead` elements apart: straight in whole vectors, turned in blocks
-    of lanes x lanes."""
+    of lanes x lanes. Or into panels of `width` columns, `lead` rows of a panel apart."""
 
-    def __init__(self, helpers: list[Function], kind: str, lanes: int) -> None:
-        self.kind, self.lanes = kind, lanes
+    def __init__(self, helpers: list[Function], kind: str, lanes: int, width: int) -> None:
+        self.kind, self.lanes, self.width = kind, lanes, width
         self._functions: list[Function] = []
         for way, write in enumerate((self._straight, self._turned, self._scattered)):
             f = Function(f"pack{way}", source=f"*{kind}", target=f"*{kind}", **STEPS)
             f.attributes = "noinline"
             write(f, f.pointer("source"), f.pointer("target"))
             self._functions.append(f)
-        helpers.extend(self._functions)
+        self._across = Function("packacross", source=f"*{kind}", target=f"*{kind}", **STEPS)
+        self._across.attributes = "noinline"
+        self._spread(self._across, self._across.pointer("source"), self._across.pointer("target"))
+        helpers.extend((*self._functions, self._across))
 
     def run(
         self, f: Function, way: Value, source: Pointer, target: Pointer, lead: int, steps: tuple[Value, Value],
@@ -47,6 +50,32 @@ class Packer:
         for code, function in enumerate(self._functions):
             with f.when(way.compare("eq", code)):
                 f.run(function, source, target, f.constant("i8", lead), *steps, *sizes)
+
+    def panels(
+        self, f: Function, way: Value, source: Pointer, target: Pointer, lead: int, steps: tuple[Value, Value],
+        sizes: tuple[Value, Value],
+    ) -> None:  # fmt: skip
+        """Packs into panels: straight rows at full length, as they follow each other in memory."""
+        for straight in f.either(way.compare("eq", STRAIGHT)):
+            if straight:
+                f.run(self._across, source, target, f.constant("i8", lead), *steps, *sizes)
+                continue
+            rows, columns = sizes
+            for c in f.range(columns, step=self.width):
+                some = rows, least(columns - c, self.width)
+                self.run(f, way, source.move(c * steps[1]), target.at(c * lead), self.width, steps, some)
+
+    def _spread(self, f: Function, source: Pointer, target: Pointer) -> None:
+        lanes, columns = self.lanes, f["columns"]
+        whole = columns - columns % self.width
+        for r in f.range(f["rows"]):
+            x, y = source.move(r * f["row"]), target.at(r * self.width)
+            for c in f.range(whole, step=self.width):
+                for v in range(0, self.width, lanes):
+                    y.at(c * f["lead"]).store(x.load(c + v, lanes), v)
+            for c in f.range(columns, start=whole, step=lanes):
+                mask = f.first(columns - c, lanes)
+                y.at(whole * f["lead"]).store(x.load_some(mask, c), c - whole)
 
     def _straight(self, f: Function, source: Pointer, target: Pointer) -> None:
         columns, lanes = f["columns"], self.lanes

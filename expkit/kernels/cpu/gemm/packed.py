@@ -15,12 +15,14 @@ from typing import Any
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import SIZES, Value
 from expkit.kernels.cpu.code.routine import Routine, Task
+from expkit.kernels.cpu.gemm.ahead import Ahead, Piece
 from expkit.kernels.cpu.gemm.epilogue import Places, tail
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel, multiply_pairs
 from expkit.kernels.cpu.gemm.pack import Packer
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE
 from expkit.kernels.cpu.loops import plan
 
+PANEL = DEPTH + 1  # rows of a panel of B, for the same reason as:
 PAD = 64  # bytes between the rows of A, against lines that share a set of the cache
 STRIDES = ("a_row", "a_k", "b_k", "b_column", "c_row")
 TILING = ("tile_m", "tile_n", "tiles_m", "tiles_n", "depth", "blocks", "part", "part_step", "tall", "tall_last")
@@ -52,7 +54,7 @@ class Product:
         of_a = words["tiles_m"] if large and words["tiles_n"] >= SHARING else 0
         of_b = words["tiles_n"] if large and words["tiles_m"] >= SHARING else 0
         words = {**words, "of_a": of_a, "of_b": of_b, "a_room": _room_of_a(words["tile_m"], kind)}
-        self._room = words["blocks"] * (of_a * words["a_room"] + of_b * words["tile_n"] * DEPTH)
+        self._room = words["blocks"] * (of_a * words["a_room"] + of_b * words["tile_n"] * PANEL)
         self._steps = steps
         pieces = {**words, "tasks": words["blocks"] * (of_a + of_b)}
         packs = [bind(parallel=True, packs=1, **pieces)] if self._room else []
@@ -78,8 +80,8 @@ class _Tile:
         size, lanes, self.width = SIZES[kind], self.blocks.lanes, self.blocks.width
         self.lead = DEPTH + PAD // size
         self.a_tile = f.scratch(kind, TALL * self.lead)
-        self.b_tile = f.scratch(kind, WIDE // size * DEPTH)
-        self.packer = Packer(f.helpers, kind, lanes)
+        self.b_tile = f.scratch(kind, WIDE // size * PANEL)
+        self.packer = Packer(f.helpers, kind, lanes, self.width)
         self.kernels = [
             microkernel(
                 f.helpers, f"block{rows}", rows, self.blocks.vectors, kind, strides=(self.lead * size, size),
@@ -133,7 +135,7 @@ class _Tile:
     def _b_room(self, j: Value, q: Value) -> Pointer:
         f = self.f
         before = f["blocks"] * f["of_a"] * f["a_room"]
-        return f.arrays[2].at(before + (q * f["tiles_n"] + j) * f["tile_n"] * DEPTH)
+        return f.arrays[2].at(before + (q * f["tiles_n"] + j) * f["tile_n"] * PANEL)
 
     def _size(self, extent: str, i: Value) -> Value:
         """How many rows or columns of C a tile has."""
@@ -143,22 +145,36 @@ class _Tile:
     def _depth(self, q: Value) -> Value:
         return least(self.f["k"] - q * self.f["depth"], self.f["depth"])
 
-    def _pack_a(self, a: Pointer, i: Value, q: Value, target: Pointer) -> None:
+    def _piece_of_a(self, a: Pointer, i: Value, q: Value) -> Piece:
         f = self.f
-        a = a.move(i * f["tile_m"] * f["a_row"] + q * f["depth"] * f["a_k"])
-        sizes = self._size("m", i), self._depth(q)
-        self.packer.run(f, f["a_way"], a, target, self.lead, (f["a_row"], f["a_k"]), sizes)
+        place = a.move(i * f["tile_m"] * f["a_row"] + q * f["depth"] * f["a_k"])
+        return Piece(place, f["a_way"], (self._size("m", i), self._depth(q)), (f["a_row"], f["a_k"]))
+
+    def _piece_of_b(self, b: Pointer, j: Value, q: Value) -> Piece:
+        f = self.f
+        place = b.move(j * f["tile_n"] * f["b_column"] + q * f["depth"] * f["b_k"])
+        return Piece(place, f["b_way"], (self._depth(q), self._size("n", j)), (f["b_k"], f["b_column"]))
+
+    def _pack_a(self, a: Pointer, i: Value, q: Value, target: Pointer) -> None:
+        piece = self._piece_of_a(a, i, q)
+        self.packer.run(self.f, piece.way, piece.place, target, self.lead, piece.steps, piece.sizes)
 
     def _pack_b(self, b: Pointer, j: Value, q: Value, target: Pointer) -> None:
-        """Panel by panel."""
-        f = self.f
-        b = b.move(j * f["tile_n"] * f["b_column"] + q * f["depth"] * f["b_k"])
-        columns = self._size("n", j)
-        for c in f.range(columns, step=self.width):
-            sizes = self._depth(q), least(columns - c, self.width)
-            steps = f["b_k"], f["b_column"]
-            panel = target.at(c * DEPTH)
-            self.packer.run(f, f["b_way"], b.move(c * f["b_column"]), panel, self.width, steps, sizes)
+        piece = self._piece_of_b(b, j, q)
+        self.packer.panels(self.f, piece.way, piece.place, target, PANEL, piece.steps, piece.sizes)
+
+    def _next(self, places: Places, tile: tuple[Value, ...], none: Value) -> list[Ahead]:
+        """What is packed for a tile's next block, unless that has been done, as so many kernels run."""
+        f, (i, j, q) = self.f, tile
+        panels = (self._size("n", j) + (self.width - 1)) / self.width
+        calls = (self._size("m", i) / self.blocks.heights[0] + 1) * panels
+        return [
+            Ahead(f, piece, calls, none | f[shared].compare("gt", 0))
+            for piece, shared in (
+                (self._piece_of_a(places.a, i, q), "of_a"),
+                (self._piece_of_b(places.b, j, q), "of_b"),
+            )
+        ]
 
     def _multiply(
         self, a: Pointer, b: Pointer, places: Places, tile: tuple[Value, ...], all_k: tuple[Value, ...]
@@ -172,6 +188,7 @@ class _Tile:
         tall = (i + 1).compare("eq", f["tiles_m"]).select(f["tall_last"], f["tall"])
         later = q.compare("gt", start).to("i8") | f["adds"]
         last = (q + 1).compare("eq", stop)
+        ahead = self._next(places, (i, j, q + 1), last)
         base = f.constant("i8", 0)
         for height, kernel in zip(self.blocks.heights, self.kernels, strict=True):
             count = tall if height == self.blocks.heights[0] else (rows - base) / height
@@ -179,7 +196,9 @@ class _Tile:
                 row = base + block * height
                 line, target = a.at(row * self.lead), c.move(row * f["c_row"])
                 for at in f.range(columns, step=self.width):
-                    f.run(kernel, line, b.at(at * DEPTH), target.at(at), f["c_row"], depth, columns - at, later)
+                    for piece in ahead:
+                        piece.go_on()
+                    f.run(kernel, line, b.at(at * PANEL), target.at(at), f["c_row"], depth, columns - at, later)
                 with f.when(last):
                     places.finish(top + row, left, height, columns)
             base = base + count * height
