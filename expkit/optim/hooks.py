@@ -26,6 +26,8 @@ def register_optimizer_step_post_hook(hook: Hook) -> RemovableHandle:
 class Hooks:
     """What an Optimizer has of them. Each `register_...` returns a handle with `remove()`."""
 
+    param_groups: list[dict[str, Any]]
+
     def __init__(self) -> None:
         self._hooks: dict[str, dict[int, Hook]] = {kind: {} for kind in KINDS}
         self.stepped = False  # whether a step was made yet, which schedules ask
@@ -58,13 +60,21 @@ class Hooks:
         mine = self._hooks[kind].values()
         return (*_EVERY[kind].values(), *mine) if kind in _EVERY else tuple(mine)
 
-    def _refuse_hooks_in_a_program(self) -> None:
-        """TraceError where a step that is going to be replayed has hooks: they would run once."""
-        trace = open_trace() if MODE.special else None
-        if trace is not None and trace.live:
-            if self._each("step_pre") or self._each("step_post"):
-                raise TraceError(f"the hooks registered on {type(self).__name__} cannot run in a compiled step")
-            trace.guard(lambda: bool(self._each("step_pre") or self._each("step_post")))
+    def _enter_program(self, trace: Any) -> None:
+        """TraceError where a step that is going to be replayed has hooks: they would run once. Options that the
+        function changes afterwards are put back, and named as what it changes."""
+        if self._each("step_pre") or self._each("step_post"):
+            raise TraceError(f"the hooks registered on {type(self).__name__} cannot run in a compiled step")
+        trace.guard(lambda: bool(self._each("step_pre") or self._each("step_post")))
+        held = [(group, dict(group)) for group in self.param_groups]
+
+        def put_back() -> None:
+            for group, was in held:
+                fresh = [name for name in group if group[name] is not was.get(name)]
+                trace.changed.extend(f"{type(self).__name__}'s {name}" for name in fresh)
+                group.update({name: was[name] for name in fresh if name in was})
+
+        trace.undo.append(put_back)
 
     def _filtered(self, kind: str, state_dict: dict[str, Any]) -> dict[str, Any]:
         """The state dict as the hooks of that kind leave it."""
@@ -80,7 +90,9 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(step)
     def around(*args: Any, **kwargs: Any) -> Any:
         self = args[0]
-        self._refuse_hooks_in_a_program()
+        trace = open_trace() if MODE.special else None
+        if trace is not None and trace.live:
+            self._enter_program(trace)
         for before in self._each("step_pre"):
             changed = before(self, args, kwargs)
             if changed is not None:

@@ -100,3 +100,38 @@ def test_gradients_that_another_call_made_are_changed_where_they_are():
         update()
         assert [p.grad.tolist() for p in params] == [[min(k + 1, 1.5) / 2] * 2, [min(k + 1, 1.5) / 2] * 3]
     assert params[0].tolist() == [1 - 0.5 - 3 * 0.75] * 2
+
+
+def changing(schedule=False, hook=False):
+    """A step that changes what an optimizer or a schedule keeps in Python."""
+    p = ek.nn.Parameter(ek.ones(2))
+    optimizer = ek.optim.SGD([p], lr=1.0)
+    if hook:
+        optimizer.register_step_post_hook(lambda *_: p.data.mul_(2))
+    decay = ek.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+
+    def step():
+        optimizer.zero_grad()
+        p.sum().backward()
+        optimizer.step()
+        if schedule:
+            decay.step()
+        elif not hook:
+            optimizer.param_groups[0]["lr"] *= 0.5
+
+    return p, step
+
+
+@pytest.mark.parametrize("how", [{}, {"schedule": True}, {"hook": True}], ids=str)
+def test_what_an_optimizer_keeps_in_python_is_not_changed_once_and_for_all(how):
+    said: list[str] = []
+    (a, plain_step), (b, step) = changing(**how), changing(**how)
+    run = Compiled(step, warn=said.append)
+    for _ in range(5):
+        plain_step()
+        run()
+        assert a.tolist() == b.tolist()
+    (message,) = said
+    assert ["SGD's lr", "StepLR.step()", "hooks registered on SGD"][
+        [{}, {"schedule": True}, {"hook": True}].index(how)
+    ] in message

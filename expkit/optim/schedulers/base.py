@@ -1,11 +1,13 @@
 """The base of all learning-rate schedules."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, ClassVar
 
-from expkit.errors import CheckpointError, ConfigError
+from expkit.errors import CheckpointError, ConfigError, TraceError
 from expkit.optim.optimizer import Optimizer
+from expkit.optim.traced import live_trace
 from expkit.tensor import Tensor
 
 # What PyTorch's schedules have in their state beside, or instead of, what ours have: it says that a state is PyTorch's.
@@ -13,6 +15,18 @@ PYTORCHS = {
     "_get_lr_called_within_step", "_is_initial", "lr_lambdas", "default_min_lr", "mode_worse", "_scale_fn_custom",
     "base_momentums", "max_momentums", "use_beta1", "_anneal_func_type", "_schedule_phases",
 }  # fmt: skip
+
+
+def _outside_programs(step: Callable[..., None]) -> Callable[..., None]:
+    """A schedule's `step`, refused where a trace is going to stand for calls: it would be made once."""
+
+    @wraps(step)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        if live_trace() is not None:
+            raise TraceError(f"{type(self).__name__}.step() cannot be compiled. Call it after the compiled function.")
+        step(self, *args, **kwargs)
+
+    return checked
 
 
 class LRScheduler:
@@ -24,6 +38,11 @@ class LRScheduler:
     interval: ClassVar[str] = "epoch"
     monitor: ClassVar[str | None] = None
     _not_saved: ClassVar[tuple[str, ...]] = ("optimizer",)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _outside_programs(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self._attach(optimizer)
@@ -44,6 +63,7 @@ class LRScheduler:
         """The learning rate of each group at `last_epoch`, from the one before."""
         raise NotImplementedError(f"{type(self).__name__} has no get_lr")
 
+    @_outside_programs
     def step(self) -> None:
         """Goes on by one epoch (or step) and sets the learning rates."""
         self._count()

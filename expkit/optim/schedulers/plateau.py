@@ -43,7 +43,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = self.num_bad_epochs = self.last_epoch = 0
         self._last_lr = self._current()
 
-    def step(self, metrics: Any) -> None:  # type: ignore[override]
+    def step(self, metrics: Any) -> None:
         """Takes the metric of the epoch that ended (a number or a 0-d tensor), and drops the learning rates if due."""
         value = float(metrics)
         self.last_epoch += 1
