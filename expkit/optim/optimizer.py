@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
+from expkit.autograd.handle import Value
 from expkit.autograd.mode import MODE
 from expkit.errors import ConfigError, TraceError
 from expkit.optim.fused import Fused, Pair
@@ -262,7 +263,10 @@ def plain(option: Any) -> Any:
     """An option with its tensors as numbers, except those whose gradient is wanted."""
     if isinstance(option, tuple):
         return tuple(plain(x) for x in option)
-    return option.item() if isinstance(option, Tensor) and not (option.requires_grad and MODE.grad) else option
+    if not isinstance(option, Tensor) or (option.requires_grad and MODE.grad):
+        return option
+    known = MODE.special and not isinstance(option.raw, Value)  # a trace may look at it: it is looked at at each run
+    return option.raw.item() if known else option.item()
 
 
 def _keyword_only(method: Callable[..., Any]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Options:
         """What the rules depend on; None where no rule can."""
         values = self._values()
         if values != self._seen:
-            self._seen = None if any(isinstance(x, Tensor) for x in values) else values  # tensors change by themselves
+            self._seen = None if _changing(values) else values
             try:
                 self._structure, numbers = split(self._now())
             except Gap:
@@ -53,6 +53,11 @@ class Options:
         """The numbers, and a zero: nothing is left as it is."""
         self.structure()
         return self._vector
+
+
+def _changing(option: Any) -> bool:
+    """Whether an option may be another one without being replaced: whether there is a tensor in it."""
+    return any(map(_changing, option)) if isinstance(option, tuple | list) else isinstance(option, Tensor)
 
 
 def record(

@@ -132,6 +132,23 @@ def test_an_option_that_turns_zero_makes_another_program():
     assert len(entry.replays) == 2
 
 
+def test_options_that_are_tensors():
+    results = []
+    for compiled in (False, True):
+        params, rate, beta = leaves(), ek.tensor(0.1), ek.tensor(0.9)
+        optimizer = Adam(params, lr=rate, betas=(beta, ek.tensor(0.99)))
+        step = stepping(optimizer, params)
+        run = ek.compile(step, fullgraph=True) if compiled else step
+        for given in gradients(params, 5):
+            run(*given)
+            rate.mul_(0.5)
+            beta.mul_(0.9)
+        results.append(everything(optimizer, params))
+    assert names(run).count("update") == 1
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_parameters_that_overlap_are_updated_in_turn():
     def overlapping():
         base = np.arange(20, dtype=np.float32)
