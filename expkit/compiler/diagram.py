@@ -68,7 +68,8 @@ def diagram(graph: Graph, results: Sequence[Any] | None = None, where: Where | N
     places = _places(inside, where)
     made = Diagram([], [])
     owner = _fill(made, found, inside, places)
-    made.rows, made.columns = _axes(list(made.cells))
+    written = [] if where is None else [place for e in graph.equations if (place := where(e)) in made.cells]
+    made.rows, made.columns = _axes([*written, *made.cells])
     made.edges = _edges(found, places, owner)
     return made
 
@@ -88,7 +89,10 @@ def _places(inside: Sequence[list[Equation]], where: Where | None) -> list[tuple
 
 
 def _axes(places: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """Rows as the first column meets them, then what only others have; columns as they come."""
+    """Rows as the first column meets them, then what only others have; columns as they come.
+
+    places: as equations were written, then as kernels run, which may be another order.
+    """
     columns = list(dict.fromkeys(column for _, column in places))
     first = [row for row, column in places if column == columns[0]] if columns else []
     rows = list(dict.fromkeys([*first, *(row for row, _ in places)]))

@@ -9,10 +9,11 @@ import numpy as np
 
 from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import Aval
+from expkit.compiler.cores import CORES
 from expkit.compiler.groups import Groups
 from expkit.compiler.kinds import kind_of
 from expkit.compiler.units import Unit, alone
-from expkit.kernels.cpu.loops.fuse import kernel_of
+from expkit.kernels.cpu.loops.fuse import kernel_of, program_of
 
 
 class Open:
@@ -39,14 +40,66 @@ def _units_of(equations: Sequence[Equation], wanted: set[int], *, rows: bool) ->
     groups = Groups(equations, wanted, rows=rows)
     for group in groups.ordered():
         members, outs = group.equations[::-1], groups.results(group)
-        unit = _kernel_unit(members, outs, group.space) if group.kind is not None else None
-        if unit is not None:
-            found.append(unit)
-        elif len(members) > 1:
-            found += _apart(members, {v.index for v in outs}, rows=rows)
-        else:
+        if group.core is not None:
+            found += _around(group.core, members, outs)
+        elif group.kind is None:
             found += map(alone, members)
+        else:
+            found += _together(members, outs, group.space, rows=rows)
     return found
+
+
+def _together(
+    members: Sequence[Equation], outs: list[Var], space: tuple[int, ...], *, rows: bool = False
+) -> list[Unit]:
+    """Equations as one kernel, if that can be."""
+    unit = _kernel_unit(members, outs, space)
+    if unit is not None:
+        return [unit]
+    if len(members) > 1:
+        return _apart(members, {v.index for v in outs}, rows=rows)
+    return [alone(e) for e in members]
+
+
+def _around(core: Equation, members: Sequence[Equation], outs: list[Var]) -> list[Unit]:
+    """An equation with elementwise code inside of its kernels; without any by itself."""
+    unit = _core_unit(core, members, outs) if members else alone(core)
+    if unit is not None:
+        return [unit]
+    spec = CORES[core.prim.name]
+    made = {v.index for e in members for v in e.outs}
+    wanted = [v for v in outs if v.index in made]
+    if spec.front and spec.inner(core) not in wanted:
+        wanted.append(spec.inner(core))
+    others = _together(members, wanted, spec.inner(core).shape)
+    return [*others, alone(core)] if spec.front else [alone(core), *others]
+
+
+def _core_unit(core: Equation, members: Sequence[Equation], outs: list[Var]) -> Unit | None:
+    """The unit of a core; None where there is no code for what is inside."""
+    spec = CORES[core.prim.name]
+    inner, inside = spec.inner(core), {v.index for e in members for v in e.outs}
+    reads = {a.index: a for e in members for a in e.args if isinstance(a, Var)}
+    reads = {i: a for i, a in reads.items() if i not in inside and a is not inner}
+    if spec.front:
+        normalised = inner.trace.var(Aval(inner.shape, inner.dtype, inner.device))
+        inputs, args = [*reads.values(), normalised], [*reads.values(), *core.args[1:]]
+        made = [inner, *(v for v in outs if v.index in inside)]
+        results = [*core.outs, *made[1:]]
+    else:
+        inputs, args = [inner, *reads.values()], [*core.args, *reads.values()]
+        made = [v for v in outs if v.index in inside or v is inner]
+        results = [*made, *core.outs[1:]]
+    code = Graph(inputs, [], list(members))
+    code.outputs = list(made)
+    program = program_of(code)
+    if program is None:
+        return None
+    equations = [*members, core] if spec.front else [core, *members]
+    whole = Graph([a for a in args if isinstance(a, Var)], [], equations)
+    whole.outputs = list(results)
+    name = "+".join(e.prim.name for e in equations)
+    return Unit(spec.run(core, program), args, results, name, pure=True, plain=lambda *raws: whole.run(raws))
 
 
 def _apart(members: Sequence[Equation], wanted: set[int], *, rows: bool) -> list[Unit]:

@@ -13,59 +13,13 @@ from collections.abc import Sequence
 from math import prod
 
 from expkit.autograd.equations import Equation, Var
-from expkit.compiler.kinds import Kind, Rows, kind_of, rows_of
+from expkit.compiler.cores import CORES
+from expkit.compiler.group import Group
+from expkit.compiler.kinds import Kind, kind_of, rows_of
 
-MEMBERS = 64  # equations of a kernel: the intermediate values of more do not fit into the registers
-STREAMS = 14  # arrays that a kernel reads: more of them crowd the same sets of the nearest cache
 COPIES = 4  # kernels that compute a cheap value themselves rather than have it stored
 NEAR = 64  # equations that a value may wait for its reader, though its operands then live longer
 END = 1 << 60  # the slot of whoever takes the results
-
-
-class Group:
-    """Equations that run at one slot: as one kernel, or, without a kind, an equation by itself.
-
-    space: what the kernel loops over; axes: what it reduces of that.
-    """
-
-    def __init__(self, slot: int, kind: Kind | None) -> None:
-        self.slot, self.kind = slot, kind
-        self.space = kind.space if kind is not None else ()
-        self.axes: tuple[int, ...] = ()
-        self.rows: Rows | None = kind.row if kind is not None else None  # of which all members are, if of any
-        self.equations: list[Equation] = []  # from the last to the first
-        self.reads: set[int] = set()  # Vars from outside
-        self.full: set[int] = set()  # Vars that are read at each place of the space
-
-    def add(self, e: Equation, kind: Kind | None) -> None:
-        self.equations.append(e)
-        used = {a.index for a in e.args if isinstance(a, Var)}
-        self.reads = (self.reads | used).difference(v.index for v in e.outs)
-        if kind is None:
-            return
-        if kind.axes or kind.row is None:
-            self.space, self.axes = kind.space, self.axes or kind.axes
-            self.rows, self.full = None, self.full | used
-        elif kind.row != self.rows:
-            self.rows = None
-
-    def takes(self, e: Equation, kind: Kind) -> bool:
-        """Whether the kernel that it becomes with e can be written."""
-        if self.kind is None or self.kind.alone or len(self.equations) >= MEMBERS:
-            return False
-        return self._fits(e, kind) and len(self.reads) + len(e.args) - 1 <= STREAMS
-
-    def _fits(self, e: Equation, kind: Kind) -> bool:
-        """Elementwise code of the same space; or code of rows, where reduced values are read with that axis kept."""
-        out = e.outs[0]
-        if kind.row is None:
-            return kind.space == self.space
-        if kind.row == self.rows and not kind.view:
-            return not kind.axes or all(m.outs[0].shape == out.shape for m in self.equations)
-        inside = kind.row.space == self.space and self.axes in ((), kind.row.axes)
-        if inside and (out.index not in self.full or out.shape in (kind.row.kept, self.space)):
-            return True
-        return not kind.axes and not kind.view and kind.space == self.space
 
 
 class Groups:
@@ -76,6 +30,7 @@ class Groups:
 
     def __init__(self, equations: Sequence[Equation], wanted: set[int], *, rows: bool = True) -> None:
         self.rows = rows_of(equations) if rows else {}
+        self._number = {v.index: n for n, e in enumerate(equations) for v in e.outs}  # of the equation that makes a Var
         self._at: dict[int, Group] = {}  # those that others may join, by slot
         self._found: list[tuple[int, int, Group]] = []
         self._readers: dict[int, set[int]] = {i: {END} for i in wanted}  # slots, by Var
@@ -89,19 +44,26 @@ class Groups:
 
     def results(self, group: Group) -> list[Var]:
         """What the group makes for others, in order."""
-        return [
-            v for e in reversed(group.equations) for v in e.outs
-            if v.index not in self._copied and self._readers.get(v.index, set()) - {group.slot}
-        ]  # fmt: skip
+        made = [*([] if group.core is None else [group.core]), *reversed(group.equations)]
+        return [v for e in made for v in e.outs if v.index not in self._copied and self._leaves(v, group)]
+
+    def _leaves(self, v: Var, group: Group) -> bool:
+        return bool(self._readers.get(v.index, set()) - {group.slot})
 
     def _place(self, number: int, e: Equation) -> None:
         readers = {s for v in e.outs for s in self._readers.get(v.index, ())}
         kind = kind_of(e, self.rows)
-        hosts = self._hosts(number, e, kind, readers) if kind is not None else []
-        if len(hosts) > 1:
+        if kind is None:
+            hosts = []
+        elif kind.core:
+            hosts = self._around(number, e, readers)
+        else:
+            hosts = self._hosts(number, e, kind, readers)
+        copied = len(hosts) > 1
+        if copied:
             self._copied.update(v.index for v in e.outs)
         for group in hosts or [self._new(number, e, kind, min(readers, default=END))]:
-            group.add(e, kind)
+            group.add(e, kind, leaves=not copied and self._leaves(e.outs[0], group))
             for a in e.args:
                 if isinstance(a, Var):
                     self._readers.setdefault(a.index, set()).add(group.slot)
@@ -114,6 +76,30 @@ class Groups:
             self._at[slot] = group
         self._found.append((slot, number, group))
         return group
+
+    # ---- what runs inside of products and norms ----
+
+    def _around(self, number: int, core: Equation, readers: set[int]) -> list[Group]:
+        """The group whose code can run behind a core; it comes to the core if others read that earlier."""
+        inner = core.outs[0]
+        slots = self._readers.get(inner.index, ())
+        group = self._at.get(min(slots, default=END))
+        if CORES[core.prim.name].front or group is None or not group.holds(core, leaves=len(slots) > 1):
+            return []
+        if min(readers) < group.slot or not self._near(group.slot, number, core):
+            if any(self._number.get(i, -1) > number for i in group.reads):
+                return []
+            self._move(group, 2 * number)
+        return [group]
+
+    def _move(self, group: Group, slot: int) -> None:
+        """The group runs earlier; all that it reads is made by then."""
+        old, group.slot = group.slot, slot
+        for i in group.reads:
+            self._readers[i] = self._readers[i] - {old} | {slot}
+        self._at[slot] = self._at.pop(old)
+        place = next(n for n, found in enumerate(self._found) if found[2] is group)
+        self._found[place] = slot, self._found[place][1], group
 
     # ---- who takes it ----
 
@@ -130,12 +116,14 @@ class Groups:
         return [] if kind.view else self._sibling(number, e, kind, readers, first)
 
     def _joins(self, group: Group, number: int, e: Equation, kind: Kind, readers: set[int]) -> bool:
-        only = readers == {group.slot}
-        if kind.alone or (kind.view and not only):
+        leaves = readers != {group.slot}
+        if kind.alone or (kind.view and leaves):
             return False
-        if group.kind is not None and group.kind.alone:  # a kernel of one result
-            return only and kind.row is None and kind.space == group.space and len(group.equations) < MEMBERS
-        return group.takes(e, kind) and (group.slot <= 2 * (number + NEAR) or self._lasting(group.slot, e))
+        return group.takes(e, kind, leaves=leaves) and self._near(group.slot, number, e)
+
+    def _near(self, slot: int, number: int, e: Equation) -> bool:
+        """Whether e may wait until then, for the sake of the memory."""
+        return slot <= 2 * (number + NEAR) or self._lasting(slot, e)
 
     def _sibling(self, number: int, e: Equation, kind: Kind, readers: set[int], first: int) -> list[Group]:
         """The next group that reads one of e's large operands anyway, and runs before e's readers."""

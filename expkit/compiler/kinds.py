@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expkit.autograd.equations import Equation, Var
+from expkit.compiler.cores import CORES
 from expkit.kernels.cpu.code.elementwise import DTYPES, EMITTERS, HEAVY, KINDS, Gap, emit
 from expkit.kernels.cpu.code.ir import Block, Value
 from expkit.kernels.cpu.loops.fuse import REDUCED, axes_of
@@ -49,6 +50,7 @@ class Kind(NamedTuple):
     alone: bool = False  # the only result of its kernel
     cheap: bool = False  # worth computing again rather than storing
     view: bool = False
+    core: bool = False  # elementwise code can run inside of its kernels: see cores.py
 
 
 def rows_of(equations: Sequence[Equation]) -> dict[int, Rows]:
@@ -82,9 +84,14 @@ def _row(e: Equation, known: dict[int, Rows]) -> Rows | None:
 
 def kind_of(e: Equation, rows: dict[int, Rows]) -> Kind | None:
     """None for what has no place in a generated loop."""
-    if len(e.outs) != 1 or not enabled() or not prod(e.outs[0].shape):
+    if not enabled() or not prod(e.outs[0].shape):
         return None
     name, out = e.prim.name, e.outs[0]
+    if name in CORES:
+        inner = CORES[name].inner(e)
+        return Kind(inner.shape, core=True) if inner.device in (None, "cpu") else None
+    if len(e.outs) != 1:
+        return None
     row = rows.get(out.index)
     if name in VIEWS:
         return Kind(row.space, row=row, cheap=True, view=True) if row is not None else None

@@ -61,6 +61,9 @@ CASES = {  # a rule: a function of ODD, and the primitives that are left of it
     "sliced_twice, to nothing": (lambda x: x[1:][2:], ["slice"]),
     "what_was_padded": (lambda x: ek.tanh(F.pad(x, (1, 2))[:, 1:5]), ["tanh"]),
     "a_part_of_many": (lambda x: ek.tanh(ek.cat([x, x.exp(), x], 1)[:, 4:8]), ["exp", "tanh"]),
+    "rows_of_a_product": (
+        lambda x: (x.reshape(3, 2, 2).reshape(6, 2) @ x[:2, :2]).reshape(3, 2, 2), ["reshape", "slice", "matmul"]
+    ),
     "joined": (piecewise, ["mul", "mul", "mul", "cat"]),
     "joined, with a gap": (lambda x: shifted(x, 0) + shifted(x, 6), ["pad", "pad", "add"]),
     "joined, with an overlap": (lambda x: shifted(x, 0) + shifted(x, 2), ["pad", "pad", "add"]),

@@ -93,3 +93,16 @@ def a_part_of_many(e: Equation, known: Known) -> Found:
         if tuple(e.kw["spans"][axis]) == span and same(part, e):
             return part
     return None
+
+
+@rule("reshape")
+def rows_of_a_product(e: Equation, known: Known) -> Found:
+    """A product of rows that were brought together, and are taken apart again, is one of the rows as they were."""
+    product, out = known.by(e.args[0], "matmul"), e.outs[0]
+    together = known.by(product.args[0], "reshape") if product is not None else None
+    if product is None or together is None:
+        return None
+    x, y = together.args[0], product.args[1]
+    if len(y.shape) != 2 or len(product.outs[0].shape) != 2 or out.shape != (*x.shape[:-1], y.shape[-1]):
+        return None
+    return Equation(product.prim, (x, y), {}, e.outs) if len(x.shape) > 1 and x.shape[-1] == y.shape[0] else None

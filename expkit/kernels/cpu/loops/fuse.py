@@ -39,6 +39,15 @@ def kernel_of(graph: Any, *, sized: bool = True) -> Callable[..., list[Any]] | N
         return None
 
 
+def program_of(graph: Any) -> Program | None:
+    """The elementwise program of a graph whose results all have the shape of its inputs together; None where it has a
+    gap. Inputs may be among the results."""
+    try:
+        return _Reader(graph, sized=False).elementwise()
+    except Gap:
+        return None
+
+
 _elementwise = lru_cache(maxsize=4096)(Kernel)  # equal programs share their kernel, and what it has planned
 _reducing = lru_cache(maxsize=4096)(Reduction)
 _along_rows = lru_cache(maxsize=4096)(RowKernel)
@@ -142,6 +151,13 @@ class _Reader:
         ):
             raise Gap("a change of shape")
         self.refs[id(out)] = self.refs[id(x)]
+
+    def elementwise(self) -> Program:
+        refs = [self.refs.get(id(v)) for v in self.graph.outputs]
+        indices = tuple(ref.number for ref in refs if isinstance(ref, Ref))
+        if self.axes or len(indices) < len(refs) or any(v.shape != self.full for v in self.graph.outputs):
+            raise Gap("not elementwise")
+        return Program(tuple(kind_of(v.dtype) for v in self.vars), tuple(self.steps), indices)
 
     def kernel(self) -> Callable[..., list[Any]]:
         outputs = self.graph.outputs
