@@ -14,7 +14,7 @@ from expkit.config.paths import conf_folders
 from expkit.errors import ConfigError, did_you_mean
 
 ACTIONS = ("install", "uninstall", "query")
-VERBS = ("train", "resume", "plan", "graph", "ls", "show", "sync", "ui")
+VERBS = ("train", "resume", "plan", "graph", "profile", "ls", "show", "sync", "ui")
 TRAIN_FLAGS = ("--multirun", "--cfg", "--resolve", "--package", "--config-name", "--config-dir", "--info", "--help")
 
 

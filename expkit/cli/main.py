@@ -29,6 +29,7 @@ VERBS = {
     "resume": Verb("expkit.cli.resume", "go on with a run that was interrupted: expkit resume RUN"),
     "plan": Verb("expkit.cli.plan", "shapes, memory, operations, steps of an experiment, without running it"),
     "graph": Verb("expkit.cli.graph", "a picture of the compiled training step: expkit graph model=cnn --html FILE"),
+    "profile": Verb("expkit.cli.profile", "time, operations and bytes a second of each kernel of a training step"),
     "ls": Verb("expkit.cli.ls", "what there is to choose from: expkit ls, expkit ls model"),
     "show": Verb("expkit.cli.show", "arguments, defaults and documentation: expkit show model mlp"),
     "sync": Verb("expkit.cli.sync", "send MLflow what it has missed: expkit sync [RUNS]"),
