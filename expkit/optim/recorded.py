@@ -18,7 +18,7 @@ from expkit.optim.fused import Fused, Pair, Update
 from expkit.optim.symbols import split
 from expkit.tensor import Tensor, cat, float64, no_grad, where
 from expkit.tensor.generated.update import owner
-from expkit.tensor.ops.segments import apart, record_update, recordable
+from expkit.tensor.ops.segments import apart, record_update, recordable, recording
 
 Batches = dict[Any, list[Pair]]
 
@@ -67,6 +67,8 @@ def record(
 
     skip: a 0-d tensor, true where everything is to stay as it is; or None.
     """
+    if recording() is not trace:
+        return pairs
     structure, count = options.structure(), len(options.vector()) - 1
     if structure is None or not _apart(pairs):
         return pairs
