@@ -18,12 +18,13 @@ from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.loops.plan import PARALLEL, TILE
 from expkit.kernels.cpu.loops.program import Program
 from expkit.kernels.cpu.machine.call import Bound
-from expkit.kernels.cpu.nets import image_norm, image_statistics
+from expkit.kernels.cpu.nets import image_columns, image_norm, image_statistics
 from expkit.tensor.generated.base import F64
 
 TASK = 1 << 15  # elements of columns in a task
 NEAR = 1 << 12  # elements that are gone through twice from the nearest cache
 COLUMN = 512  # the most places that one sum takes in where channels are innermost
+WIDE = 64  # channels from which the rows of columns are gone through one by one: twice as many for moments
 FEWEST = 16  # places that are summed at once
 SHORT = 16  # places from which runs are long enough, where both orders are the same
 Axes = tuple[int, ...]
@@ -88,18 +89,21 @@ class Image(NamedTuple):
 def _through(name: str, kind: str, image: Image, numbers: int, program: Program | None) -> Bound:
     """A pass through images. `numbers`: the size of a row of coefficients."""
     samples, channels, places, order = image
+    wide = channels > WIDE * (1 + (name == "moments"))
     if order:
-        block, most = image.block, NEAR
-        tasks, step = samples * -(-places // block), min(COLUMN, max(FEWEST, most // channels))
+        block, step = image.block, min(COLUMN, max(FEWEST * (1 + wide), NEAR // channels))
+        tasks = samples * -(-places // block)
     else:
-        block = max(1, TILE // places)
-        tasks, step = -(-samples * channels // block), 0
+        block, step = max(1, TILE // places), 0
+        tasks = -(-samples * channels // block)
     sizes = (samples * channels, channels, places, block, -(-places // block), step, numbers)
-    way = "column" if order else "run"
+    what: tuple[Any, ...] = (kind,) if name == "moments" else (kind, program)
     if name in image_norm.MAPS:
-        routine = getattr(image_norm, f"{way}_map")(name, kind, program)
+        name, what = "map", (name, *what)
+    if order:
+        routine = getattr(image_columns, f"column_{name}")(*what, wide)
     else:
-        routine = getattr(image_norm, f"{way}_{name}")(*((kind,) if name == "moments" else (kind, program)))
+        routine = getattr(image_norm, f"run_{name}")(*what)
     words = dict(zip(image_norm.WORDS, sizes, strict=True))
     return routine.bind(tasks, parallel=samples * channels * places >= PARALLEL, **words)
 

@@ -25,10 +25,6 @@ class Place(NamedTuple):
     def load(self, pointer: Pointer) -> Value:
         return pointer.load(self.i, self.lanes) if self.mask is None else pointer.load_some(self.mask, self.i)
 
-    def ahead(self, pointer: Pointer) -> None:
-        """Brings near what `load` will read."""
-        pointer.prefetch(self.i)
-
     def store(self, pointer: Pointer, x: Value) -> None:
         if self.mask is None:
             pointer.store(x, self.i)

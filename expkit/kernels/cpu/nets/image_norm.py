@@ -1,8 +1,8 @@
 """Normalisation of channels: batch, group and instance norm, of images in either order of memory.
 
 x is (S, C, M): samples, channels, places of an image. In *runs* the M places of a channel lie together (NCHW), in
-*columns* the C channels of a place (NHWC: strides M C, 1, C). Four kernels go through images; what happens between
-them, on numbers by channel, is in image_statistics.py:
+*columns* the C channels of a place (NHWC: strides M C, 1, C). Four kernels go through images; those of columns are in
+image_columns.py, what happens between them, on numbers by channel, in image_statistics.py:
 
     moments  x -> the mean of each entry, and the sum of squares about it
     sums     g, x -> sum(g) and sum(g (x - mean)) of each entry
@@ -16,21 +16,18 @@ a cache.
 Whatever is elementwise around a norm can run inside of these kernels, as a Program: behind `apply` one of the
 normalised value and other images; before `sums` and `slope` one of images and the normalised value, which is worked
 out once more, bit for bit as it was. Its first result is the g of above; others of `sums` are written.
-
-Columns are summed in blocks, which are put together in float64 (means as Chan, Golub and LeVeque, "Updating formulae
-and a pairwise algorithm for computing variances", 1979).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import NamedTuple
 
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.ir import Value
 from expkit.kernels.cpu.code.routine import Routine, Task
-from expkit.kernels.cpu.code.vectors import LANES, UNROLL, Place, along, tiles, totals
+from expkit.kernels.cpu.code.vectors import LANES, Place, along, totals
 from expkit.kernels.cpu.loops.program import Program, written
 
 # samples times channels, channels, places; block: runs of a task, or places of one; blocks of a sample's places;
@@ -92,11 +89,11 @@ def slope(kind: str, program: Program | None = None) -> Pass:
     return Pass((*_sources(kind, program), kind), (NUMBERS, SLOPES), 1, terms)
 
 
-def _squared(x: Value) -> Value:
+def squared(x: Value) -> Value:
     return x * x
 
 
-def _parted(f: Task, p: Pass) -> tuple[list[Pointer], list[Pointer], list[Pointer]]:
+def parted(f: Task, p: Pass) -> tuple[list[Pointer], list[Pointer], list[Pointer]]:
     """The task's arrays: images that are read, rows of coefficients, images that are written."""
     read, rest = f.arrays[: len(p.images)], f.arrays[len(p.images) :]
     tables, rest = rest[: len(p.tables)], rest[len(p.tables) :]
@@ -104,8 +101,11 @@ def _parted(f: Task, p: Pass) -> tuple[list[Pointer], list[Pointer], list[Pointe
     return read, rows, rest[: p.outs]
 
 
-def _kinds(kind: str, p: Pass) -> tuple[str, ...]:
+def kinds_of(kind: str, p: Pass) -> tuple[str, ...]:
     return (*p.images, *(kind for _ in p.tables), *(kind,) * p.outs)
+
+
+MAPS: dict[str, Callable[[str, Program | None], Pass]] = {"apply": apply, "slope": slope}
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def _moments(f: Task, kind: str, x: Pointer, run: Run) -> tuple[Value, Value]:
     (total,) = totals(f, f["places"], kind, 1, lambda p: [p.load(source)])
     mean = total / f["places"].to("f8")
     about = f.splat(mean.to(kind), LANES[kind])
-    (square,) = totals(f, f["places"], kind, 1, lambda p: [_squared(p.load(source) - about)])
+    (square,) = totals(f, f["places"], kind, 1, lambda p: [squared(p.load(source) - about)])
     return mean, square
 
 
@@ -161,7 +161,7 @@ def run_moments(kind: str) -> Routine:
 
 def _run_body(f: Task, p: Pass, run: Run, kind: str) -> Callable[[Place], list[Value]]:
     """What the pass does at a place of the run; it returns the results that are not written."""
-    read, rows, outs = _parted(f, p)
+    read, rows, outs = parted(f, p)
     at, number = run.number * f["places"], run.coefficient(f)
     c = [f.splat(row.load(number), LANES[kind]) for row in rows]
     xs, ys = [x.at(at) for x in read], [y.at(at) for y in outs]
@@ -186,7 +186,7 @@ def run_sums(kind: str, program: Program | None = None) -> Routine:
             for pointer, number in zip(run.entry(f, f.arrays[-1]), found, strict=True):
                 pointer.store(number)
 
-    return Routine("run_sums", (*_kinds(kind, p), "f8"), WORDS, write, explicit=True)
+    return Routine("run_sums", (*kinds_of(kind, p), "f8"), WORDS, write, explicit=True)
 
 
 @cache
@@ -203,170 +203,4 @@ def run_map(name: str, kind: str, program: Program | None = None) -> Routine:
 
             along(f, 0, f["places"], LANES[kind], put)
 
-    return Routine(f"run_{name}", _kinds(kind, p), WORDS, write, explicit=True)
-
-
-# ---- columns ---------------------------------------------------------------------------------------------------------
-
-
-class Block(NamedTuple):
-    """A task's places: their sample, the offset of their first element, how many they are."""
-
-    sample: Value
-    at: Value
-    size: Value
-
-    @classmethod
-    def of(cls, f: Task, backwards: bool = False) -> Block:
-        index = f["runs"] / f["channels"] * f["blocks"] - 1 - f.index if backwards else f.index
-        sample, first = index / f["blocks"], (index % f["blocks"]) * f["block"]
-        return cls(sample, (sample * f["places"] + first) * f["channels"], least(f["block"], f["places"] - first))
-
-    def steps(self, f: Task) -> Iterator[tuple[Value, Value, Value]]:
-        """(first place, places, offset of the first element) of the parts that are gone through tile by tile."""
-        for start in f.range(self.size, step=f["step"]):
-            yield start, least(f["step"], self.size - start), self.at + start * f["channels"]
-
-
-def _rows(f: Task, count: Value, places: Sequence[Place], body: Callable[[Value, int], None]) -> None:
-    """body(row, number of several) for `count` rows of columns: as many at once as fill UNROLL vectors."""
-    several = UNROLL // len(places)
-    whole = count - count % several
-    for m in f.range(whole, step=several):
-        for r in range(several):
-            body(m + r, r)
-    if several > 1:
-        for m in f.range(count, whole):
-            body(m, 0)
-
-
-def _load(f: Task, place: Place, image: Pointer, row: Value) -> Value:
-    """What an image has there; its tile of the next part is brought near: no stream of reads shows what comes."""
-    place.ahead(image.at(row + f["step"] * f["channels"]))
-    return place.load(image.at(row))
-
-
-def _column_sums(
-    f: Task, kind: str, count: Value, places: Sequence[Place], number: int,
-    terms: Callable[[Value, int], Sequence[Value]],
-) -> list[list[Value]]:  # fmt: skip
-    """For each of `places`: the sums of `number` terms(row, which of the places) over `count` rows."""
-    zero = f.splat(0.0, places[0].lanes, kind)
-    cells = [[[f.cell(zero) for _ in range(UNROLL // len(places))] for _ in range(number)] for _ in places]
-
-    def add(m: Value, r: int) -> None:
-        for k, mine in enumerate(cells):
-            for each, value in zip(mine, terms(m, k), strict=True):
-                each[r].value = each[r].value + value
-
-    _rows(f, count, places, add)
-    return [[_added([cell.value for cell in each]) for each in mine] for mine in cells]
-
-
-def _added(values: list[Value]) -> Value:
-    return values[0] if len(values) == 1 else _added(values[::2]) + _added(values[1::2])
-
-
-@cache
-def column_moments(kind: str) -> Routine:
-    """(x, parts (S, blocks, 2, C) in float64)."""
-
-    def write(f: Task) -> None:
-        x, parts = f.arrays
-        held = [parts.at((f.index * 2 + k) * f["channels"]) for k in range(2)]
-        for start, count, at in Block.of(f).steps(f):
-            tile = partial(_tile_moments, f, kind, x.at(at), held, start, count)
-            tiles(f, 0, f["channels"], LANES[kind], tile)
-
-    return Routine("column_moments", (kind, "f8"), WORDS, write, explicit=True)
-
-
-def _tile_moments(
-    f: Task, kind: str, x: Pointer, held: Sequence[Pointer], before: Value, count: Value, places: Sequence[Place]
-) -> None:
-    """The moments of a part's columns beside those of the places before, which are held (Chan et al.)."""
-    size, channels = f.splat(count.to(kind), LANES[kind]), f["channels"]
-    found = _column_sums(f, kind, count, places, 1, lambda m, k: [_load(f, places[k], x, m * channels)])
-    means = [total / size for (total,) in found]
-    about = _column_sums(
-        f, kind, count, places, 1, lambda m, k: [_squared(places[k].load(x.at(m * channels)) - means[k])]
-    )
-    share = count.to("f8") / (before + count).to("f8")
-    for place, mean, (square,) in zip(places, means, about, strict=True):
-        old_mean, old_square = (_held(pointer, place, before) for pointer in held)
-        d = mean.to("f8") - old_mean
-        place.store(held[0], old_mean + d * f.splat(share, place.lanes))
-        between = d * d * f.splat(before.to("f8") * share, place.lanes)
-        place.store(held[1], old_square + square.to("f8") + between)
-
-
-def _held(pointer: Pointer, place: Place, before: Value) -> Value:
-    """What is held there; zeros where nothing came before."""
-    x = place.load(pointer)
-    return before.compare("eq", 0).select(x.like(0.0), x)
-
-
-def _column_body(
-    f: Task, p: Pass, at: Value, sample: Value, places: Sequence[Place]
-) -> Callable[[Value, int], list[Value]]:
-    """What the pass does at (row, which of the places), rows from `at` on; see `_run_body`."""
-    read, rows, outs = _parted(f, p)
-    first = sample * f["channels"] % f["numbers"]
-    c = [[place.load(row.at(first)) for row in rows] for place in places]
-    xs, ys = [x.at(at) for x in read], [y.at(at) for y in outs]
-
-    def body(m: Value, k: int) -> list[Value]:
-        row, place = m * f["channels"], places[k]
-        found = p.terms([_load(f, place, x, row) for x in xs], c[k])
-        for y, value in zip(ys, found, strict=False):
-            place.store(y.at(row), value)
-        return found[p.outs :]
-
-    return body
-
-
-@cache
-def column_sums(kind: str, program: Program | None = None) -> Routine:
-    """(sources..., x, numbers, written..., parts (S, blocks, 2, C) in float64)."""
-    p = sums(kind, program)
-
-    def write(f: Task) -> None:
-        block = Block.of(f)
-        held = [f.arrays[-1].at((f.index * 2 + k) * f["channels"]) for k in range(2)]
-        for start, count, at in block.steps(f):
-
-            def tile(places: Sequence[Place], start: Value = start, count: Value = count, at: Value = at) -> None:
-                body = _column_body(f, p, at, block.sample, places)
-                for place, found in zip(places, _column_sums(f, kind, count, places, 2, body), strict=True):
-                    for pointer, value in zip(held, found, strict=True):
-                        place.store(pointer, _held(pointer, place, start) + value.to("f8"))
-
-            tiles(f, 0, f["channels"], LANES[kind], tile)
-
-    return Routine("column_sums", (*_kinds(kind, p), "f8"), WORDS, write, explicit=True)
-
-
-@cache
-def column_map(name: str, kind: str, program: Program | None = None) -> Routine:
-    """As `run_map`."""
-    p = MAPS[name](kind, program)
-
-    def write(f: Task) -> None:
-        block = Block.of(f, backwards=True)
-        for _, count, at in block.steps(f):
-
-            def tile(places: Sequence[Place], count: Value = count, at: Value = at) -> None:
-                body = _column_body(f, p, at, block.sample, places)
-
-                def each(m: Value, _: int) -> None:
-                    for k in range(len(places)):
-                        body(m, k)
-
-                _rows(f, count, places, each)
-
-            tiles(f, 0, f["channels"], LANES[kind], tile)
-
-    return Routine(f"column_{name}", _kinds(kind, p), WORDS, write, explicit=True)
-
-
-MAPS: dict[str, Callable[[str, Program | None], Pass]] = {"apply": apply, "slope": slope}
+    return Routine(f"run_{name}", kinds_of(kind, p), WORDS, write, explicit=True)
