@@ -57,7 +57,8 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
                         help=f"of the training tables: {','.join(PEERS)} or all (default: without torch-compile, "
                              "whose first call takes up to a minute a workload)")  # fmt: skip
     arguments = parser.parse_args(words)
-    arguments.table = list(TABLES) if "all" in arguments.table else arguments.table or list(DEFAULT)
+    default = CPU_CLOCK if arguments.clock == "cpu" else DEFAULT
+    arguments.table = list(TABLES) if "all" in arguments.table else arguments.table or list(default)
     if arguments.clock == "cpu":
         arguments.threads = 1
         if others := set(arguments.table) - set(CPU_CLOCK):
@@ -65,9 +66,8 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def show(table: str, options: Options) -> dict:
-    """Prints the lines as they come and gives the raw figures."""
-    data: dict = {}
+def show(table: str, options: Options, data: dict) -> None:
+    """Prints the lines as they come; the raw figures go into `data`."""
     print("", f"{table}:", sep="\n", flush=True)
     try:
         for line in TABLES[table](options, data):
@@ -75,7 +75,6 @@ def show(table: str, options: Options) -> dict:
     finally:
         if "versions" in data:
             print(*(f"{name} {version}" for name, version in data["versions"].items()), sep=", ")
-    return data
 
 
 def save(result: dict) -> Path:
@@ -93,8 +92,12 @@ def main() -> None:
     options = Options(arguments.rounds, arguments.seconds, arguments.threads, only, arguments.peers)
     about = {**machine(), "threads": options.threads, "clock": arguments.clock}
     print(f"{about['cpu']}, {about['cores']} cores, {options.threads} threads, Python {about['python']}")
-    tables = {table: show(table, options) for table in arguments.table}
-    print("", f"saved: {save({'about': about, 'tables': tables}).relative_to(ROOT)}", sep="\n")
+    tables: dict[str, dict] = {table: {} for table in arguments.table}
+    try:
+        for table, data in tables.items():
+            show(table, options, data)
+    finally:  # what was measured until an interrupt counts too
+        print("", f"saved: {save({'about': about, 'tables': tables}).relative_to(ROOT)}", sep="\n")
 
 
 if __name__ == "__main__":

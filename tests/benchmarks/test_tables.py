@@ -178,6 +178,7 @@ def test_a_command_that_fails_is_reported(monkeypatch):
         ([], ["steps", "commands", "training"], ("expkit", "expkit-eager", "torch", "torch-nhwc", "jax")),
         (["--table", "memory", "--table", "first"], ["memory", "first"], peers.QUICK),
         (["--table", "all", "--peers", "all"], list(run.TABLES), tuple(peers.PEERS)),
+        (["--clock", "cpu"], ["steps", "eager"], peers.QUICK),
         (["--peers", "expkit,jax"], list(run.DEFAULT), ("expkit", "jax")),
     ],
 )
@@ -207,6 +208,7 @@ def test_figures_are_saved_and_lines_shown_as_they_come(monkeypatch, tmp_path, c
 
     monkeypatch.setattr(run, "TABLES", {"steps": table})
     monkeypatch.setattr(run, "ROOT", tmp_path)
-    data = run.show("steps", OPTIONS)
+    data = {}
+    run.show("steps", OPTIONS, data)
     assert capsys.readouterr().out.splitlines() == ["", "steps:", "a line", "expkit 1.0"]
     assert json.loads(run.save({"tables": {"steps": data}}).read_text())["tables"]["steps"] == data
