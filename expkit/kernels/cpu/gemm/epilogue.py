@@ -29,6 +29,7 @@ SLOTS = 8  # operands and further results, at most
 SIZE, A, B, C, SLOT = range(5)  # columns of the table of steps, then the other slots
 LINE = SLOT + SLOTS
 INNER = 2  # lines of the table that are C's own axes
+BYTES = 64  # of a line of the cache
 PART = ("row", "column", "rows", "columns")  # of C: where it begins, and its size
 
 
@@ -75,6 +76,7 @@ class Places:
     def __init__(self, f: Task, batch: Value | None = None) -> None:
         self.f, self._steps = f, f.arrays[-2 - SLOTS]
         self._words = f.scratch("i8", SLOTS + len(PART))
+        self._near: Function | None = None
         places = [f.arrays[0], f.arrays[1], f.arrays[-1], *f.arrays[-1 - SLOTS : -1]]
         if batch is not None:
             places = self._of(places, batch)
@@ -94,14 +96,40 @@ class Places:
                 offset.value = offset.value + index % size * line.load(column)
         return [place.move(offset.value) for place, offset in zip(places, offsets, strict=True)]
 
+    def bring_near(self, row: Value, column: Value, rows: int, columns: Value) -> None:
+        """Brings what the program is going to meet at a part of C into the second level of the cache."""
+        if self._near is None:
+            self._near = _bring_near(self.f)
+        with self.f.when(self.f["finish"].compare("ne", 0)):
+            self._say((row, column, rows, columns))
+            self.f.run(self._near, self._steps, self._words)
+
+    def _say(self, part: Sequence[Value | int]) -> None:
+        for i, x in enumerate(part, SLOTS):
+            self._words.store(x, i)
+
     def finish(self, row: Value | int, column: Value | int, rows: Value | int, columns: Value | int) -> None:
         """Runs what follows, if anything does, on a part of C."""
         f = self.f
         with f.when(f["finish"].compare("ne", 0)):
-            for i, x in enumerate((row, column, rows, columns), SLOTS):
-                self._words.store(x, i)
+            self._say((row, column, rows, columns))
             code = f.put("i8", f"inttoptr {f['finish']!r} to ptr")
             f.write(f"  call void {code.name}({self._steps!r}, {self.c!r}, {self._words!r})")
+
+
+def _bring_near(task: Task) -> Function:
+    """near(steps, words): touches the slots' lines at a part of C; not where one row or column is repeated."""
+    f = task.helper("near", steps="*i8", words="*i8")
+    f.attributes = "noinline"
+    steps, words = f.pointer("steps"), f.pointer("words")
+    row, column, rows, columns = (words.load(SLOTS + i) for i in range(len(PART)))
+    for i in f.range(SLOTS):
+        down, along = steps.load(i + SLOT), steps.load(i + (LINE + SLOT))
+        place = words.follow("u1", i).move(row * down + column * along)
+        for r in f.range(down.compare("eq", 0).select(0, rows)):
+            for at in f.range(columns * along, step=BYTES):
+                place.move(r * down + at).prefetch(locality=2)
+    return f
 
 
 class _Finish:

@@ -198,6 +198,8 @@ class _Tile:
                 for at in f.range(columns, step=self.width):
                     for piece in ahead:
                         piece.go_on()
+                    with f.when(last):
+                        places.bring_near(top + row, left + at, height, least(columns - at, self.width))
                     f.run(kernel, line, b.at(at * PANEL), target.at(at), f["c_row"], depth, columns - at, later)
                 with f.when(last):
                     places.finish(top + row, left, height, columns)

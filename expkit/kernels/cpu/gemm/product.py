@@ -32,9 +32,12 @@ UNUSED = (NOTHING,) * SLOTS  # what is in slots
 
 def matmul(x: Any, y: Any, bias: Any = None) -> Any:
     """x @ y (+ bias) of arrays of two axes or more, the leading ones broadcast; all have one dtype of KINDS."""
+    kind = KINDS[x.dtype]
     if bias is not None:
-        return fused(x, y, BIAS[KINDS[x.dtype]], (bias,))[0]
-    shape, run, swapped, *_ = _planned(KINDS[x.dtype], (x.shape, x.strides), (y.shape, y.strides))
+        bias = _walked(bias, kind)
+        made = _biased(kind, (x.shape, x.strides), (y.shape, y.strides), (bias.shape, bias.strides))
+        return made.run_on(x, y, (bias,), None)[0]
+    shape, run, swapped, *_ = _planned(kind, (x.shape, x.strides), (y.shape, y.strides))
     out = plan.empty(shape, x.dtype)
     run(y if swapped else x, x if swapped else y, UNUSED, out)
     return out
@@ -179,6 +182,12 @@ def _planned(
         if run is not None:
             return Made(shape, run, swapped, dtypes, home)
     return Made(shape, _packed(problem, kind, follow, pairs=pairs), False, dtypes, home)
+
+
+@lru_cache(maxsize=4096)
+def _biased(kind: str, x: Layout, y: Layout, bias: Layout) -> Made:
+    """The same with a bias; a key without the program is found sooner."""
+    return _planned(kind, x, y, BIAS[kind], (bias,))
 
 
 def _nothing(*_arrays: Any) -> None:
