@@ -76,7 +76,7 @@ def no_foreign_draws() -> Iterator[None]:
 
 
 class Changing:
-    """Stands for a number that is another one at each step: every use of it in a trace is a TraceError."""
+    """Stands for a value that is another one at each step: every use of it in a trace is a TraceError."""
 
     __slots__ = ("name",)
     __hash__ = None  # type: ignore[assignment]
@@ -86,7 +86,7 @@ class Changing:
 
     def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise TraceError(
-            f"the step uses {self.name}, which is another number at each step, so that no program can stand for it."
+            f"the step uses {self.name}, which is another one at each step, so that no program can stand for it."
         )
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -94,7 +94,7 @@ class Changing:
 
 
 _USES = (
-    "abs add and array bool ceil complex divmod eq float floor floordiv format ge gt hash index int invert iter le len "
+    "abs add and array bool ceil complex divmod eq float floor floordiv format ge gt index int invert iter le len "
     "lshift lt mod mul ne neg or pos pow radd rand rdivmod repr rfloordiv rlshift rmod rmul ror round rpow rrshift "
     "rshift rsub rtruediv rxor str sub truediv trunc xor"
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from expkit import tree
@@ -14,10 +14,14 @@ from expkit.nn.module import rely_on_module
 from expkit.optim.traced import live_trace
 from expkit.tensor import Tensor
 from expkit.trainer.console import warn
-from expkit.trainer.deferred import Notes, no_foreign_draws
+from expkit.trainer.deferred import Changing, Notes, no_foreign_draws
 
 if TYPE_CHECKING:
     from expkit.trainer.runtime import Runtime
+
+
+FIXED = (Tensor, int, NoneType)  # what programs may be made for, among the values of a batch
+VALUE = Changing("a value of the batch that is no tensor")
 
 
 class Programs:
@@ -63,6 +67,7 @@ class Program:
         self, owner: Programs, name: str, fn: Callable[..., Any], step: Any, check: Callable[[Any], None] | None
     ) -> None:
         self.owner, self.name, self.fn, self.step, self.check = owner, name, fn, step, check
+        self.batch: Any = None  # that of the call, which a trace sees without its values
         self.forget()
 
     def forget(self) -> None:
@@ -78,6 +83,9 @@ class Program:
     def __call__(self, *args: Any, **values: Any) -> Any:
         if not self.owner.on:
             return self.fn(*args, **values)
+        if self.step is not None:
+            self.batch = args[0]
+            args = (without_values(self.batch), *args[1:])
         try:
             result, put_off, tensors = self.compiled(*args, **values)
         except TraceError as error:
@@ -93,6 +101,7 @@ class Program:
         """(result, what it put off, the tensors of that)"""
         trace = live_trace()
         if trace is None:
+            args = args if self.step is None else (self.batch, *args[1:])
             return self.fn(*args, **values), None, ()
         if self.step is not None:
             self._rely_on_task(trace)
@@ -112,6 +121,15 @@ class Program:
     def _checked(self, outcome: Any) -> None:
         assert self.check is not None
         self.check(outcome[0])
+
+
+def without_values(batch: Any) -> Any:
+    """A batch whose texts, floats and other objects have gone: they differ from batch to batch, and nobody may need
+    them. Whole numbers stay, as sizes do."""
+    leaves, structure = tree.flatten(batch)
+    if all(isinstance(x, FIXED) for x in leaves):
+        return batch
+    return tree.unflatten(structure, [x if isinstance(x, FIXED) else VALUE for x in leaves])
 
 
 def detached(outputs: Any) -> Any:

@@ -216,6 +216,49 @@ def test_what_is_logged_is_the_same(trainer):
     assert found[1][1] == pytest.approx(found[0][1], rel=1e-4)
 
 
+class Named(SupervisedTask):
+    def training_step(self, batch, batch_idx):
+        x, y, names, scale = batch
+        assert names is not None
+        if self.uses_scale:
+            x = x * scale
+        return super().training_step((x, y), batch_idx)
+
+
+@pytest.mark.parametrize("uses_scale", [False, True])
+def test_texts_and_floats_of_a_batch_make_no_programs(trainer, caplog, uses_scale):
+    Named.uses_scale = uses_scale
+    data = [(x, y, [f"sample {k}"], 1.0 + k / 10) for k, (x, y) in enumerate(loader())]
+    expected, _, _ = fit(trainer, net, data, compile=False, kind=Named)
+    losses, _, ours = fit(trainer, net, data, compile="auto", kind=Named)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    said = [record.getMessage() for record in caplog.records if "eagerly" in record.getMessage()]
+    assert len(said) == uses_scale
+    if not uses_scale:
+        assert programs(ours) == {"joined": 1}
+
+
+class Freezing(Callback):
+    """Changes between steps what a program has taken for granted."""
+
+    def on_train_epoch_start(self, trainer, task):
+        task.model[0].requires_grad_(trainer.current_epoch != 1)
+        task.model[1].p = 0.1 * trainer.current_epoch
+        task.model[1].train(trainer.current_epoch != 2)
+
+
+def test_layers_may_be_frozen_and_options_changed_between_steps(trainer):
+    def model():
+        return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+    expected, weights, _ = fit(trainer, model, loader(), compile=False, callbacks=[Freezing()])
+    losses, got, ours = fit(trainer, model, loader(), compile=True, callbacks=[Freezing()])
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for name, value in weights.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-3, atol=1e-3)
+    assert programs(ours) == {"joined": 3}
+
+
 class Skipping(SupervisedTask):
     def training_step(self, batch, batch_idx):
         return None if len(batch[0]) < 8 else super().training_step(batch, batch_idx)
