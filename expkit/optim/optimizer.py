@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar
 
 from expkit.autograd.handle import Value
@@ -101,11 +102,14 @@ class Optimizer(Hooks):
         with set_grad_enabled(differentiable):
             for number, group in enumerate(self.param_groups):
                 self._update_group(number, group, differentiable)
+        trace = live_trace()
+        if trace is not None:
+            trace.guard(self._held)
         return loss
 
     def step_unless(self, found: Tensor) -> Any:
         """`step` of which nothing remains where `found` (0-d) is true: for a trace, which cannot ask for its value."""
-        if type(self).step not in (Optimizer.step, Optimizer.__dict__["step"]):
+        if type(self).step is not Optimizer.step:
             raise TraceError(f"{type(self).__name__} has a step of its own, which a compiled function cannot leave out")
         self._unless = found
         try:
@@ -124,8 +128,6 @@ class Optimizer(Hooks):
                 make = partial(self._fresh, p, group)
                 state = states[p] = make() if trace is None else made_before(trace, p, make)
             pairs.append((p, state))
-        if trace is not None:
-            trace.guard(lambda: (id(self.state), self.param_groups[number].get("maximize", False), self._sizes()))
         if self.fusible and not differentiable:
             pairs = self._at_once(trace, number, pairs, maximize)
         if not pairs:
@@ -176,8 +178,10 @@ class Optimizer(Hooks):
         trace = live_trace()
         return self._now(number) if trace is None else open_options(trace, partial(self._now, number), self.granted)
 
-    def _sizes(self) -> list[int]:
-        return [len(group["params"]) for group in self.param_groups]
+    def _held(self) -> Any:
+        """What a compiled step takes for granted: which tensors groups and state hold, and what is maximized."""
+        groups = [(group.get("maximize", False), *map(id, group["params"])) for group in self.param_groups]
+        return groups, list(map(id, chain.from_iterable(map(dict.values, self.state.values()))))
 
     def _fresh(self, p: Tensor, group: Group) -> State:
         if not self.takes_complex and p.dtype.is_complex:

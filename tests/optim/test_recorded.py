@@ -132,6 +132,50 @@ def test_an_option_that_turns_zero_makes_another_program():
     assert len(entry.replays) == 2
 
 
+def _new_moment(optimizer, params):
+    optimizer.state[params[0]]["exp_avg"] = ek.ones_like(params[0])
+
+
+def _new_step(optimizer, params):
+    optimizer.state[params[3]]["step"] = ek.tensor(40.0, dtype=ek.float64)
+
+
+def _new_group(optimizer, params):
+    params += leaves(shapes=[(6, 6)])
+    optimizer.add_param_group({"params": params[-1:], "lr": 0.3})
+
+
+def _other_parameter(optimizer, params):
+    params[1] = ek.ones(5).requires_grad_()
+    optimizer.param_groups[0]["params"][1] = params[1]
+
+
+def _maximize(optimizer, params):
+    optimizer.param_groups[0]["maximize"] = True
+
+
+def _memory(optimizer, params):
+    params[0].data = ek.zeros(3, 4)
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("change", [_new_moment, _new_step, _new_group, _other_parameter, _maximize, _memory])
+def test_what_changes_between_steps_is_noticed(change):
+    results = []
+    for compiled in (False, True):
+        params = leaves()
+        optimizer = Adam(params, lr=0.1)
+        step = stepping(optimizer, params)
+        run = ek.compile(step, fullgraph=True) if compiled else step
+        for number in range(6):
+            run(*gradients(params, 6)[number])
+            if number == 3:
+                change(optimizer, params)
+        results.append(everything(optimizer, params))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_options_that_are_tensors():
     results = []
     for compiled in (False, True):
