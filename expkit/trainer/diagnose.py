@@ -48,35 +48,45 @@ def culprit(t: "Trainer", batch: Any, index: int, generator: Any) -> str:
     for path, leaf in _tensors(batch, "batch"):
         if not is_finite(leaf):
             return f"the data: {path} holds {_kinds(leaf)}"
-    for kind, named in (("parameter", t.task.named_parameters()), ("buffer", t.task.named_buffers())):
-        for name, tensor in named:
-            if not is_finite(tensor):
-                return f"{kind} {name} {tuple(tensor.shape)} holds {_kinds(tensor)} already, from an earlier step"
-    found: list[str] = []
+    for name, tensor in t.task.named_parameters():
+        if not is_finite(tensor):
+            return f"parameter {name} {tuple(tensor.shape)} holds {_kinds(tensor)} already, from an earlier step"
+    found: list[tuple[str, str]] = []
     with same_rng_after(), same_buffers_after(t.task), no_grad(), _watched(t.task, found), t.muted():
         set_rng_state(generator)
         t.steps["train"](batch, index)
+    for name, tensor in t.task.named_buffers():  # those of other layers are bad because of the layer that is found
+        if not is_finite(tensor) and (not found or name.rpartition(".")[0] == found[0][0]):
+            return f"buffer {name} {tuple(tensor.shape)} holds {_kinds(tensor)} already, from an earlier step"
     if found:
-        return found[0]
+        return found[0][1]
     return "every layer's output is finite, so it is the loss itself (log of zero, overflow, division by zero)"
 
 
 @contextmanager
-def _watched(model: Module, found: list[str]) -> Iterator[None]:
-    """Appends to `found` a sentence for each module whose output is not finite, in the order in which they finish."""
+def _watched(model: Module, found: list[tuple[str, str]]) -> Iterator[None]:
+    """Appends to `found` (path, sentence) of each module whose output is not finite, in the order in which they finish.
+
+    What a layer is given may be bad before it: then what its surroundings compute in between is named.
+    """
     handles = []
     for name, module in model.named_modules():
         if name:
 
             def look(module: Module, inputs: Any, output: Any, name: str = name) -> None:
-                for _, leaf in _tensors(output, name):
-                    if not is_finite(leaf):
-                        ranges = ", ".join(_range(value) for _, value in _tensors(inputs, "input"))
-                        found.append(
-                            f"the first layer that goes wrong is {name} ({module.brief()}), whose output "
-                            f"{tuple(leaf.shape)} holds {_kinds(leaf)} for finite inputs in {ranges or 'no tensor'}"
-                        )
-                        return
+                bad = next((leaf for _, leaf in _tensors(output, name) if not is_finite(leaf)), None)
+                if bad is None:
+                    return
+                given = [value for _, value in _tensors(inputs, "input")]
+                wrong = next((value for value in given if not is_finite(value)), None)
+                layer = f"{name} ({module.brief()})"
+                if wrong is None:
+                    ranges = ", ".join(map(_range, given)) or "no tensor"
+                    found.append((name, f"the first layer that goes wrong is {layer}, whose output {tuple(bad.shape)} "
+                                        f"holds {_kinds(bad)} for finite inputs in {ranges}"))  # fmt: skip
+                else:
+                    found.append((name, f"the input {tuple(wrong.shape)} of {layer} holds {_kinds(wrong)} already, and "
+                                        "no layer before it gave any: look at what is computed around it"))  # fmt: skip
 
             handles.append(module.register_forward_hook(look))
     try:

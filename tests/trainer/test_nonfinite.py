@@ -90,6 +90,28 @@ def test_a_buffer_that_was_bad_before_is_named(trainer):
     assert "buffer model.1.scale" in said
 
 
+@pytest.mark.parametrize("compile", ["auto", False])
+def test_statistics_that_the_bad_layer_spoils_are_not_blamed(trainer, compile):
+    """Without compiling, batch norm has taken in the bad values when the loss is looked at."""
+    model = nn.Sequential(nn.Linear(4, 4), Blow(at=5), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    assert "the first layer that goes wrong is model.1 (Blow())" in fit(trainer, model, compile=compile)
+
+
+def test_operations_between_layers_are_named_by_what_they_lead_to(trainer):
+    class Between(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.calls = nn.Linear(4, 4), nn.Linear(4, 3), 0
+
+        def forward(self, x):
+            x = self.first(x)
+            return self.second(log(x - x) if self.training else x)
+
+    said = fit(trainer, Between())
+    assert "the input (8, 4) of model.second (Linear(" in said
+    assert "32 infinite of 32 values already" in said
+
+
 def test_the_loss_itself_is_named(trainer):
     said = fit(trainer, net(), loss=lambda prediction, target: prediction.sum() * float("inf"))
     assert "it is the loss itself" in said
