@@ -15,6 +15,8 @@ from expkit.tensor.generated import attention as generated
 pytest.importorskip("llvmlite")
 from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.nets import attention as kernels
+from expkit.kernels.cpu.record.arena import Arena, reserved
+from expkit.kernels.cpu.record.recording import Recording
 from expkit.tensor.generated.pure import PURE
 from tests.kernels.guards import install, layouts
 from tests.kernels.replayable import assert_replayable
@@ -287,3 +289,32 @@ def test_replayed(shape, mask):
     assert_replayable(partial(PURE["attention"], **kw, learned=False), *turned, *masks)
     assert_replayable(partial(PURE["attention_grad"], **kw), g, out, lse, q, k, v, *masks)
     assert_replayable(partial(PURE["attention_grad"], **kw), g, out, lse, *turned, *masks)
+
+
+@pytest.mark.parametrize("order", [(2, 0, 3, 1, 4), (0, 1, 2, 3, 4), (3, 0, 2, 1, 4), (1, 0, 2, 3, 4)])
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4, 8), (1, 40, 3, 1, 32)])
+def test_gradients_of_slices_of_one_array_are_joined_without_a_copy(shape, order):
+    rng, kw = np.random.default_rng(0), {"causal": True, "scale": 0.5}
+    sizes = [shape[a] for a in (2, 0, 3, 1, 4)]
+    packed = np.empty([sizes[a] for a in order], "f4").transpose(np.argsort(order))
+    packed[...] = rng.standard_normal(sizes)
+    g = rng.standard_normal(sizes[1:]).astype("f4")
+
+    def whole(x, g):
+        q, k, v = x
+        out, lse = PURE["attention"](q, k, v, **kw)
+        return PURE["cat"](*(d[None] for d in PURE["attention_grad"](g, out, lse, q, k, v, **kw)), axis=0)
+
+    out, lse = PURE["attention"](*packed, **kw)
+    dense = [x.copy() for x in packed]
+    wanted = np.stack(PURE["attention_grad"](g, out, lse, *dense, **kw))
+    np.testing.assert_allclose(whole(packed, g), wanted, rtol=1e-5, atol=1e-6)
+    assert_replayable(whole, packed, g)
+    with Recording(Arena(reserved(1 << 24))) as tape:
+        tape.know([packed, g])
+        strides = zip(whole(packed, g).strides, packed.strides, packed.shape, strict=True)
+        assert all(a == b for a, b, n in strides if n > 1)
+        assert len(tape.calls) == 2
+        q, k, v = PURE["attention_grad"](g, out, lse, *dense, **kw)  # apart: a copy
+        assert PURE["cat"](q[None], k[None], v[None], axis=0).flags.c_contiguous
+        assert len(tape.calls) == 6

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from expkit.kernels.cpu.arrays.copy import KINDS, contiguous, copy, dense, like
+from expkit.kernels.cpu.arrays.parts import seen_as_one
 from expkit.kernels.cpu.arrays.triangle import triangle as cut
 from expkit.kernels.cpu.arrays.write import converted, number, reshaped
 from expkit.kernels.cpu.loops import plan
@@ -189,6 +190,9 @@ def _layout(x: Any, *, order: tuple[int, ...]) -> Any:
 def _joined(*xs: Any, axis: int) -> Any:
     if any(x.dtype != xs[0].dtype for x in xs):
         return None
+    whole = seen_as_one(xs, axis)
+    if whole is not None:
+        return whole
     shape = (*xs[0].shape[:axis], sum(x.shape[axis] for x in xs), *xs[0].shape[axis + 1 :])
     out, start = like(xs[0], shape) if all(map(is_image_batch, xs)) else plan.empty(shape, xs[0].dtype), 0
     for x in xs:

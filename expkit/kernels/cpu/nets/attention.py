@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from expkit.kernels.cpu.arrays.parts import like_parts
 from expkit.kernels.cpu.code import math
 from expkit.kernels.cpu.code.builder import Cell, Pointer, least
 from expkit.kernels.cpu.code.elementwise import kind_of
@@ -218,8 +219,8 @@ def forward(q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float) ->
 def backward(
     g: Any, out: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float
 ) -> tuple[Any, Any, Any]:
-    """The gradients of q, k and v."""
-    grads = _like(q, q.shape[3]), _like(k, k.shape[3]), _like(v, v.shape[3])
+    """The gradients of q, k and v: slices of one array where these are."""
+    grads = tuple(like_parts(q, k, v) or (_like(x, x.shape[3]) for x in (q, k, v)))
     given = (q, k, v, q if mask is None else mask, out)
     _call(True, (*given, g, *grads), mask, causal, scale)(*given, lse, g, *grads)
     return grads

@@ -174,6 +174,15 @@ def objects(arrays: Iterable[Any]) -> Any:
     return np.array([id(x) for x in held], np.int64)
 
 
+def in_one_block(arrays: Sequence[Any]) -> bool:
+    """Whether arrays lie in one block of a recording that is going on: they stay where they are to each other."""
+    for tape in RECORDINGS:
+        blocks = [tape.arena.block(address(x)) for x in arrays]
+        if blocks[0] is not None and all(b is blocks[0] for b in blocks):
+            return True
+    return False
+
+
 def flag(message: str) -> Any:
     """A cell (int64, one element, 0) that a kernel sets where an index is out of range; `message` is for the user."""
     cell = np.zeros(1, np.int64)
