@@ -18,7 +18,7 @@ from expkit import flags
 from expkit.kernels.cpu.machine.locks import forkable
 
 EXPLICIT = "; vectors and loops are as written\n"  # a module that begins so is searched for no more: half the time
-BUILD = "1"  # to be raised whenever `_machine` or `_build` compile otherwise: the disk has code of before
+BUILD = "2"  # to be raised whenever `_machine` or `_build` compile otherwise: the disk has code of before
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
 _lock = forkable()
 _loaded: dict[str, "Code"] = {}
@@ -93,12 +93,28 @@ def _build(text: str) -> bytes:
     module.triple = machine().triple
     module.data_layout = str(machine().target_data)
     module.verify()
-    search = not text.startswith(EXPLICIT)
-    options = binding().create_pipeline_tuning_options(speed_level=3 if search else 2)
+    _optimize(module, search=not text.startswith(EXPLICIT))
+    return machine().emit_object(module)
+
+
+def _optimize(module: Any, *, search: bool) -> None:
+    """LLVM's passes over a module; `search`: for loops to vectorise and unroll, too.
+
+    Code that is written out needs few: all of level 2 take three times as long and gain nothing measurable.
+    """
+    options = binding().create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = search
     builder = binding().create_pass_builder(machine(), options)
-    builder.getModulePassManager().run(module, builder)
-    return machine().emit_object(module)
+    if search:
+        passes = builder.getModulePassManager()
+    else:
+        passes = binding().create_new_module_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_instruction_combine_pass()
+        passes.add_simplify_cfg_pass()
+        passes.add_new_gvn_pass()
+        passes.add_instruction_combine_pass()
+    passes.run(module, builder)
 
 
 def _load(image: bytes) -> Code:
