@@ -152,24 +152,40 @@ class Gather:
             self._whole(start, into, first, end, size)
 
     def _whole(self, start: Pointer, into: Pointer, first: Value, end: Value, size: Value) -> None:
-        """Whole runs: short ones as two vectors under masks, others four vectors at a time and the rest under masks."""
+        """Whole runs: of one vector, of two, or four vectors at a time.
+
+        Whole vectors are stored, which is faster than under a mask: what is too much is where the next run goes, or
+        behind the part.
+        """
         f, lanes = self.f, self.lanes
-        steps = range(0, 4 * lanes, lanes)
-        many = size & (-4 * lanes)
-        masks = [f.first(size - k, lanes) for k in steps[:2]]
-        for short in f.either(size.compare("le", 2 * lanes)):
+        masks = [f.first(size - k, lanes) for k in (0, lanes)]
+
+        def few(count: int) -> None:
             for w in f.range(end, start=first):
                 a, b = start.at(w * f["step_line"]), into.at(w * PITCH)
-                if short:
-                    for k, mask in zip(steps, masks, strict=False):
-                        b.store_some(mask, a.load_some(mask, k), k)
-                    continue
-                for i in f.range(many, step=4 * lanes):
-                    for k, x in zip(steps, [a.load(i + k, lanes) for k in steps], strict=True):
-                        b.store(x, i + k)
-                for i in f.range(size, start=many, step=lanes):
-                    mask = f.first(size - i, lanes)
-                    b.store_some(mask, a.load_some(mask, i), i)
+                for k in range(count):
+                    b.store(a.load_some(masks[k], k * lanes), k * lanes)
+
+        for one in f.either(size.compare("le", lanes)):
+            if one:
+                few(1)
+                continue
+            for two in f.either(size.compare("le", 2 * lanes)):
+                if two:
+                    few(2)
+                else:
+                    self._long(start, into, first, end, size)
+
+    def _long(self, start: Pointer, into: Pointer, first: Value, end: Value, size: Value) -> None:
+        f, lanes = self.f, self.lanes
+        steps, many = range(0, 4 * lanes, lanes), size & (-4 * lanes)
+        for w in f.range(end, start=first):
+            a, b = start.at(w * f["step_line"]), into.at(w * PITCH)
+            for i in f.range(many, step=4 * lanes):
+                for k, x in zip(steps, [a.load(i + k, lanes) for k in steps], strict=True):
+                    b.store(x, i + k)
+            for i in f.range(size, start=many, step=lanes):
+                b.store(a.load_some(f.first(size - i, lanes), i), i)
 
 
 def _copy(f: Task, kind: str, lanes: int) -> Function:
