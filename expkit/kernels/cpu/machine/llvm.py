@@ -109,7 +109,7 @@ def _optimize(module: Any, *, search: bool) -> None:
         passes = builder.getModulePassManager()
     else:
         passes = binding().create_new_module_pass_manager()
-        passes.add_ipsccp_pass()  # constants that helpers are called with: 1.5 times as long without, in weight gradients
+        passes.add_ipsccp_pass()  # constants that helpers are called with: else weight gradients take 1.5 times
         passes.add_sroa_pass()
         passes.add_instruction_combine_pass()
         passes.add_simplify_cfg_pass()
