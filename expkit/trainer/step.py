@@ -3,8 +3,8 @@
 Where nothing has to be done in between, all of it is one program (trainer.compile). It is cut where something has to:
 
     forward | backward | update     hooks on_before_zero_grad or on_before_backward are written
-    forward, backward | update      hooks on_after_backward or on_before_optimizer_step are written, gradients are
-                                    looked at (detect_anomaly), or loss scaling decides whether there is a step
+    forward, backward | update      hooks on_after_backward or on_before_optimizer_step are written, or gradients are
+                                    looked at (detect_anomaly)
 
 Without compiling, the first line is how it runs.
 """
@@ -17,7 +17,7 @@ from expkit.optim.traced import live_trace
 from expkit.tensor import Tensor, get_rng_state
 from expkit.trainer import diagnose
 from expkit.trainer.deferred import Changing
-from expkit.trainer.optimizers import clip
+from expkit.trainer.optimizers import clip, has_gradients
 from expkit.trainer.programs import Programs, detached
 from expkit.trainer.task import loss_of
 
@@ -35,7 +35,6 @@ class Plan:
     first: bool  # of its optimizer step: earlier gradients are forgotten
     gather: int  # batches whose gradients make a step
     clipping: Clipping | None  # None: the optimizer's step is not in it
-    divide: bool  # divides the gradients by the loss's scale
 
 
 class TrainingStep:
@@ -48,8 +47,7 @@ class TrainingStep:
         self.t: Any = t
         self.programs, user = programs, t.task.training_step
         self.cut_forward = t.hooked("on_before_zero_grad", "on_before_backward")
-        self.looks = t.hooked("on_after_backward")
-        self.cut_update = bool(t.scaler) or t.detect_anomaly or self.looks or t.hooked("on_before_optimizer_step")
+        self.cut_update = t.detect_anomaly or t.hooked("on_after_backward", "on_before_optimizer_step")
         self.forward = programs.make("the training step", self._forward, user)
         self.joined = programs.make("the training step", self._joined, user, check=self._check)
         self.update = programs.make("the optimizer's step", self._update)
@@ -62,15 +60,14 @@ class TrainingStep:
         plain = not self.programs.on or t.progress.global_step == 0
         if plain or self.cut_forward:
             outputs = self._in_parts(self._forward if plain else self.forward, batch, first, gather)
-            divided, finite = False, None
         else:
-            whole, divided = complete and not self.cut_update, complete and bool(t.scaler) and not self.looks
-            outputs, finite = self.joined(batch, Plan(first, gather, clipping if whole else None, divided))
+            whole = complete and not self.cut_update
+            outputs = self.joined(batch, Plan(first, gather, clipping if whole else None))
             if whole:
                 return outputs
             t.call("on_after_backward")
         if complete:
-            self._finish(self._update if plain else self.update, clipping, divided, finite)
+            self._finish(self._update if plain else self.update, clipping)
         return outputs
 
     # ---- the parts, and all of it
@@ -86,25 +83,30 @@ class TrainingStep:
         clip(self.t.optimizer, *clipping)
         self.t.optimizer.step()
 
-    def _joined(self, batch: Any, plan: Plan) -> tuple[Any, Tensor | None]:
-        """What training_step returned, and whether all gradients, divided by the loss's scale, are finite."""
+    def _joined(self, batch: Any, plan: Plan) -> Any:
+        """All of it, or without the update: what training_step returned."""
         t = self.t
         outputs = self._forward(batch)
         loss = loss_of(outputs, t.task)
         if plan.first:
             t.optimizer.zero_grad()
         if live_trace() is None:
-            self._check((outputs, None))
+            self._check(outputs)
         if loss is not None:
             self._backward(loss, plan.gather)
-        finite = t.scaler.divide_(t.optimizer) if plan.divide else None
         if plan.clipping is not None:
-            self._update(plan.clipping)
-        return detached(outputs), finite
+            if t.scaler is None or not has_gradients(t.optimizer):
+                self._update(plan.clipping)
+            else:
+                t.scaler.unscale_(t.optimizer)
+                clip(t.optimizer, *plan.clipping)
+                t.scaler.step(t.optimizer)
+                t.scaler.update()
+        return detached(outputs)
 
-    def _check(self, outcome: tuple[Any, Any]) -> None:
+    def _check(self, outputs: Any) -> None:
         """NonFiniteError unless the loss is finite; as a program's check, before anything has changed."""
-        loss = loss_of(outcome[0], self.t.task)
+        loss = loss_of(outputs, self.t.task)
         if loss is not None:
             diagnose.check_loss(self.t, loss, self.batch, self.index, self.generator)
 
@@ -118,19 +120,18 @@ class TrainingStep:
             t.optimizer.zero_grad()
         loss = loss_of(outputs, t.task)
         if loss is not None:
-            self._check((outputs, None))
+            self._check(outputs)
             t.call("on_before_backward", loss)
             self._backward(loss, gather)
             t.call("on_after_backward")
         return outputs
 
-    def _finish(self, update: Callable[..., None], clipping: Clipping, divided: bool, finite: Tensor | None) -> None:
+    def _finish(self, update: Callable[..., None], clipping: Clipping) -> None:
         """The optimizer's step. With loss scaling, gradients that overflowed make none."""
         t, scaler = self.t, self.t.scaler
-        if scaler is not None and not divided:
-            finite = scaler.divide_(t.optimizer)
+        finite = None if scaler is None else scaler.divide_(t.optimizer)
         t.call("on_before_optimizer_step", t.optimizer)
-        if finite is None or scaler is None:  # no loss scaling, or no gradients
+        if finite is None:  # no loss scaling, or no gradients
             if t.detect_anomaly:
                 diagnose.check_gradients(t)
             update(clipping)
