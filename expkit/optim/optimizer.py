@@ -102,9 +102,6 @@ class Optimizer(Hooks):
         with set_grad_enabled(differentiable):
             for number, group in enumerate(self.param_groups):
                 self._update_group(number, group, differentiable)
-        trace = live_trace()
-        if trace is not None:
-            trace.guard(self._held)
         return loss
 
     def step_unless(self, found: Tensor) -> Any:
@@ -128,6 +125,8 @@ class Optimizer(Hooks):
                 make = partial(self._fresh, p, group)
                 state = states[p] = make() if trace is None else made_before(trace, p, make)
             pairs.append((p, state))
+        if trace is not None:
+            trace.guard(partial(self._held, number, [p for p, _ in pairs]))
         if self.fusible and not differentiable:
             pairs = self._at_once(trace, number, pairs, maximize)
         if not pairs:
@@ -178,10 +177,11 @@ class Optimizer(Hooks):
         trace = live_trace()
         return self._now(number) if trace is None else open_options(trace, partial(self._now, number), self.granted)
 
-    def _held(self) -> Any:
-        """What a compiled step takes for granted: which tensors groups and state hold, and what is maximized."""
-        groups = [(group.get("maximize", False), *map(id, group["params"])) for group in self.param_groups]
-        return groups, list(map(id, chain.from_iterable(map(dict.values, self.state.values()))))
+    def _held(self, number: int, stepping: list[Tensor]) -> Any:
+        """What a compiled step of a group takes for granted: its parameters, the tensors of their state, maximize."""
+        group, states = self.param_groups[number], map(self.state.__getitem__, stepping)
+        state = list(map(id, chain.from_iterable(map(dict.values, states))))
+        return list(map(id, group["params"])), state, group.get("maximize", False), len(self.param_groups)
 
     def _fresh(self, p: Tensor, group: Group) -> State:
         if not self.takes_complex and p.dtype.is_complex:
