@@ -34,9 +34,9 @@ def alone(e: Equation) -> Unit:
     """One equation: by its kernels where it has any."""
     plain = _listed(e.prim.impl, e.kw, e.prim.nout != 1)
     args, outs, name = list(e.args), list(e.outs), e.prim.name
-    if e.prim.aliases:
-        return Unit(plain, args, outs, name, pure=True, plain=plain)
     pure = name in PURE
+    if e.prim.aliases and not pure:
+        return Unit(plain, args, outs, name, pure=True, plain=plain)
     unit = Unit(_listed(PURE[name], e.kw, e.prim.nout != 1) if pure else plain, args, outs, name, pure, plain)
     if name not in IN_PLACE:
         return unit
