@@ -33,13 +33,15 @@ UNUSED = (NOTHING,) * SLOTS  # what is in slots
 def matmul(x: Any, y: Any, bias: Any = None) -> Any:
     """x @ y (+ bias) of arrays of two axes or more, the leading ones broadcast; all have one dtype of KINDS."""
     kind = KINDS[x.dtype]
-    if bias is not None:
+    if bias is None:
+        made, slots = _planned(kind, (x.shape, x.strides), (y.shape, y.strides)), UNUSED
+    else:
         bias = _walked(bias, kind)
         made = _biased(kind, (x.shape, x.strides), (y.shape, y.strides), (bias.shape, bias.strides))
-        return made.run_on(x, y, (bias,), None)[0]
-    shape, run, swapped, *_ = _planned(kind, (x.shape, x.strides), (y.shape, y.strides))
+        slots = (bias, *UNUSED[1:])
+    shape, run, swapped, *_ = made
     out = plan.empty(shape, x.dtype)
-    run(y if swapped else x, x if swapped else y, UNUSED, out)
+    run(y if swapped else x, x if swapped else y, slots, out)
     return out
 
 
