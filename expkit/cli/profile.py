@@ -74,7 +74,7 @@ def show(found: Any) -> None:
     """The kernels as a table, then the sums."""
     peaks = found.peaks
     rows = [
-        (r.name, r.shape, str(r.count), time_text(r.seconds), f"{r.seconds / found.kernels:.1%}",
+        (r.name, r.shape, str(r.runs), time_text(r.seconds), f"{r.seconds / found.kernels:.1%}",
          count_text(r.flops / r.seconds, "FLOP/s"), count_text(r.bytes / r.seconds, "B/s"),
          f"{peaks.least(r.flops, r.bytes) / r.seconds:.0%}")
         for r in found.rows

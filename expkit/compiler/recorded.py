@@ -23,6 +23,7 @@ from expkit.compiler.units import Unit
 from expkit.kernels.cpu.arrays.copy import copy
 from expkit.kernels.cpu.loops import plan
 from expkit.kernels.cpu.machine.locks import forkable
+from expkit.kernels.cpu.machine.memory import release
 from expkit.kernels.cpu.record.arena import Arena, Block, reserved
 from expkit.kernels.cpu.record.driver import Script
 from expkit.kernels.cpu.record.recording import Recording, address
@@ -71,6 +72,7 @@ class Recorded(Program):
         try:
             if self._replay is None or not self._replay.look(values):
                 self._replay = None
+                release()  # what the eager run needed, which comes from other memory
                 found, self._replay = _FirstRun(self, values, numbers).run(check)
                 return found
             return self._replay.run(numbers, check, spare)

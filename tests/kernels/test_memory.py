@@ -36,6 +36,31 @@ def test_a_freed_block_is_used_again_though_there_is_no_room_around_it():
         del wall
 
 
+def test_what_nobody_uses_can_be_given_back():
+    program = """
+import numpy as np
+from expkit.kernels.cpu.machine import memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+memory.keep(), memory.align()
+x = [np.ones(1 << 20) for _ in range(20)]
+wall = np.ones(1000)
+full = resident()
+del x
+kept = resident()
+memory.release()
+print(full - kept, full - resident())
+"""
+    if not sys.platform.startswith("linux") or not memory.keep():
+        pytest.skip("not with this C library, or this environment")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    kept, released = map(int, done.stdout.split())
+    assert kept < 20 << 20
+    assert released > 140 << 20
+
+
 def test_zeros_of_all_sizes():
     for size in (0, 1, memory.LARGE - 1, memory.LARGE, memory.ZEROED - 1, memory.ZEROED, memory.ZEROED + 7):
         x = np.zeros(size, np.uint8)

@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
     name: str
     shape: str
-    count: int
+    runs: int
     seconds: float
     flops: int
     bytes: int
@@ -175,7 +175,8 @@ def timed_rows(replay: Replay, batches: Iterator[Any], steps: int) -> list[Row]:
         row = _row(unit, [e.prim.name for e in equations], cost(equations), median(times[2:]))
         old = merged.get(row[:2])
         if old is not None:
-            row = Row(*row[:2], *(a + b for a, b in zip(old[2:], row[2:], strict=True)))
+            sums = (old.runs + row.runs, old.seconds + row.seconds, old.flops + row.flops, old.bytes + row.bytes)
+            row = Row(row.name, row.shape, *sums)
         merged[row[:2]] = row
     return sorted(merged.values(), key=lambda row: -row.seconds)
 

@@ -51,6 +51,12 @@ def keep() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, KEPT)) and bool(mallopt(_TRIM_THRESHOLD, SPARE))
 
 
+def release() -> None:
+    """Gives back to the system what the heap holds and nobody uses: to be called where memory is taken elsewhere."""
+    if keep():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class _Handler(ctypes.Structure):
     """PyDataMem_Handler"""
 
