@@ -22,6 +22,7 @@ BUILD = "3"  # to be raised whenever `_machine` or `_build` compile otherwise: t
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
 _lock = forkable()
 _loaded: dict[str, "Code"] = {}
+_held: dict[Path, int] = {}  # bytes in a folder of the cache, as far as this process knows
 _alive: list[Any] = []  # addresses are handed out: code is never unloaded
 
 
@@ -181,17 +182,22 @@ def _write(key: str, image: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.sha256(image).digest() + image)
         os.replace(temporary, place / f"{key}.o")
-        _trim(place)
+        _held[place] = _held.get(place, LIMIT) + len(image)
+        if _held[place] > LIMIT:
+            _held[place] = _trimmed(place)
     except OSError:
         return  # a cache that cannot be written is none; the code is in memory
 
 
-def _trim(place: Path) -> None:
-    """Deletes the entries used least recently, down to the limit."""
+def _trimmed(place: Path) -> int:
+    """The bytes of the cache. Where there are too many, the entries used least recently go first, until there is room
+    for more: to look through all of them takes as long as to compile several kernels."""
     entries = sorted(((e.stat().st_mtime, e.stat().st_size, e) for e in place.glob("*.o")), key=lambda entry: entry[0])
     total = sum(size for _, size, _ in entries)
+    goal = total if total <= LIMIT else LIMIT - LIMIT // 8
     for _, size, path in entries:
-        if total <= LIMIT:
-            return
+        if total <= goal:
+            break
         path.unlink(missing_ok=True)
         total -= size
+    return total
