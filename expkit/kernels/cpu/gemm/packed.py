@@ -163,18 +163,13 @@ class _Tile:
         piece = self._piece_of_b(b, j, q)
         self.packer.panels(self.f, piece.way, piece.place, target, PANEL, piece.steps, piece.sizes)
 
-    def _next(self, places: Places, tile: tuple[Value, ...], none: Value) -> list[Ahead]:
+    def _next(self, places: Places, i: Value, j: Value, q: Value) -> list[Ahead]:
         """What is packed for a tile's next block, unless that has been done, as so many kernels run."""
-        f, (i, j, q) = self.f, tile
+        f = self.f
         panels = (self._size("n", j) + (self.width - 1)) / self.width
         calls = (self._size("m", i) / self.blocks.heights[0] + 1) * panels
-        return [
-            Ahead(f, piece, calls, none | f[shared].compare("gt", 0))
-            for piece, shared in (
-                (self._piece_of_a(places.a, i, q), "of_a"),
-                (self._piece_of_b(places.b, j, q), "of_b"),
-            )
-        ]
+        a, b = self._piece_of_a(places.a, i, q), self._piece_of_b(places.b, j, q)
+        return [Ahead(f, piece, calls, f[shared].compare("gt", 0)) for piece, shared in ((a, "of_a"), (b, "of_b"))]
 
     def _multiply(
         self, a: Pointer, b: Pointer, places: Places, tile: tuple[Value, ...], all_k: tuple[Value, ...]
@@ -188,7 +183,7 @@ class _Tile:
         tall = (i + 1).compare("eq", f["tiles_m"]).select(f["tall_last"], f["tall"])
         later = q.compare("gt", start).to("i8") | f["adds"]
         last = (q + 1).compare("eq", stop)
-        ahead = self._next(places, (i, j, q + 1), last)
+        ahead = self._next(places, i, j, q + 1)
         base = f.constant("i8", 0)
         for height, kernel in zip(self.blocks.heights, self.kernels, strict=True):
             count = tall if height == self.blocks.heights[0] else (rows - base) / height
@@ -196,10 +191,12 @@ class _Tile:
                 row = base + block * height
                 line, target = a.at(row * self.lead), c.move(row * f["c_row"])
                 for at in f.range(columns, step=self.width):
-                    for piece in ahead:
-                        piece.go_on()
-                    with f.when(last):
-                        places.bring_near(top + row, left + at, height, least(columns - at, self.width))
+                    for ends in f.either(last):
+                        if ends:
+                            places.bring_near(top + row, left + at, height, least(columns - at, self.width))
+                            continue
+                        for piece in ahead:
+                            piece.go_on()
                     f.run(kernel, line, b.at(at * PANEL), target.at(at), f["c_row"], depth, columns - at, later)
                 with f.when(last):
                     places.finish(top + row, left, height, columns)
