@@ -8,7 +8,7 @@ from typing import Any
 
 from expkit import config
 from expkit.cli.arguments import Parser
-from expkit.cli.output import table
+from expkit.cli.output import remarks_aside, table
 from expkit.cli.units import bytes_text, count_text
 from expkit.errors import ConfigError
 
@@ -52,7 +52,8 @@ def run(argv: list[str]) -> int:
         if not file.absolute().parent.is_dir():
             raise ConfigError(f"{file}: the folder {file.absolute().parent} does not exist.")
     composed = config.compose(given.overrides, config_name=given.config_name, config_dir=given.config_dir)
-    made, title = importlib.import_module("expkit.trainer.planning").make_picture(composed)
+    with remarks_aside(given.json):
+        made, title = importlib.import_module("expkit.trainer.planning").make_picture(composed)
     draw = importlib.import_module("expkit.compiler.draw")
     for name, form in ((given.html, draw.html), (given.svg, draw.svg)):
         if name is not None:

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from typing import Any
 
 Rows = Sequence[Sequence[str]]
 
@@ -31,3 +33,8 @@ def _rich_table(headers: Sequence[str], rows: Rows, title: str) -> None:
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
     Console().print(drawn)
+
+
+def remarks_aside(aside: bool) -> AbstractContextManager[Any]:
+    """Where `aside`, what is said within it goes to stderr: stdout is for JSON alone."""
+    return redirect_stdout(sys.stderr) if aside else nullcontext()

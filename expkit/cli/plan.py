@@ -9,7 +9,7 @@ from typing import Any
 
 from expkit import config
 from expkit.cli.arguments import Parser
-from expkit.cli.output import table
+from expkit.cli.output import remarks_aside, table
 from expkit.cli.units import bytes_text, count_text, shape_text
 from expkit.errors import ConfigError
 
@@ -52,7 +52,8 @@ def run(argv: list[str]) -> int:
     given = parser.parse_intermixed_args(argv)
     memory = None if given.memory is None else size(given.memory)
     composed = config.compose(given.overrides, config_name=given.config_name, config_dir=given.config_dir)
-    plan = importlib.import_module("expkit.trainer.planning").make_plan(composed, memory)
+    with remarks_aside(given.json):
+        plan = importlib.import_module("expkit.trainer.planning").make_plan(composed, memory)
     if given.json:
         json.dump(plan.as_dict(), sys.stdout, indent=2)
         print()

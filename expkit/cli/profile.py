@@ -8,7 +8,7 @@ from typing import Any
 
 from expkit import config
 from expkit.cli.arguments import Parser
-from expkit.cli.output import table
+from expkit.cli.output import remarks_aside, table
 from expkit.cli.units import count_text, time_text
 from expkit.errors import ConfigError
 
@@ -51,7 +51,8 @@ def run(argv: list[str]) -> int:
     if given.svg is not None and not Path(given.svg).absolute().parent.is_dir():
         raise ConfigError(f"{given.svg}: the folder {Path(given.svg).absolute().parent} does not exist.")
     composed = config.compose(given.overrides, config_name=given.config_name, config_dir=given.config_dir)
-    found = importlib.import_module("expkit.trainer.profiling").make_profile(composed, given.steps)
+    with remarks_aside(given.json):
+        found = importlib.import_module("expkit.trainer.profiling").make_profile(composed, given.steps)
     if given.svg is not None:
         Path(given.svg).write_text(picture(found))
     if given.json:

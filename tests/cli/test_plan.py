@@ -1,6 +1,8 @@
 """`expkit plan`: tables for people, JSON for scripts, and the errors of `expkit train`."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -25,6 +27,16 @@ def test_a_plan_as_json(expkit):
     assert plan["available"] == 1 << 30
     assert plan["total_steps"] == 2 * plan["steps_per_epoch"]
     assert plan["peak_training"] == sum(plan["memory"].values())
+
+
+@pytest.mark.parametrize("verb", ["plan", "graph"])
+def test_remarks_do_not_get_into_the_json(workdir, verb):
+    argv = [verb, "experiment=digits_cnn_decay", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "expkit.cli.main", *argv], cwd=workdir, capture_output=True, text=True, timeout=60
+    )
+    assert json.loads(done.stdout)
+    assert "parameter group" in done.stderr
 
 
 def test_depth_limits_the_layers(expkit):
