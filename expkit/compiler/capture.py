@@ -36,6 +36,7 @@ class Call:
         self.inner: list[Tensor] = []
         self.result: Any = None
         self.border = 0
+        self.reached: list[bool] = []  # which targets have a gradient
         self.differentiable: list[int] = []  # results that gradients can flow into: no backward inside has freed them
         self.graph = capture(self.trace, self._run, (*self.tensors, *seeds))
         if self.trace.changed:
@@ -56,7 +57,8 @@ class Call:
             targets = [*(x for x in self.inner if x.requires_grad), *self.outer]
             outs = [tensors(self.result)[i] for i in self.differentiable]
             with _hooks_set_aside(self.outer):
-                found = grad(outs, targets, list(seeds), allow_unused=True)
+                found = grad(outs, targets, list(seeds), allow_unused=True) if targets else ()
+        self.reached = [x is not None for x in found]
         return [*tensors(self.result), *found]
 
     @property

@@ -223,7 +223,8 @@ class Differentiated(Replay):
         graph, border = call.graph, call.border
         before, behind = graph.equations[:border], graph.equations[border:]
         self.diff = call.differentiable
-        self.slopes = graph.outputs[self.count :]
+        slopes = iter(graph.outputs[self.count :])  # without those that are None
+        self.slopes = [next(slopes) if reached else None for reached in call.reached]
         self.backward = program(graph, behind, [v for v in self.slopes if v is not None])
         seeds = {v.index: n for n, v in enumerate(graph.inputs[len(call.tensors) :])}
         self.seed_places = [seeds.get(v.index) for v in self.backward.takes]
