@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial, update_wrapper
 from math import copysign
@@ -35,13 +36,14 @@ class Entry:
 
 
 class Compiled:
-    """A compiled function. The first call with a signature runs as it is written, the second is traced.
+    """A compiled function, traced in the first call with a signature, or, where that runs for the first time what can
+    run but once (a lazy layer, say), in the second.
 
     The signature: containers, shapes, dtypes, devices and requires_grad of the tensors among the arguments, the values
     of everything else, and whether gradients are recorded.
 
     What a loop that compiles its own steps may ask for beside fullgraph: `ready`: everything that a first call would
-    make (an optimizer's state) is there, so the first call is traced too, and all calls round alike. `check(result)`
+    make is there, so it is an error already where that one cannot be traced. `check(result)`
     is called before a program writes anything outside; if it raises, nothing is written. `warn(message)` takes the
     warnings.
     """
@@ -82,7 +84,7 @@ class Compiled:
         entry = self.entries.get(key)
         if entry is None:
             entry = self._meet(key)
-            if not self.ready:
+            if not self.ready and not entry.eager and not self._first(entry, leaves, structure):
                 return self.fn(*args, **kwargs)
         if entry.eager:
             return self.fn(*args, **kwargs)
@@ -108,11 +110,23 @@ class Compiled:
                 )
         return met
 
-    def _trace(self, entry: Entry, leaves: Sequence[Any], structure: Any) -> Any:
+    def _first(self, entry: Entry, leaves: Sequence[Any], structure: Any) -> bool:
+        """Whether the first call could be traced. Where not, it may have been the first one of what it calls, too."""
+        with suppress(Exception):
+            entry.replays.append(make(self._call(structure), leaves, self.fn, self.check))
+        return bool(entry.replays)
+
+    def _call(self, structure: Any) -> Callable[[Sequence[Any]], Any]:
+        """The function, of the leaves of its arguments."""
+
         def call(values: Sequence[Any]) -> Any:
             args, kwargs = tree.unflatten(structure, list(values))
             return self.fn(*args, **kwargs)
 
+        return call
+
+    def _trace(self, entry: Entry, leaves: Sequence[Any], structure: Any) -> Any:
+        call = self._call(structure)
         if len(entry.replays) == LIMIT:
             return self._give_up(
                 entry, f"it was traced {LIMIT} times, and each time something it rests on changed", call, leaves
