@@ -121,3 +121,13 @@ def test_orders_and_places(shape, dtype):
             for a, b in zip(PURE["order"](x, **kw), PRIMITIVES["order"].impl(x, **kw), strict=True):
                 np.testing.assert_array_equal(a, b)
             assert_replayable(partial(PURE["order"], **kw), x)
+
+
+@pytest.mark.parametrize("shape", [(1,), (9,), (3, 5), (2, 3, 4), (300, 40), (70, 7, 9)])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax(shape, name):
+    for x in (some(shape), some(shape, "f8"), some(shape[::-1]).T):
+        for axis in range(len(shape)):
+            wanted = PRIMITIVES[name].impl(x, axis=axis)
+            np.testing.assert_allclose(PURE[name](x, axis=axis), wanted, rtol=1e-5, atol=1e-7)
+            assert_replayable(partial(PURE[name], axis=axis), x)

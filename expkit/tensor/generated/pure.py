@@ -25,6 +25,7 @@ from expkit.tensor.generated import (
     reduction,
     scan,
     segments,
+    softmax,
     sort,
 )
 
@@ -41,6 +42,7 @@ PURE: dict[str, Callable[..., Any]] = {
     **recurrent.ROWS,
     **reduction.ROWS,
     **scan.ROWS,
+    **softmax.ROWS,
     **sort.ROWS,
     "matmul": matmul.pure_matmul,
     "linear": matmul.pure_linear,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit.kernels.cpu.arrays.copy import dense
 from expkit.kernels.cpu.code.builder import Pointer, least
 from expkit.kernels.cpu.code.elementwise import DTYPES, emit
 from expkit.kernels.cpu.code.ir import Value
@@ -176,7 +177,7 @@ class StripKernel:
         ]
         if prod(full):
             run = self._bound(prod(full[: self.axis]), full[self.axis], prod(full[self.axis + 1 :]))
-            run(*(np.ascontiguousarray(np.broadcast_to(a, full)) for a in arrays), *outs)
+            run(*(dense(np.broadcast_to(a, full)) for a in arrays), *outs)
         return outs
 
 
