@@ -21,7 +21,6 @@ from expkit.tensor.generated.base import F32, F64, enabled
 from expkit.tensor.generated.norm_images import Groups
 
 LEAST = 1 << 8  # elements from which a kernel is faster than NumPy
-IMAGES = 1 << 11  # the same for images, which take four kernels
 FOLD = 1 << 10  # columns of a task that adds up parts
 PARTS = 64  # the most parts that gradients of weights are summed in
 Axes = tuple[int, ...]
@@ -32,7 +31,7 @@ def normalization(plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(plain)
     def impl(x: Any, *affine: Any, axes: Axes, at: Axes, eps: float) -> Any:
-        found = normalize(x, *affine, axes=axes, at=at, eps=eps) if _worth(x, axes) else None
+        found = normalize(x, *affine, axes=axes, at=at, eps=eps) if x.size >= LEAST else None
         return plain(x, *affine, axes=axes, at=at, eps=eps) if found is None else found
 
     return impl
@@ -43,7 +42,7 @@ def normalization_grad(plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(plain)
     def impl(y: Any, mean: Any, var: Any, x: Any, *weight: Any, axes: Axes, **kw: Any) -> Any:
-        found = normalize_grad(y, mean, var, x, *weight, axes=axes, **kw) if _worth(x, axes) else None
+        found = normalize_grad(y, mean, var, x, *weight, axes=axes, **kw) if x.size >= LEAST else None
         return plain(y, mean, var, x, *weight, axes=axes, **kw) if found is None else found
 
     return impl
@@ -140,11 +139,6 @@ def _known(x: Any, others: Sequence[Any]) -> bool:
         and has_kernels(x.dtype)
         and all(v.__class__ is np.ndarray and v.dtype is x.dtype for v in others)
     )
-
-
-def _worth(x: Any, axes: Axes) -> bool:
-    """Whether kernels are faster than NumPy."""
-    return x.size >= (IMAGES if x.ndim > 2 and axes[0] != x.ndim - len(axes) else LEAST)
 
 
 def _form(x: Any, others: Sequence[Any], axes: Axes, at: Axes) -> Any:
