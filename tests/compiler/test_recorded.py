@@ -9,6 +9,7 @@ import pytest
 import expkit as ek
 import expkit.nn.functional as F
 from expkit import nn
+from expkit.compiler import Compiled
 from expkit.compiler.recorded import Recorded, _PythonUnit
 from expkit.errors import TraceError
 
@@ -119,7 +120,9 @@ def test_parameters_that_move_are_found():
         np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", [lambda x: x.T.contiguous().T, lambda x: x.repeat_interleave(2, 0)[::2], lambda x: x[::1]])
+@pytest.mark.parametrize(
+    "change", [lambda x: x.T.contiguous().T, lambda x: x.repeat_interleave(2, 0)[::2], lambda x: x[::1]]
+)
 def test_arguments_in_another_order_of_memory(change):
     f = ek.compile(lambda x: (x * 2).softmax(1) @ x.T, fullgraph=True)
     x = ek.arange(12.0).reshape(3, 4) / 7
@@ -181,8 +184,6 @@ def test_a_check_comes_before_everything_that_is_written():
     def check(loss):
         if not np.isfinite(loss.item()):
             raise FloatingPointError
-
-    from expkit.compiler import Compiled  # noqa: PLC0415
 
     step = Compiled(step_of(model, optimizer), fullgraph=True, check=check)
     data = batches()
