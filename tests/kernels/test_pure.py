@@ -131,3 +131,12 @@ def test_softmax(shape, name):
             wanted = PRIMITIVES[name].impl(x, axis=axis)
             np.testing.assert_allclose(PURE[name](x, axis=axis), wanted, rtol=1e-5, atol=1e-7)
             assert_replayable(partial(PURE[name], axis=axis), x)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (4, 3, 6), (70000,), (300, 400)])
+@pytest.mark.parametrize("name", ["any", "all", "total"])
+@pytest.mark.parametrize("dtype", ["?", "i4", "u1"])
+def test_truth_and_sums_of_whole_numbers(name, shape, dtype):
+    for x in (RNG.integers(0, 2, shape).astype(dtype), np.ones(shape, dtype), np.zeros(shape, dtype)):
+        for axes in {(0,), (len(shape) - 1,), tuple(range(len(shape)))}:
+            check(name, x, axes=axes)

@@ -115,4 +115,25 @@ def place(name: str, plain: Plain) -> Plain:
     return impl
 
 
-ROWS: dict[str, Plain] = {name: partial(_placed, name) for name in ("argmax", "argmin")}  # of the table in pure.py
+def _cast(number: int, dtype: str) -> Step:
+    return Step("cast", (Ref(number),), (("dtype", np.dtype(dtype)),))
+
+
+_ALONE = {  # reductions that kernels of several equations do not have: the kernel, and what its result is read as
+    "total": (Reductions("sum", _cast(0, "i8")), "i8"),
+    "any": (Reductions("amax", _cast(0, "?"), _cast(1, "u1")), "?"),
+    "all": (Reductions("amin", _cast(0, "?"), _cast(1, "u1")), "?"),
+}
+
+
+def _alone(name: str, x: Any, *, axes: tuple[int, ...]) -> Any:
+    """By kernels alone; None where there is none."""
+    kernel, dtype = _ALONE[name]
+    found = kernel(x, axes) if x.__class__ is np.ndarray and x.size and axes else None
+    return None if found is None else found.view(dtype)
+
+
+ROWS: dict[str, Plain] = {  # of the table in pure.py
+    **{name: partial(_placed, name) for name in ("argmax", "argmin")},
+    **{name: partial(_alone, name) for name in _ALONE},
+}
