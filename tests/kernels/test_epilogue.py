@@ -167,6 +167,10 @@ def test_what_is_refused():
     add = FOLLOWERS["bias"][0]("f4")
     with pytest.raises(TypeError, match="float32, not of float64"):
         product.fused(x, y, add, [np.ones(40)])
+    with pytest.raises(TypeError, match="a product of float64, not of float32"):
+        product.fused(x, y, FOLLOWERS["bias"][0]("f8"), [np.ones(40)])
+    with pytest.raises(ValueError, match="do not fit a product of shape"):
+        product.fused(x, y, add, [np.ones((2, 20, 40), "f4")])
     with pytest.raises(ValueError, match="is not added to an array of shape"):
         product.fused(x, y, into=np.ones((40, 20), "f4").T)
     with pytest.raises(TypeError, match="is not added to an array of float64"):

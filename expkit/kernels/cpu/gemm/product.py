@@ -27,7 +27,7 @@ DOT = 12  # k for each row from which dot products are faster than packing, for 
 SHORT = 64  # below this k, packing is faster where there are more than DOT rows
 NOTHING = np.zeros(1, np.int64)
 NOTHING.flags.writeable = False
-UNUSED = (NOTHING,) * SLOTS  # what is in slots
+UNUSED = (NOTHING,) * SLOTS  # what is in slots that nothing needs
 
 
 def matmul(x: Any, y: Any, bias: Any = None) -> Any:
@@ -51,7 +51,7 @@ def fused(x: Any, y: Any, program: Program | None = None, operands: Sequence[Any
 
     into: an array of the product's shape and dtype, dense along its last axis, that the product is added to: the
     program's input is then the sum. The first result of that dtype lies there, and no operand may. ValueError for an
-    `into` of another shape or steps, and where there are more than SLOTS operands and further results; TypeError for
+    `into` or operands that do not fit, and where there are more than SLOTS operands and further results; TypeError for
     other dtypes; Gap for a program without code.
     """
     if program is not None:
@@ -168,6 +168,10 @@ def _planned(
     """How a product is made."""
     shape = (*np.broadcast_shapes(x[0][:-2], y[0][:-2]), x[0][-2], y[0][-1])
     made = [kind] if program is None else kinds(program)
+    if program is not None and program.inputs[0] != kind:
+        raise TypeError(f"the program takes a product of {DTYPES[program.inputs[0]]}, not of {DTYPES[kind]}")
+    if any(np.broadcast_shapes(shape, each) != shape for each, _ in operands):
+        raise ValueError(f"operands of shapes {[each for each, _ in operands]} do not fit a product of shape {shape}")
     home = made.index(kind) if kind in made else None
     if len(operands) + len(_others(made, home)) > SLOTS:
         raise ValueError(f"a product takes {SLOTS} operands and further results at most, not {len(operands)} operands "
