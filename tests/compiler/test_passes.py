@@ -176,6 +176,21 @@ def test_what_is_read_at_each_run_is_not_fixed():
         assert names(simplified(graph).equations) == ["mul"]
 
 
+@pytest.mark.parametrize("dtype", [ek.float16, ek.bfloat16])
+def test_two_byte_floats_are_computed_in_four(dtype):
+    def fn(x):
+        h = x.to(dtype)
+        return (ek.relu(h) * h + h).sum(0), F.gelu(h) > h, ek.where(h > 0, h, -h).to(ek.float32), h.amax(1)
+
+    graph = live_trace(fn, ek.tensor(ODD))
+    new = simplified(graph)
+    assert all(a.dtype == np.float32 for e in new.equations if e.prim.name in ("relu", "mul", "sum") for a in e.args)
+    with np.errstate(invalid="ignore"):
+        for a, b in zip(new.run([ODD]), graph.run([ODD]), strict=True):
+            np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+            assert a.dtype == b.dtype
+
+
 def test_rules_that_undo_each_other_end():
     graph = trace(lambda x: x + x.tanh(), ek.tensor(ODD))
 

@@ -14,6 +14,7 @@ from expkit.autograd.equations import Equation, Graph, Var, live
 from expkit.compiler.passes import algebra, pieces, views  # they fill the table of rules
 from expkit.compiler.passes.common import common
 from expkit.compiler.passes.constants import fixed_of
+from expkit.compiler.passes.narrow import widened
 from expkit.compiler.passes.rewrite import rewritten
 from expkit.compiler.verify import part, verify
 from expkit.errors import TraceError
@@ -31,6 +32,7 @@ def optimized(graph: Graph, equations: Sequence[Equation], results: Sequence[Any
 
 
 PASSES: dict[str, Callable[[list[Equation], set[int], Graph], list[Equation]]] = {
+    "two-byte floats": lambda equations, _wanted, _graph: widened(equations),
     "rewriting": lambda equations, wanted, graph: rewritten(equations, wanted, fixed_of(graph)),
     "common subexpressions": lambda equations, wanted, _graph: common(equations, wanted),
 }
