@@ -10,20 +10,21 @@ import expkit as ek
 import expkit.nn.functional as F
 from expkit import nn
 from expkit.compiler import Compiled
-from expkit.compiler.recorded import Recorded, _PythonUnit
+from expkit.compiler.recorded import Recorded
+from expkit.compiler.rerun import PythonUnit
 from expkit.errors import TraceError
 
 
-def replay_of(compiled):
+def rerun_of(compiled):
     """The recorded parts of a compiled function's newest program."""
     program = list(compiled.entries.values())[-1].replays[-1].program
     assert isinstance(program, Recorded)
-    return program._replay
+    return program._rerun
 
 
 def python_units(compiled):
-    replay = replay_of(compiled)
-    return [part.unit.name for part in (*replay.before, *replay.after) if isinstance(part, _PythonUnit)]
+    again = rerun_of(compiled)
+    return [part.unit.name for part in (*again.before, *again.after) if isinstance(part, PythonUnit)]
 
 
 def step_of(model, optimizer):

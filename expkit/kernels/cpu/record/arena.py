@@ -7,6 +7,7 @@ again, the lowest fitting one first.
 from __future__ import annotations
 
 import mmap
+import sys
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from math import prod
@@ -18,6 +19,7 @@ from expkit.kernels.cpu.machine.memory import HUGE, SPREAD, STAGGER
 
 LINE = 64  # bytes: blocks begin on cache lines
 PAGE = 1 << 12
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # Python names it from 3.12 on
 
 
 class Block:
@@ -74,6 +76,13 @@ class Arena:
                 merged.append((start, size))
         self._free[low:high] = merged
 
+    def forget(self, block: Block) -> None:
+        """Gives the memory of a block's whole pages back to the system; what it holds is lost."""
+        space = getattr(self.memory.base, "obj", None)
+        first, end = -(-block.start // PAGE) * PAGE, (block.start + block.size) // PAGE * PAGE
+        if isinstance(space, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and first < end:
+            space.madvise(mmap.MADV_DONTNEED, first, end - first)
+
     def _take(self, size: int) -> int:
         for n, (start, free) in enumerate(self._free):
             if free >= size:
@@ -93,7 +102,7 @@ def _padded(size: int) -> int:
 def reserved(size: int) -> Any:
     """Address space of that size, without memory yet. OSError where there is none."""
     size = -(-size // PAGE) * PAGE
-    flags = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | getattr(mmap, "MAP_NORESERVE", 0)
+    flags = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | NO_RESERVE
     space = mmap.mmap(-1, size, flags=flags) if flags else mmap.mmap(-1, size)
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         space.madvise(mmap.MADV_HUGEPAGE)

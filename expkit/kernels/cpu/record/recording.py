@@ -132,8 +132,8 @@ class Recording:
 
     def undo(self, mark: tuple[int, ...]) -> None:
         """Forgets what was recorded since."""
-        for notes, n in zip((self.calls, self.cells, self.flags), mark, strict=True):
-            del notes[n:]
+        calls, cells, flags = mark
+        del self.calls[calls:], self.cells[cells:], self.flags[flags:]
         self.end([])
 
     def end(self, outs: Iterable[Any]) -> None:
