@@ -48,6 +48,7 @@ CASES = {  # a rule: a function of ODD, and the primitives that are left of it
     "of_one largest": (lambda x: ek.tanh(x.reshape(3, 1, 4).amax(1)), ["tanh"]),
     "of_equal": (lambda x: x.reshape(3, 4, 1).expand(3, 4, 5).amax(2), ["reshape", "reshape"]),
     "of_equal sum": (lambda x: x.reshape(1, 3, 4).expand(4, 3, 4).sum(0) - 1, ["mul", "sub"]),
+    "a_squared_error": (lambda x: F.mse_loss(x, x.exp()) - 1, ["exp", "sub", "square_sum", "mul", "sub"]),
     "as_it_is": (lambda x: ek.tanh(x.reshape(3, 4).expand(3, 4)), ["tanh"]),
     "in_order": (lambda x: ek.tanh(x.permute(0, 1)), ["tanh"]),
     "whole": (lambda x: ek.tanh(x[:, :]), ["tanh"]),

@@ -141,5 +141,20 @@ def of_equal(e: Equation, known: Known) -> Found:
     ]
 
 
+@rule("squared_error")
+def a_squared_error(e: Equation, _known: Known) -> Found:
+    """scale * sum((x - y)²): the difference may be known, and what follows belongs to its kernel."""
+    x, y = e.args
+    if x.dtype.name not in ("float32", "float64"):
+        return None
+    out = e.outs[0]
+    difference, total = (out.trace.var(Aval(shape, out.dtype, out.device)) for shape in (x.shape, out.shape))
+    return [
+        Equation(PRIMITIVES["sub"], (x, y), {}, (difference,)),
+        Equation(PRIMITIVES["square_sum"], (difference,), {"axes": e.kw["axes"]}, (total,)),
+        Equation(PRIMITIVES["mul"], (total, e.kw["scale"]), {}, e.outs),
+    ]
+
+
 def _order(shape: tuple[int, ...]) -> list[int]:
     return [n for n in shape if n != 1]
