@@ -9,7 +9,8 @@
         return loss
 
 `capture.py` traces the function with all that it reads and writes outside; `passes/` simplify the graph; `groups.py`
-says which equations share a kernel and `fusion.py` makes these; `program.py` runs it and puts back what it wrote; `compiled.py` keeps the programs and decides which one fits.
+says which equations share a kernel and `fusion.py` makes these; `program.py` runs them and puts back what was written;
+`compiled.py` keeps the programs and decides which one fits.
 """
 
 from expkit.compiler.compiled import Compiled, compile
