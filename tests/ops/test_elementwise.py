@@ -217,3 +217,11 @@ def test_large_arrays_of_complex_numbers_have_no_kernels(torch):
         (m.tanh(z * 0.3) * m.exp(-z) / (z + 4)).abs().sum().backward()
         results.append(z.grad.resolve_conj().numpy() if m is torch else z.grad.numpy())
     np.testing.assert_allclose(*results, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_sums_with_products_take_keywords(dtype):
+    x, a, b = (ek.ones(n, m, dtype=getattr(ek, dtype)) for n, m in ((2, 4), (2, 3), (3, 4)))
+    assert ek.addmm(x, mat1=a, mat2=b).tolist() == ek.addmm(input=x, mat1=a, mat2=b).tolist() == [[4.0] * 4] * 2
+    assert ek.addmv(x[:, 0], mat=a, vec=b[:, 0], alpha=2).tolist() == [7.0, 7.0]
+    assert ek.baddbmm(x[None], batch1=a[None], batch2=b[None]).tolist() == [[[4.0] * 4] * 2]

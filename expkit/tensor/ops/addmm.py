@@ -1,13 +1,11 @@
 """beta * input + alpha * product: the forms that BLAS has in one call."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from expkit.errors import ShapeError
 from expkit.tensor import dtypes
 from expkit.tensor.ops.contract import outer
-from expkit.tensor.ops.convert import as_dtype, number
+from expkit.tensor.ops.convert import as_dtype, in_float32, number
 from expkit.tensor.ops.elementwise import add, logical_or, mul
 from expkit.tensor.ops.kinds import broadcast_shapes
 from expkit.tensor.ops.matmul import bmm, mm, mv, of_rank, same_dtype
@@ -30,41 +28,31 @@ def _added(what: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
     return product if beta == 0 else add(product, input if beta == 1 else mul(input, beta))
 
 
-def _rounded_once(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function on three tensors of one dtype; two-byte floats are multiplied and added in float32."""
-
-    @wraps(fn)
-    def wrapped(input: Any, first: Any, second: Any, **kw: Any) -> Any:
-        operands = (input, first, second)
-        d = dtypes.of(same_dtype(fn.__name__, *operands)[0].raw)
-        if d.itemsize > 2 or not d.is_floating_point:
-            return fn(*operands, **kw)
-        return as_dtype(fn(*(as_dtype(x, dtypes.float32) for x in operands), **kw), d)
-
-    return wrapped
-
-
-@_rounded_once
+@in_float32
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (mat1 @ mat2).   input broadcasts to (n, m), mat1: (n, k), mat2: (k, m)"""
+    input, mat1, mat2 = same_dtype("addmm", input, mat1, mat2)
     return _added("addmm", input, mm(mat1, mat2), beta, alpha)
 
 
-@_rounded_once
+@in_float32
 def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (mat @ vec).   input broadcasts to (n,), mat: (n, k), vec: (k,)"""
+    input, mat, vec = same_dtype("addmv", input, mat, vec)
     return _added("addmv", input, mv(mat, vec), beta, alpha)
 
 
-@_rounded_once
+@in_float32
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (batch1 @ batch2), for each matrix of a batch."""
+    input, batch1, batch2 = same_dtype("baddbmm", input, batch1, batch2)
     return _added("baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
-@_rounded_once
+@in_float32
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * the sum of all products of a batch."""
+    input, batch1, batch2 = same_dtype("addbmm", input, batch1, batch2)
     product = sum_(bmm(batch1, batch2), 0, dtype=batch1.dtype)
     return _added("addbmm", input, product, beta, alpha)
 
