@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from expkit import flags
 from expkit.kernels.cpu.machine.locks import forkable
 
 EXPLICIT = "; vectors and loops are as written\n"  # a module that begins so is searched for no more: half the time
-BUILD = "3"  # to be raised whenever `_machine` or `_build` compile otherwise: the disk has code of before
+BUILD = "4"  # to be raised whenever `_machine` or `_build` compile otherwise: the disk has code of before
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
 _lock = forkable()
 _loaded: dict[str, "Code"] = {}
@@ -94,8 +95,27 @@ def _build(text: str) -> bytes:
     module.triple = machine().triple
     module.data_layout = str(machine().target_data)
     module.verify()
-    _optimize(module, search=not text.startswith(EXPLICIT))
-    return machine().emit_object(module)
+    search = not text.startswith(EXPLICIT)
+    _optimize(module, search=search)
+    with _rewritten_addresses(search):
+        return machine().emit_object(module)
+
+
+@contextlib.contextmanager
+def _rewritten_addresses(wanted: bool) -> Iterator[None]:
+    """Whether LLVM looks for cheaper addresses in loops (loop strength reduction).
+
+    Without it machine code is made in half the time. Loops that are written out are as fast, norms 8 % faster; those
+    that LLVM vectorises are up to 1.4 times as slow where strides are not one.
+    """
+    if wanted:
+        yield
+        return
+    binding().set_option("", "-disable-lsr=true")  # of the process: others may use LLVM, too
+    try:
+        yield
+    finally:
+        binding().set_option("", "-disable-lsr=false")
 
 
 def _optimize(module: Any, *, search: bool) -> None:
