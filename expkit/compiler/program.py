@@ -129,10 +129,8 @@ def _last(units: Sequence[Unit], outputs: Sequence[Any]) -> tuple[list[Unit], in
 
 
 def run(unit: Unit, args: Sequence[Any]) -> list[Any]:
-    """The unit's results, as arrays."""
-    found = unit.run(*args)
-    if found is None and unit.plain is not None:
-        found = unit.plain(*args)
+    """The unit's results, as arrays: by what is for arrays of any kind, where there is that."""
+    found = (unit.plain or unit.run)(*args)
     return [x if x.__class__ in ARRAYS.raw_types else ARRAYS.as_raw(x) for x in found or ()]
 
 

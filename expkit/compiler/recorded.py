@@ -16,7 +16,7 @@ import numpy as np
 from expkit.autograd.equations import Equation, Graph, Var
 from expkit.autograd.handle import ARRAYS
 from expkit.compiler.layouts import channels_last
-from expkit.compiler.places import Place
+from expkit.compiler.places import Place, place_of
 from expkit.compiler.program import Program, Step, Write, number, run
 from expkit.compiler.rerun import Rerun, laid_out_as, raise_flags
 from expkit.compiler.units import Unit
@@ -37,8 +37,8 @@ def program(
     lent: frozenset[int] = frozenset(),
 ) -> Program:  # fmt: skip
     """The program of these equations: recorded where it is one of CPU kernels."""
-    devices = {v.device for e in equations for v in (*e.outs, *e.args) if isinstance(v, Var)}
-    if not enabled() or not devices <= {None, "cpu"} or _space() is None:
+    values = [v for e in equations for v in (*e.outs, *e.args) if isinstance(v, Var)]
+    if not enabled() or not all(v.device in (None, "cpu") for v in values) or _space() is None:
         return Program(graph, equations, outputs, writes, lent)
     return Recorded(graph, channels_last(equations), outputs, writes, lent)
 
@@ -85,8 +85,8 @@ class _FirstRun:
         self.program, self.numbers, self.checked = program, list(numbers), False
         self.env: list[Any] = [*values, *([None] * (len(program.slots) - len(values)))]
         self.targets = [w.target() for w in program.writes]
-        self.takes = [Place(x) for x in values]
-        known = {id(p.array): p for p in self.takes}
+        known: dict[int, Place] = {}
+        self.takes = [place_of(x, known) for x in values]
         self.written = [known.setdefault(id(x), Place(x)) for x in self.targets]
         self.places = list(known.values())
         self.slots: list[tuple[Any, Any]] = []  # (array, the number that it holds)
@@ -167,8 +167,6 @@ class _FirstRun:
                     self.spans.append((mark[0], len(tape.calls), unit))
                     return outs
             tape.undo(mark)
-        if unit.pure:
-            unit = unit._replace(run=unit.plain or unit.run)
         with tape.paused():
             found = run(unit, args)
         outs = [laid_out_as(x) for x in found]

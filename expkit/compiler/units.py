@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from expkit.autograd.equations import Equation, Var
+from expkit.autograd.handle import ARRAYS
+from expkit.autograd.primitive import Primitive
 from expkit.tensor.generated import segments
 from expkit.tensor.generated.pure import PURE
 
@@ -32,7 +35,7 @@ IN_PLACE = {"update": (segments.in_place, segments.written)}  # (the function, w
 
 def alone(e: Equation) -> Unit:
     """One equation: by its kernels where it has any."""
-    plain = _listed(e.prim.impl, e.kw, e.prim.nout != 1)
+    plain = _listed(partial(_explained, e.prim), e.kw, e.prim.nout != 1)
     args, outs, name = list(e.args), list(e.outs), e.prim.name
     pure = name in PURE
     if e.prim.aliases and not pure:
@@ -43,6 +46,14 @@ def alone(e: Equation) -> Unit:
     in_place, overwritten = IN_PLACE[name]
     places = overwritten(range(1, len(args)), **e.kw)
     return unit._replace(in_place=_listed(in_place, e.kw, many=True), overwrites=tuple(places))
+
+
+def _explained(prim: Primitive, *raws: Any, **kw: Any) -> Any:
+    """The primitive's result; what fails because a number lies on another device than the arrays succeeds after all."""
+    try:
+        return prim.impl(*raws, **kw)
+    except Exception as error:  # noqa: BLE001  (explain raises it again, reworded)
+        return ARRAYS.explain(prim, raws, kw, error)
 
 
 def _listed(fn: Callable[..., Any], kw: dict[str, Any], many: bool) -> Callable[..., Any]:
