@@ -146,7 +146,7 @@ def accumulate(target: Any, g: Any, given: set[int]) -> None:
 
 def _set_grad(target: Any, g: Any) -> None:
     """target._grad = g; a trace that target is from outside of will put back what was there."""
-    if isinstance(g.raw, Value) and getattr(target, "born", 0) < g.raw.level and not isinstance(target.raw, Value):
+    if isinstance(g.raw, Value) and getattr(target, "born", 0) < g.raw.level:
         keeper: Any = next((i for i in MODE.stack if i.level == g.raw.level), None)
         if not hasattr(keeper, "remember_grad"):
             raise AutogradError(

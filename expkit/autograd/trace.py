@@ -131,6 +131,10 @@ class Trace:
         """Whether x is a tensor from before the trace: its value may be another one when the graph runs."""
         return isinstance(x, Handle) and not isinstance(x.raw, Value) and getattr(x, "born", 0) < self.level
 
+    def owns_grad(self, x: Handle) -> bool:
+        """Whether the `.grad` of x is from before the trace, as x is, be it written meanwhile or not."""
+        return self.is_outside(x) or id(x) in self.touched
+
     def remember(self, handle: Handle) -> None:
         """Called before a tensor from outside is bound to a Var."""
         self.touched.setdefault(id(handle), (handle, handle.raw))

@@ -82,6 +82,16 @@ _ITSELF = 0
 _ITSELF = references(object())
 
 
+def place_of(x: Any, known: dict[int, Place]) -> Place:
+    """The place of an array, among `known` by its id; one that is taken twice is shared, even with itself."""
+    found = known.get(id(x))
+    if found is None:
+        found = known[id(x)] = Place(x)
+    else:
+        found.shared = True
+    return found
+
+
 def share(places: list[Place]) -> None:
     """Marks places whose memory is (partly) that of others."""
     ends: list[tuple[int, Place]] = []

@@ -21,9 +21,12 @@ from expkit.compiler.program import Program, Step, Write, number, run
 from expkit.compiler.rerun import Rerun, laid_out_as, raise_flags
 from expkit.compiler.units import Unit
 from expkit.kernels.cpu.arrays.copy import copy
+from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.machine.locks import forkable
 from expkit.kernels.cpu.machine.memory import release
+from expkit.kernels.cpu.machine.pool import get_num_threads
 from expkit.kernels.cpu.record.arena import Arena, Block, reserved
+from expkit.kernels.cpu.record.driver import Script
 from expkit.kernels.cpu.record.recording import Recording, address
 from expkit.tensor.generated.base import enabled
 
@@ -71,7 +74,8 @@ class Recorded(Program):
             if self._rerun is None or not self._rerun.look(values):
                 self._rerun = None
                 release()  # what the eager run needed, which comes from other memory
-                found, self._rerun = _FirstRun(self, values, numbers).run(check)
+                with llvm.crew(get_num_threads() - 1):
+                    found, self._rerun = _FirstRun(self, values, numbers).run(check)
                 return found
             return self._rerun.run(numbers, check, spare)
         finally:
@@ -90,7 +94,8 @@ class _FirstRun:
         self.written = [known.setdefault(id(x), Place(x)) for x in self.targets]
         self.places = list(known.values())
         self.slots: list[tuple[Any, Any]] = []  # (array, the number that it holds)
-        self.tape = Recording(Arena(_space()))
+        self.tape = Recording(Arena(_space()), put_off=True)
+        self.done = 0  # calls that have been run
         self.python: list[tuple[int, Unit, list[Any], list[Any]]] = []  # (calls before, unit, operands, results)
         self.spans: list[tuple[int, int, Unit]] = []  # each recorded unit's calls, from the first to before the last
         self.claimed: dict[int, Block] = {}
@@ -103,6 +108,7 @@ class _FirstRun:
             for step in program.steps[: program.tail]:
                 self._step(step)
             outs = [self._output(n, v) for n, v in enumerate(program.outputs)]
+        self._catch_up()
         raise_flags(tape.flags)
         self.checked = check is not None
         if check is not None:
@@ -115,8 +121,17 @@ class _FirstRun:
             left = [(target, self._safe(x)) for target, x in left if x is not target]
             for target, x in left:
                 self._perform(WRITE, [target, x])
+        self._catch_up()
         again = Rerun(self, outs, commit)
         return again.outputs(), again
+
+    def _catch_up(self) -> None:
+        """Runs what has been noted. Not before it is needed, so that kernels that are missing are compiled together."""
+        calls = self.tape.calls[self.done :]
+        self.done += len(calls)
+        if calls:
+            llvm.keep_promises()
+            Script(calls).run()
 
     def _step(self, step: Step) -> None:
         env, unit = self.env, step.unit
@@ -167,6 +182,7 @@ class _FirstRun:
                     self.spans.append((mark[0], len(tape.calls), unit))
                     return outs
             tape.undo(mark)
+        self._catch_up()
         with tape.paused():
             found = run(unit, args)
         outs = [laid_out_as(x) for x in found]

@@ -81,10 +81,10 @@ class Rerun:
         if place.shared:
             return False
         if x.strides != place.array.strides:
-            if id(place) in self.overwritten:
-                return False
-            x, given = laid_out_as(place.array), x
-            x[...] = given
+            like = laid_out_as(place.array)
+            if id(place) in self.overwritten or like.strides != place.array.strides:
+                return False  # nor can a copy have gaps, or elements that share memory
+            like[...], x = x, like
         place.move(x)
         return True
 
@@ -175,11 +175,12 @@ def _bytes(x: Any) -> Any:
 
 
 def raise_flags(flags: Sequence[tuple[Any, str]]) -> None:
-    """IndexError where a kernel has met an index that is out of range."""
-    for cell, message in flags:
-        if cell[0]:
+    """IndexError where a kernel has met an index that is out of range; then all flags are down again."""
+    raised = [message for cell, message in flags if cell[0]]
+    if raised:
+        for cell, _ in flags:
             cell[0] = 0
-            raise IndexError(message)
+        raise IndexError(raised[0])
 
 
 def laid_out_as(x: Any) -> Any:

@@ -67,7 +67,7 @@ class Differentiable(Handle):
         """The gradient collected by backward(), or None. Assigning needs the tensor's shape, dtype and device."""
         if MODE.special:
             trace = open_trace()
-            if trace is not None and trace.is_outside(self):
+            if trace is not None and trace.owns_grad(self):
                 trace.asked_grad(self)
         return self._grad
 
@@ -77,7 +77,7 @@ class Differentiable(Handle):
             _require_fit(self, value)
         if MODE.special:
             trace = open_trace()
-            if trace is not None and trace.is_outside(self):
+            if trace is not None and trace.owns_grad(self):
                 trace.remember_grad(self)
         self._grad = value
 
