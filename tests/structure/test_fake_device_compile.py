@@ -50,4 +50,4 @@ def test_training_steps(name, optimizer, cuda):  # noqa: F811
     with transfers() if optimizer == "sgd" else nullcontext():  # Adam's counters are on the CPU, as PyTorch's
         got = trained(there, optimizer, *moved)
     for a, b in zip(got, trained(here, optimizer, x, y), strict=True):
-        np.testing.assert_allclose(a.cpu().numpy(), b.numpy(), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(a.cpu().numpy(), b.numpy(), rtol=1e-4, atol=1e-6)
