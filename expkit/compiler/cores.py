@@ -7,6 +7,7 @@ images takes images of the same shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 from expkit.autograd.equations import Equation, Var
@@ -16,6 +17,7 @@ from expkit.kernels.cpu.loops.program import Program, Ref, Step
 from expkit.tensor.generated import norm
 
 IMAGES = 6  # images that code inside of a norm reads and writes: each is one more to go through
+LEAST = 1 << 21  # elements of an image from which that is the faster way: smaller ones stay in a cache between kernels
 Run = Callable[..., Sequence[Any] | None]
 
 
@@ -71,7 +73,7 @@ def _images(e: Equation, reads: Sequence[Var], results: int) -> bool:
     inner = e.outs[0] if e.prim.name == "normalize" else e.args[0]
     alike = all((a.shape, a.dtype) == (inner.shape, inner.dtype) for a in reads)
     known = inner.dtype in gemm.KINDS and norm.takes_programs(inner.shape, e.kw["axes"], e.kw["at"])
-    return alike and known and len(reads) + results <= IMAGES
+    return alike and known and len(reads) + results <= IMAGES and prod(inner.shape) >= LEAST
 
 
 def _normalize(e: Equation, program: Program) -> Run:
