@@ -57,9 +57,8 @@ class Routine:
         self._head = (llvm.EXPLICIT if explicit else "") + f"; {name}"
         self._kernel: Kernel | None = None
 
-    @property
     def kernel(self) -> Kernel:
-        """Its machine code."""
+        """Its machine code, made when it is first asked for."""
         if self._kernel is None:
             pointers = len(self.kinds)
             self._kernel = compiled(self.text(), pointers, pointers + 1 + len(self.words), pointers)

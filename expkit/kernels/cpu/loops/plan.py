@@ -8,7 +8,7 @@ pointer is the first field behind the object's header) and runs the tasks, in th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -97,7 +97,8 @@ class Plan(Bound):
             step = inner * full["tile"] if chunk is None else chunk[k]
             words += [step, inner, *outer, *reduced]
         table = np.array(words, np.int64)
-        super().__init__(_kernel(write, program, layout, moves), table, parallel=parallel and full["tasks"] > 1)
+        make = partial(_kernel, write, program, layout, moves)
+        super().__init__(make, table, parallel=parallel and full["tasks"] > 1)
 
 
 def remembered(plans: dict[Any, Made], key: Any, made: Made) -> Made:

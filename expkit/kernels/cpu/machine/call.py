@@ -125,28 +125,41 @@ def compiled(text: str, operands: int, words: int, tasks: int) -> Kernel:
 
 
 class Bound:
-    """A kernel with its table: bound(*arrays) runs it."""
+    """A kernel with its table: bound(*arrays) runs it. `make()` gives the kernel, and is called when it first runs."""
 
-    __slots__ = ("_call", "_table", "kernel", "parallel")
+    __slots__ = ("_call", "_make", "_table", "kernel", "parallel")
+    kernel: Kernel
+    _call: Callable[..., Any]
 
-    def __init__(self, kernel: Kernel, table: Any, *, parallel: bool) -> None:
-        self.kernel, self._table, self.parallel = kernel, table, parallel
-        self._call = kernel.make(table)
+    def __init__(self, make: Callable[[], Kernel], table: Any, *, parallel: bool) -> None:
+        self._make, self._table, self.parallel = make, table, parallel
+
+    def __getattr__(self, name: str) -> Any:
+        """`kernel` and `_call`, while they are not there yet."""
+        if name == "kernel":
+            self.kernel = self._make()
+            return self.kernel
+        if name == "_call":
+            self._call = self.kernel.make(self._table)
+            return self._call
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def __call__(self, *arrays: Any) -> None:
         """Runs on arrays whose memory the table describes; the caller keeps them alive."""
         if LISTENERS:
             for listener in LISTENERS:
-                listener.called(self, arrays)
+                if listener.called(self, arrays):
+                    return
+        call = self._call
         if self.parallel:
             threads = pool()
             if threads.take():
                 try:
-                    self._call(threads.state, *arrays)
+                    call(threads.state, *arrays)
                 finally:
                     threads.release()
                 return
-        self._call(self._table, *arrays)
+        call(self._table, *arrays)
 
     @property
     def table(self) -> Any:
@@ -154,4 +167,4 @@ class Bound:
         return self._table
 
 
-LISTENERS: list[Any] = []  # told of each call before it runs: recordings
+LISTENERS: list[Any] = []  # told of each call before it runs: recordings. Where one says True, it is not run

@@ -92,13 +92,17 @@ class Recording:
         n = bisect_right(self._known, (at, 1 << 63)) - 1
         return (n >= 0 and at < max(self._known[n][1], self._known[n][0] + 1)) or self.arena.block(at) is not None
 
-    def called(self, bound: Bound, arrays: Sequence[Any]) -> None:
-        """Told of a kernel call before it runs."""
+    def called(self, bound: Bound, arrays: Sequence[Any]) -> bool:
+        """Told of a kernel call before it runs; whether it has taken the call's place."""
         if threading.get_ident() != self._thread:
-            return
+            return False
         for x in arrays:
             self._meet(x)
+        return self._note(bound, arrays)
+
+    def _note(self, bound: Bound, arrays: Sequence[Any]) -> bool:
         self.calls.append(Call(bound.kernel, bound.table, tuple(map(address, arrays)), bound.parallel))
+        return False
 
     def _meet(self, x: Any) -> None:
         """Takes note of an array that a kernel works on."""
