@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, cached_property
+from typing import Any
 
 from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.machine.pool import PARALLEL_FOR, pool
@@ -95,15 +95,6 @@ def _ready() -> Any:
     return make
 
 
-class Kernel(NamedTuple):
-    """Machine code: `make(table)` is the function that runs it; `task(table, i)` by itself; and the table's layout."""
-
-    make: Callable[[Any], Callable[..., Any]]
-    task: int
-    operands: int  # pointers, the table's first words
-    tasks: int  # the place of their number
-
-
 def method(address: int) -> int:
     """The address of the description of a built-in function, for `builtin`."""
     found = _Method(b"kernel", address, _FASTCALL, None)
@@ -116,12 +107,33 @@ def builtin(at: int, itself: Any) -> Callable[..., Any]:
     return _ready()(at, itself, None)
 
 
+class Kernel:
+    """Machine code, compiled when it is needed: `call(state, *arrays)` and `task(table, i)`; and the table's layout.
+
+    operands: how many pointers there are, the table's first words; tasks: the place of the tasks' number.
+    """
+
+    def __init__(self, code: llvm.Code, operands: int, tasks: int) -> None:
+        self.operands, self.tasks, self._code = operands, tasks, code
+
+    @cached_property
+    def task(self) -> int:
+        """The address of `task`."""
+        return self._code.address("task")
+
+    @cached_property
+    def _call(self) -> int:
+        return method(self._code.address("call"))
+
+    def make(self, table: Any) -> Callable[..., Any]:
+        """The function that runs it with a table."""
+        return builtin(self._call, table)
+
+
 def compiled(text: str, operands: int, words: int, tasks: int) -> Kernel:
     """The kernel of a module with `task(table, i)`, whose tables are arrays of so many 64-bit words."""
     _ready()
-    code = llvm.compile_ir(text + caller(operands, words, tasks))
-    at = method(code.address("call"))
-    return Kernel(lambda table: builtin(at, table), code.address("task"), operands, tasks)
+    return Kernel(llvm.promised(text + caller(operands, words, tasks)), operands, tasks)
 
 
 class Bound:

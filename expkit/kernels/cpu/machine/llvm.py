@@ -16,54 +16,58 @@ from pathlib import Path
 from typing import Any
 
 from expkit import flags
+from expkit.kernels.cpu.machine.crew import Crew
+from expkit.kernels.cpu.machine.emit import BUILD, EXPLICIT, binding, machine, new_machine
+from expkit.kernels.cpu.machine.emit import build as _build
 from expkit.kernels.cpu.machine.locks import forkable
 
-EXPLICIT = "; vectors and loops are as written\n"  # a module that begins so is searched for no more: half the time
-BUILD = "4"  # to be raised whenever `_machine` or `_build` compile otherwise: the disk has code of before
+__all__ = ["EXPLICIT", "Code", "binding", "compile_ir", "crew", "folder", "has", "keep_promises", "machine", "promised"]
+
 LIMIT = 256 << 20  # bytes that the cache may hold; the entries used least recently go first
 _lock = forkable()
 _loaded: dict[str, "Code"] = {}
 _held: dict[Path, int] = {}  # bytes in a folder of the cache, as far as this process knows
+_crews: list[Crew] = []  # that are at work
 _alive: list[Any] = []  # addresses are handed out: code is never unloaded
 
 
 class Code:
-    """Compiled functions that stay in memory as long as the program runs."""
+    """Compiled functions that stay in memory as long as the program runs; compiled when the first is asked for."""
 
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
+    def __init__(self, key: str, text: str) -> None:
+        self._key, self._text = key, text
+        self._image: bytes | None = None
+        self._engine: Any = None
 
     def address(self, name: str) -> int:
         """The address of a function of the module."""
         with _lock:  # llvmlite has a lock of its own, which a fork would leave as it is
+            self._load()
             found = self._engine.get_function_address(name)
         if not found:
             raise KeyError(f"the compiled module has no function {name!r}")
         return found
 
+    def load(self) -> None:
+        """Compiles it now."""
+        with _lock:
+            self._load()
 
-@cache
-def binding() -> Any:
-    """llvmlite's binding, loaded with the first kernel. ImportError where llvmlite is not installed."""
-    import llvmlite.binding  # noqa: PLC0415
+    def hand_over(self, crew: Crew) -> None:
+        """Lets others compile it, unless the disk has it."""
+        self._image = _read(self._key)
+        if self._image is None:
+            crew.submit(self._key, self._text)
 
-    return llvmlite.binding
-
-
-@cache
-def machine() -> Any:
-    """The CPU at hand, with all its features."""
-    return _machine()
-
-
-def _machine() -> Any:
-    binding().initialize_native_target()
-    binding().initialize_native_asmprinter()
-    target = binding().Target.from_default_triple()
-    features = binding().get_host_cpu_features().flatten()
-    return target.create_target_machine(
-        cpu=binding().get_host_cpu_name(), features=features, opt=3, jit=True, reloc="pic"
-    )  # fmt: skip
+    def _load(self) -> None:
+        if self._engine is not None:
+            return
+        image = self._image or _read(self._key)
+        if image is None:
+            image = next(filter(None, (crew.take(self._key) for crew in _crews)), None) or _build(self._text)
+            _write(self._key, image)
+        self._engine = _engine(image)
+        self._image, self._text = None, ""
 
 
 @cache
@@ -74,6 +78,13 @@ def has(feature: str) -> bool:
 
 def compile_ir(text: str) -> Code:
     """The module `text` (LLVM IR), optimised and loaded; the same text is compiled once."""
+    code = promised(text)
+    code.load()
+    return code
+
+
+def promised(text: str) -> Code:
+    """The module `text`, which is compiled when one of its addresses is asked for."""
     key = _key(text)
     found = _loaded.get(key)
     if found is not None:
@@ -82,69 +93,36 @@ def compile_ir(text: str) -> Code:
         if key not in _loaded:
             if int(str(flags.read("DEBUG"))) >= 4:
                 print(text)
-            image = _read(key)
-            if image is None:
-                image = _build(text)
-                _write(key, image)
-            _loaded[key] = _load(image)
+            _loaded[key] = Code(key, text)
+            for crew in _crews:
+                _loaded[key].hand_over(crew)
         return _loaded[key]
 
 
-def _build(text: str) -> bytes:
-    module = binding().parse_assembly(text)
-    module.triple = machine().triple
-    module.data_layout = str(machine().target_data)
-    module.verify()
-    search = not text.startswith(EXPLICIT)
-    _optimize(module, search=search)
-    with _rewritten_addresses(search):
-        return machine().emit_object(module)
-
-
 @contextlib.contextmanager
-def _rewritten_addresses(wanted: bool) -> Iterator[None]:
-    """Whether LLVM looks for cheaper addresses in loops (loop strength reduction).
-
-    Without it machine code is made in half the time. Loops that are written out are as fast, norms 8 % faster; those
-    that LLVM vectorises are up to 1.4 times as slow where strides are not one.
-    """
-    if wanted:
-        yield
-        return
-    binding().set_option("", "-disable-lsr=true")  # of the process: others may use LLVM, too
-    try:
-        yield
-    finally:
-        binding().set_option("", "-disable-lsr=false")
+def crew(hands: int) -> Iterator[None]:
+    """Meanwhile what is promised is compiled by up to `hands` other processes, too."""
+    with Crew(hands) as found:
+        _crews.append(found)
+        try:
+            yield
+        finally:
+            _crews.remove(found)
 
 
-def _optimize(module: Any, *, search: bool) -> None:
-    """LLVM's passes over a module; `search`: for loops to vectorise and unroll, too.
-
-    Code that is written out needs few: all of level 2 take three times as long and gain nothing measurable.
-    """
-    options = binding().create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = search
-    builder = binding().create_pass_builder(machine(), options)
-    if search:
-        passes = builder.getModulePassManager()
-    else:
-        passes = binding().create_new_module_pass_manager()
-        passes.add_ipsccp_pass()  # constants that helpers are called with: else weight gradients take 1.5 times
-        passes.add_sroa_pass()
-        passes.add_instruction_combine_pass()
-        passes.add_simplify_cfg_pass()
-        passes.add_new_gvn_pass()
-        passes.add_instruction_combine_pass()
-    passes.run(module, builder)
+def keep_promises() -> None:
+    """Compiles what is promised, together with the crew."""
+    for found in _crews:
+        while (text := found.next()) is not None:
+            compile_ir(text)
 
 
-def _load(image: bytes) -> Code:
-    engine = binding().create_mcjit_compiler(binding().parse_assembly(""), _machine())  # an engine owns its machine
+def _engine(image: bytes) -> Any:
+    engine = binding().create_mcjit_compiler(binding().parse_assembly(""), new_machine())  # an engine owns its machine
     engine.add_object_file(binding().ObjectFileRef.from_data(image))
     engine.finalize_object()
     _alive.append(engine)
-    return Code(engine)
+    return engine
 
 
 def _key(text: str) -> str:

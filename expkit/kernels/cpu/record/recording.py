@@ -34,10 +34,10 @@ class Call(NamedTuple):
 
 
 class Recording:
-    """What kernels do between `__enter__` and `__exit__`, in this thread."""
+    """What kernels do between `__enter__` and `__exit__`, in this thread. put_off: they are not run, only noted."""
 
-    def __init__(self, arena: Arena) -> None:
-        self.arena = arena
+    def __init__(self, arena: Arena, *, put_off: bool = False) -> None:
+        self.arena, self.put_off = arena, put_off
         self.calls: list[Call] = []
         self.cells: list[tuple[int, Any]] = []  # (calls before, addresses that kernels read besides their tables)
         self.flags: list[tuple[Any, str]] = []  # cells that kernels set, and what that means
@@ -102,7 +102,7 @@ class Recording:
 
     def _note(self, bound: Bound, arrays: Sequence[Any]) -> bool:
         self.calls.append(Call(bound.kernel, bound.table, tuple(map(address, arrays)), bound.parallel))
-        return False
+        return self.put_off
 
     def _meet(self, x: Any) -> None:
         """Takes note of an array that a kernel works on."""
