@@ -1,11 +1,13 @@
-"""From Python into generated code: a kernel's `call` is a built-in function of its own.
+"""From Python into generated code: a kernel bound to its table is a built-in function.
 
     call(state, *arrays)
 
 It speaks CPython's fast calling convention (METH_FASTCALL): the objects come as an array of pointers, and the data
-pointers are read out of the arrays themselves, behind the object's header. `self` is the plan's table. The table is
-copied to the stack, completed with the pointers, and the tasks run without the GIL: over the pool whose state is given,
-or alone where `state` is the table itself. A call costs 0.1 us, through ctypes it would be 0.6.
+pointers are read out of the arrays themselves, behind the object's header. `self` is the plan's table, with the address
+of the kernel's `task` behind it. The table is copied to the stack, completed with the pointers, and the tasks run
+without the GIL: over the pool whose state is given, or alone where `state` is the table itself. A call costs 0.1 us,
+through ctypes it would be 0.6. Kernels whose tables are alike share this code, which takes longer to compile than a
+small kernel; recorded programs do without it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import ctypes
 from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any
+
+import numpy as np
 
 from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.machine.pool import PARALLEL_FOR, pool
@@ -30,7 +34,7 @@ class _Method(ctypes.Structure):
 
 
 def caller(operands: int, words: int, tasks: int) -> str:
-    """The text of `call`, beside `task(table, i)`. The table's `tasks`th word counts the tasks."""
+    """The text of `call` for tables of so many words, of which the `tasks`th counts the tasks."""
     take = "".join(
         f"""  %a{k} = getelementptr ptr, ptr %args, i64 {k + 1}
   %o{k} = load ptr, ptr %a{k}
@@ -41,7 +45,7 @@ def caller(operands: int, words: int, tasks: int) -> str:
 """
         for k in range(operands)
     )
-    return f"""declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+    return f"""{llvm.EXPLICIT}declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i32 @PyErr_BadArgument()
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
@@ -58,6 +62,8 @@ start:
   %plan.p = getelementptr i8, ptr %self, i64 {OBJECT}
   %plan = load ptr, ptr %plan.p
   call void @llvm.memcpy.p0.p0.i64(ptr %table, ptr %plan, i64 {words * 8}, i1 false)
+  %task.p = getelementptr i64, ptr %plan, i64 {words}
+  %task = load ptr, ptr %task.p
 {take}  %count.p = getelementptr i64, ptr %table, i64 {tasks}
   %count = load i64, ptr %count.p
   %state = load ptr, ptr %args
@@ -69,11 +75,11 @@ many:
   %pool = load ptr, ptr %pool.p
   %parallel.p = getelementptr i64, ptr %pool, i64 {PARALLEL_FOR}
   %parallel = load ptr, ptr %parallel.p
-  call void %parallel(ptr %pool, ptr @task, ptr %table, i64 %count)
+  call void %parallel(ptr %pool, ptr %task, ptr %table, i64 %count)
   br label %out
 loop:
   %i = phi i64 [ 0, %start ], [ %next, %loop ]
-  call void @task(ptr %table, i64 %i)
+  call void %task(ptr %table, i64 %i)
   %next = add i64 %i, 1
   %more = icmp slt i64 %next, %count
   br i1 %more, label %loop, label %out
@@ -86,8 +92,8 @@ out:
 
 
 @cache
-def _ready() -> Any:
-    """Tells the linker of Python's functions; the maker of built-in functions."""
+def ready() -> Any:
+    """Tells the linker of Python's functions, before code that calls them; the maker of built-in functions."""
     for name in _SYMBOLS:
         llvm.binding().add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
     make = ctypes.pythonapi.PyCFunction_NewEx
@@ -104,56 +110,59 @@ def method(address: int) -> int:
 
 def builtin(at: int, itself: Any) -> Callable[..., Any]:
     """The built-in function described there; `itself` is its first argument."""
-    return _ready()(at, itself, None)
+    return ready()(at, itself, None)
+
+
+@cache
+def _caller(operands: int, words: int, tasks: int) -> int:
+    """The description of `call` for tables of this kind."""
+    ready()
+    return method(llvm.compile_ir(caller(operands, words, tasks)).address("call"))
 
 
 class Kernel:
-    """Machine code, compiled when it is needed: `call(state, *arrays)` and `task(table, i)`; and the table's layout.
+    """Machine code of `task(table, i)`, compiled when it is needed, and the table's layout.
 
     operands: how many pointers there are, the table's first words; tasks: the place of the tasks' number.
     """
 
-    def __init__(self, code: llvm.Code, operands: int, tasks: int) -> None:
-        self.operands, self.tasks, self._code = operands, tasks, code
+    def __init__(self, code: llvm.Code, operands: int, words: int, tasks: int) -> None:
+        self.operands, self.words, self.tasks, self._code = operands, words, tasks, code
 
     @cached_property
     def task(self) -> int:
         """The address of `task`."""
         return self._code.address("task")
 
-    @cached_property
-    def _call(self) -> int:
-        return method(self._code.address("call"))
-
-    def make(self, table: Any) -> Callable[..., Any]:
-        """The function that runs it with a table."""
-        return builtin(self._call, table)
+    def make(self, table: Any) -> tuple[Callable[..., Any], Any]:
+        """The function that runs it with a table, and what this one takes for the table."""
+        plan = np.append(table, self.task)
+        return builtin(_caller(self.operands, self.words, self.tasks), plan), plan
 
 
 def compiled(text: str, operands: int, words: int, tasks: int) -> Kernel:
     """The kernel of a module with `task(table, i)`, whose tables are arrays of so many 64-bit words."""
-    _ready()
-    return Kernel(llvm.promised(text + caller(operands, words, tasks)), operands, tasks)
+    return Kernel(llvm.promised(text), operands, words, tasks)
 
 
 class Bound:
     """A kernel with its table: bound(*arrays) runs it. `make()` gives the kernel, and is called when it first runs."""
 
-    __slots__ = ("_call", "_make", "_table", "kernel", "parallel")
+    __slots__ = ("_make", "_run", "_table", "kernel", "parallel")
     kernel: Kernel
-    _call: Callable[..., Any]
+    _run: tuple[Callable[..., Any], Any]
 
     def __init__(self, make: Callable[[], Kernel], table: Any, *, parallel: bool) -> None:
         self._make, self._table, self.parallel = make, table, parallel
 
     def __getattr__(self, name: str) -> Any:
-        """`kernel` and `_call`, while they are not there yet."""
+        """`kernel` and `_run`, while they are not there yet."""
         if name == "kernel":
             self.kernel = self._make()
             return self.kernel
-        if name == "_call":
-            self._call = self.kernel.make(self._table)
-            return self._call
+        if name == "_run":
+            self._run = self.kernel.make(self._table)
+            return self._run
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def __call__(self, *arrays: Any) -> None:
@@ -162,7 +171,7 @@ class Bound:
             for listener in LISTENERS:
                 if listener.called(self, arrays):
                     return
-        call = self._call
+        call, plan = self._run
         if self.parallel:
             threads = pool()
             if threads.take():
@@ -171,7 +180,7 @@ class Bound:
                 finally:
                     threads.release()
                 return
-        call(self._table, *arrays)
+        call(plan, *arrays)
 
     @property
     def table(self) -> Any:

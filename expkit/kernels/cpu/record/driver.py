@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from expkit.kernels.cpu.machine import llvm
-from expkit.kernels.cpu.machine.call import OBJECT, builtin, method
+from expkit.kernels.cpu.machine.call import OBJECT, builtin, method, ready
 from expkit.kernels.cpu.machine.pool import PARALLEL_FOR, pool
 from expkit.kernels.cpu.record.recording import Call, address
 
@@ -131,4 +131,5 @@ out:
 
 @cache
 def _driver() -> int:
+    ready()
     return method(llvm.compile_ir(_IR).address("replay"))
