@@ -107,6 +107,25 @@ def test_packed_first_and_once(shape, layout, monkeypatch):
     forget()
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("k", [150, 500])
+@pytest.mark.parametrize("m", [37, 300])
+def test_rows_of_the_result_that_lie_pages_apart(m, k, kind):
+    """Its sums have a tile of their own; what the product is added to is not touched but at the ends."""
+    rng = np.random.default_rng(m)
+    page = packed.PAGE // np.dtype(kind).itemsize
+    x, y, bias = (rng.standard_normal(s).astype(kind) for s in ((m, k), (k, page), page))
+    want = x.astype("f8") @ y.astype("f8")
+    close(run(x, y), want, k)
+    close(run(x, y, bias), want + bias, k)
+    wide = rng.standard_normal((m, 2 * page)).astype(kind)
+    into, other = wide[:, 5 : page - 7], wide.copy()
+    guarded(product.fused, x, y[:, 5 : page - 7], None, (), into)
+    close(into, other[:, 5 : page - 7] + want[:, 5 : page - 7], k)
+    into[...] = other[:, 5 : page - 7]
+    np.testing.assert_array_equal(wide, other)
+
+
 @pytest.mark.parametrize("features", [{"avx2"}, set()])
 def test_blocks_of_other_cpus(features, monkeypatch):
     """The code for narrower vectors, as far as it runs here too."""

@@ -188,7 +188,7 @@ class Function(Block):
         return cell
 
     def scratch(self, kind: str, count: int) -> Pointer:
-        """Memory of this call, on the thread's stack (keep it below 1 MiB); its content is undefined."""
+        """Memory of this call, on the thread's stack (keep it below 2 MiB); its content is undefined."""
         name = f"%{self.label('scratch')}"
         self._allocas.append(f"  {name} = alloca [{count} x {storage(kind)}], align 64")
         return Pointer(self, kind, name)

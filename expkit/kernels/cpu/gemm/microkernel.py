@@ -47,12 +47,12 @@ def blocking(kind: str) -> Blocking:
 def microkernel(
     helpers: list[Function], name: str, rows: int, vectors: int, kind: str, *, lanes: int = 0,
     strides: tuple[int, int] | None = None, segmented: bool = True, finish: Finish | None = None,
-    extra: Mapping[str, str] | None = None, multiply: Multiply = Value.fma,
+    extra: Mapping[str, str] | None = None, multiply: Multiply = Value.fma, apart: bool = False,
 ) -> Function:  # fmt: skip
     """Writes one kernel and adds it to a module's `helpers` (Task.helpers). Its arguments, in this order:
 
         ptr a [, i64 a_row, i64 a_k], ptr b, ptr c, i64 c_row, i64 k [, i64 segments, ptr offsets],
-        i64 columns, i64 accumulate [, i64 last, extra...]
+        i64 columns, i64 accumulate [, i64 old, i64 old_row] [, i64 last, extra...]
 
     Element A_s[r, p] lies at a + offsets[s] + r * a_row + p * a_k, element C[r, j] at c + r * c_row + j elements; all
     steps in bytes. Only the first `columns` (1 to width) of a row are written, or read where `accumulate` is not 0.
@@ -62,6 +62,7 @@ def microkernel(
         kernel, the row and the vector within the block; `extra` (name -> kind, "*kind" for pointers) are further
         arguments of the kernel for it, e.g. a bias.
     multiply: (element of A everywhere, vector of B, accumulator) -> accumulator.
+    apart: what is accumulated to is not C's own: it lies `old` bytes from c, its rows `old_row` bytes apart.
     """
     lanes = lanes or blocking(kind).lanes
     arguments = {"a": f"*{kind}"}
@@ -69,6 +70,7 @@ def microkernel(
     arguments |= {"b": f"*{kind}", "c": f"*{kind}", "c_row": "i8", "k": "i8"}
     arguments |= {"segments": "i8", "offsets": "*i8"} if segmented else {}
     arguments |= {"columns": "i8", "accumulate": "i8"}
+    arguments |= {"old": "i8", "old_row": "i8"} if apart else {}
     arguments |= {"last": "i8", **(extra or {})} if finish else {}
     f = Function(name, **arguments)
     f.attributes = "noinline"  # each has one or two callers, into which LLVM would copy it
@@ -81,7 +83,8 @@ def microkernel(
             block.multiply(a, steps, f.pointer("b").at(s * f["k"] * (vectors * lanes)))
     else:
         block.multiply(f.pointer("a"), steps, f.pointer("b"))
-    block.write(finish)
+    c = f.pointer("c")
+    block.write(finish, (c.move(f["old"]), f["old_row"]) if apart else (c, f["c_row"]))
     return f
 
 
@@ -122,8 +125,8 @@ class _Accumulators:
             for cell, value in zip(cells, some, strict=True):
                 cell.value = value
 
-    def write(self, finish: Finish | None) -> None:
-        """C from the accumulators."""
+    def write(self, finish: Finish | None, old: tuple[Pointer, Value]) -> None:
+        """C from the accumulators; `old`: where its old values lie, and how far apart their rows."""
         f = self.f
         for extra in self.cells[1:]:
             for cell, other in zip(self.cells[0], extra, strict=True):
@@ -133,7 +136,7 @@ class _Accumulators:
             masks = None if full else self.masks
             with f.when(f["accumulate"].compare("ne", 0)):
                 for cell, (r, v) in zip(self.cells[0], self.places, strict=True):
-                    cell.value = cell.value + self._old(r, v, masks)
+                    cell.value = cell.value + self._load(*old, r, v, masks)
             if finish:
                 with f.when(f["last"].compare("ne", 0)):
                     for cell, (r, v) in zip(self.cells[0], self.places, strict=True):
@@ -144,8 +147,8 @@ class _Accumulators:
     def _place(self, r: int, v: int) -> Pointer:
         return self.f.pointer("c").move(_times(self.f["c_row"], r)).at(v * self.lanes)
 
-    def _old(self, r: int, v: int, masks: list[Value] | None) -> Value:
-        place = self._place(r, v)
+    def _load(self, old: Pointer, row: Value, r: int, v: int, masks: list[Value] | None) -> Value:
+        place = old.move(_times(row, r)).at(v * self.lanes)
         return place.load_some(masks[v]) if masks else place.load(lanes=self.lanes)
 
     def _store(self, x: Value, r: int, v: int, masks: list[Value] | None) -> None:
