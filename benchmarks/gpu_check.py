@@ -130,12 +130,10 @@ def _trainer(device: str) -> Callable[[], ek.Tensor]:
 
 
 def training(deadline: float) -> dict[str, Any]:
-    """Steps from the same parameters on the same data: the losses must agree, and fall."""
-    losses = {}
-    for device in ("cpu", GPU):
-        step = _trainer(device)
-        losses[device] = [float(step()) for _ in range(STEPS)]
-    difference = max(abs(a - b) for a, b in zip(losses["cpu"], losses[GPU], strict=True))
+    """Steps from the same parameters on the same data, eager and compiled: the losses must agree, and fall."""
+    ways = {"cpu": _trainer("cpu"), GPU: _trainer(GPU), "compiled": ek.compile(_trainer(GPU))}
+    losses = {name: [float(step()) for _ in range(STEPS)] for name, step in ways.items()}
+    difference = max(abs(a - b) for name in (GPU, "compiled") for a, b in zip(losses["cpu"], losses[name], strict=True))
     wrong = difference > 1e-3 or losses[GPU][-1] > 0.7 * losses[GPU][0]
     return {"first": losses[GPU][0], "last": losses[GPU][-1], "largest_difference": difference, "wrong": int(wrong)}
 
