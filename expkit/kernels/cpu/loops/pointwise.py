@@ -76,8 +76,10 @@ class Kernel:
         if not prod(shape):
             return _nothing, make
         strides = [[broadcast(a.shape, full, a.strides)[i] for i in order] for a in arrays]
-        made = make() if into is None else arrays[into]
-        strides += [[o.strides[i] for i in order] for o in (made if self._several else [made])]
+        if into is None:
+            strides += [_dense(shape, dtype.itemsize) for dtype in self.outputs]
+        else:
+            strides.append([arrays[into].strides[i] for i in order])
         sizes, steps = collapse(shape, strides)
         kinds = [*self.program.inputs, *self.kinds]
         n, outer = (sizes[-1], tuple(sizes[:-1])) if sizes else (1, ())
@@ -116,6 +118,11 @@ def _order(full: tuple[int, ...], arrays: Sequence[Any]) -> list[int]:
 
 def _repeats(x: Any) -> bool:
     return any(step == 0 and n > 1 for step, n in zip(x.strides, x.shape, strict=True))
+
+
+def _dense(shape: tuple[int, ...], itemsize: int) -> list[int]:
+    """The strides of an array without gaps."""
+    return [itemsize * prod(shape[i + 1 :]) for i in range(len(shape))]
 
 
 def _maker(shape: tuple[int, ...], order: list[int], dtypes: Sequence[Any]) -> Callable[[], Any]:
