@@ -25,7 +25,7 @@ from expkit.kernels.cpu.machine import llvm
 from expkit.kernels.cpu.machine.locks import forkable
 from expkit.kernels.cpu.machine.memory import release
 from expkit.kernels.cpu.machine.pool import get_num_threads
-from expkit.kernels.cpu.record.arena import Arena, Block, reserved
+from expkit.kernels.cpu.record.arena import Arena, Block, most_of
 from expkit.kernels.cpu.record.driver import Script
 from expkit.kernels.cpu.record.recording import Recording, address
 from expkit.tensor.generated.base import enabled
@@ -49,13 +49,7 @@ def program(
 @cache
 def _space() -> Any:
     """The memory of intermediate values; None where the system gives no address space."""
-    size = SPACE
-    while size >= 1 << 30:
-        try:
-            return reserved(size)
-        except OSError:
-            size //= 2
-    return None
+    return most_of(SPACE)
 
 
 class Recorded(Program):
@@ -75,17 +69,18 @@ class Recorded(Program):
                 self._rerun = None
                 release()  # what the eager run needed, which comes from other memory
                 with llvm.crew(get_num_threads() - 1):
-                    found, self._rerun = _FirstRun(self, values, numbers).run(check)
+                    tape = Recording(Arena(_space()), put_off=True)
+                    found, self._rerun = FirstRun(self, values, numbers, tape).run(check)
                 return found
             return self._rerun.run(numbers, check, spare)
         finally:
             _lock.release()
 
 
-class _FirstRun:
+class FirstRun:
     """Runs the units one by one, and records what they do."""
 
-    def __init__(self, program: Program, values: Sequence[Any], numbers: Sequence[float]) -> None:
+    def __init__(self, program: Program, values: Sequence[Any], numbers: Sequence[float], tape: Recording) -> None:
         self.program, self.numbers, self.checked = program, list(numbers), False
         self.env: list[Any] = [*values, *([None] * (len(program.slots) - len(values)))]
         self.targets = [w.target() for w in program.writes]
@@ -94,7 +89,7 @@ class _FirstRun:
         self.written = [known.setdefault(id(x), Place(x)) for x in self.targets]
         self.places = list(known.values())
         self.slots: list[tuple[Any, Any]] = []  # (array, the number that it holds)
-        self.tape = Recording(Arena(_space()), put_off=True)
+        self.tape = tape
         self.done = 0  # calls that have been run
         self.python: list[tuple[int, Unit, list[Any], list[Any]]] = []  # (calls before, unit, operands, results)
         self.spans: list[tuple[int, int, Unit]] = []  # each recorded unit's calls, from the first to before the last
@@ -102,28 +97,37 @@ class _FirstRun:
 
     def run(self, check: Callable[[list[Any]], None] | None) -> tuple[list[Any], Rerun]:
         """The outputs, and the program to be run again."""
-        tape, program = self.tape, self.program
-        tape.know(p.array for p in self.places)
-        with tape:
-            for step in program.steps[: program.tail]:
-                self._step(step)
-            outs = [self._output(n, v) for n, v in enumerate(program.outputs)]
+        tape = self.tape
+        outs = self._outputs()
         self._catch_up()
         raise_flags(tape.flags)
         self.checked = check is not None
         if check is not None:
             check([x.copy() for x in outs])
         commit = len(tape.calls), len(self.python)
-        with tape:
+        self._leave()
+        self._catch_up()
+        again = Rerun(self, outs, commit)
+        return again.outputs(), again
+
+    def _outputs(self) -> list[Any]:
+        """The outputs, before anything outside is written."""
+        self.tape.know(p.array for p in self.places)
+        with self.tape:
+            for step in self.program.steps[: self.program.tail]:
+                self._step(step)
+            return [self._output(n, v) for n, v in enumerate(self.program.outputs)]
+
+    def _leave(self) -> None:
+        """What changes things outside."""
+        program = self.program
+        with self.tape:
             for step in program.steps[program.tail :]:
                 self._step(step)
             left = [(t, program.value(w.value, self.env)) for t, w in zip(self.targets, program.writes, strict=True)]
             left = [(target, self._safe(x)) for target, x in left if x is not target]
             for target, x in left:
                 self._perform(WRITE, [target, x])
-        self._catch_up()
-        again = Rerun(self, outs, commit)
-        return again.outputs(), again
 
     def _catch_up(self) -> None:
         """Runs what has been noted. Not before it is needed, so that kernels that are missing are compiled together."""
@@ -182,15 +186,19 @@ class _FirstRun:
                     self.spans.append((mark[0], len(tape.calls), unit))
                     return outs
             tape.undo(mark)
+        outs = self._in_python(unit, args)
+        tape.end(outs)
+        operands = [(bare[k], None) if k in bare else self.held(x) for k, x in enumerate(args)]
+        self.python.append((len(tape.calls), unit, operands, [self.held(x) for x in outs]))
+        return outs
+
+    def _in_python(self, unit: Unit, args: list[Any]) -> list[Any]:
         self._catch_up()
-        with tape.paused():
+        with self.tape.paused():
             found = run(unit, args)
         outs = [laid_out_as(x) for x in found]
         for to, x in zip(outs, found, strict=True):
             to[...] = x
-        tape.end(outs)
-        operands = [(bare[k], None) if k in bare else self.held(x) for k, x in enumerate(args)]
-        self.python.append((len(tape.calls), unit, operands, [self.held(x) for x in outs]))
         return outs
 
     def held(self, x: Any) -> tuple[Any, Block | None]:

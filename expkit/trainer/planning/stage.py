@@ -1,8 +1,8 @@
 """The stage of a plan: a task without memory, on which steps are run and measured.
 
 `Stage(build)` builds task and optimizer in an abstract trace. `train` runs two steps, as trainer/step.py does: the
-second finds gradients and the optimizer's state where they will be from then on, and is the one that is described.
-`infer` is a forward pass without gradients.
+second finds gradients and the optimizer's state where they will be from then on, and is the one that is described;
+`first` is one before which there is no state. `infer` is a forward pass without gradients.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ class Step:
     peak: int
     kinds: Counter[str]
     results: list[Any] = field(default_factory=list)  # what is held after it: parameters, state, the loss
+    last: int = 0  # the number of the first equation of the last batch; of that:
+    outputs: list[Any] = field(default_factory=list)  # the loss, and gradients that take no others' place
+    writes: list[tuple[Any, Any]] = field(default_factory=list)  # what is overwritten: its value before and after
 
     def phases(self) -> dict[str, list[Equation]]:
         """Equations of the forward pass, of the backward pass, of the update."""
@@ -92,6 +95,13 @@ class Stage:
             self._step(sample, size)
             return self._step(sample, size)
 
+    def first(self, sample: Any, size: int) -> Step:
+        """A step that makes the optimizer's state, as the first one does."""
+        with self._open(BATCH):
+            self.optimizer.state.clear()
+            self.optimizer.zero_grad()
+            return self._step(sample, size)
+
     def peak(self, sample: Any, size: int) -> int:
         """The peak memory in bytes of a further training step, on a batch of another size."""
         with self._open(BATCH):
@@ -137,6 +147,7 @@ class Stage:
         step = in_precision(self.settings.precision, CPU, flexible(self.task.training_step, ("batch", "batch_idx")))
         gather = min(self.settings.gather, 2)
         for index in range(gather):
+            last, before, gathered = len(trace.equations), self._variables(), self._gradients() if index else {}
             meter.kind = BATCH
             batch = self._batch(sample, size)
             with self.places.watched():
@@ -153,6 +164,7 @@ class Stage:
         return Step(
             trace.equations[start:], trace.made_by[start:], trace.times[start:], border - start, after - start,
             meter.peak, meter.at_peak, [x.twin for x in self._kept(loss)],
+            last - start, *self._left(loss, before, gathered),
         )  # fmt: skip
 
     def _update(self) -> None:
@@ -174,6 +186,25 @@ class Stage:
             GRADIENTS: _ghosts([p.grad for p in self.task.parameters() if p.grad is not None]),
             STATE: _ghosts(state_of(self.optimizer)),
         }
+
+    def _variables(self) -> dict[int, Ghost]:
+        """The values of what steps overwrite."""
+        tensors = [*self.task.parameters(), *self.task.buffers(), *state_of(self.optimizer)]
+        return {id(x): x.raw for x in tensors if isinstance(x.raw, Ghost)}
+
+    def _gradients(self) -> dict[int, Ghost]:
+        """Those that there are, by their parameters."""
+        return {id(p): p.grad.raw for p in self.task.parameters() if p.grad is not None}
+
+    def _left(
+        self, loss: Tensor | None, before: dict[int, Ghost], gathered: dict[int, Ghost]
+    ) -> tuple[list[Any], list[tuple[Any, Any]]]:
+        """(what a program of the last batch returns, what it overwrites)"""
+        now, gradients = self._variables(), self._gradients()
+        made = [*_ghosts([] if loss is None else [loss]), *(g for key, g in gradients.items() if key not in gathered)]
+        pairs = [(then, now[key]) for key, then in before.items() if key in now and now[key] is not then]
+        pairs += [(then, gradients[key]) for key, then in gathered.items() if gradients[key] is not then]
+        return [x.twin for x in made], [(then.twin, after.twin) for then, after in pairs]
 
     def _kept(self, loss: Tensor | None) -> list[Ghost]:
         owned = self._owned()

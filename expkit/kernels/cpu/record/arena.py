@@ -107,3 +107,13 @@ def reserved(size: int) -> Any:
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         space.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(space, np.uint8)
+
+
+def most_of(size: int, least: int = 1 << 30) -> Any:
+    """Address space of that size, or as much of it as there is; None where that is less than `least`."""
+    while size >= least:
+        try:
+            return reserved(size)
+        except OSError:
+            size //= 2
+    return None
