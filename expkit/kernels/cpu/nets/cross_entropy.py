@@ -154,7 +154,7 @@ def total(kind: str) -> Routine:
         with f.when(f["mean"].compare("ne", 0)):
             out.store((found / _count(f, index).to("f8")).to(kind), f.index)
 
-    return Routine("loss total", (kind, "i8", kind), ("n", "ignore", "mean"), write)
+    return Routine("loss total", (kind, "i8", kind), ("n", "ignore", "mean"), write, explicit=True)
 
 
 @cache
@@ -172,7 +172,8 @@ def shares(kind: str) -> Routine:
             counts = index.load(i).compare("ne", f["ignore"])
             out.store(counts.select(g.load(i * f["per_loss"]) / by, 0.0), i)
 
-    return Routine("loss shares", ("i8", kind, kind), ("n", "ignore", "mean", "per_row", "per_loss"), write)
+    words = ("n", "ignore", "mean", "per_row", "per_loss")
+    return Routine("loss shares", ("i8", kind, kind), words, write, explicit=True)  # short: no need of vectors
 
 
 @cache

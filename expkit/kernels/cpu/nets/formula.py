@@ -140,7 +140,7 @@ def _routine(formula: Formula, kinds: tuple[str, ...]) -> Routine:
                 counters = [row.follow(kind) for row, kind in zip(rows, kinds, strict=True)]
                 _segment(formula, options, counters, out.at(n * formula.update.numbers + 1))
 
-    return Routine("numbers of an update", ("f8", "i8", "f8"), ("segments",), write)
+    return Routine("numbers of an update", ("f8", "i8", "f8"), ("segments",), write, explicit=True)
 
 
 def _segment(formula: Formula, options: list[Value], counters: list[Pointer], out: Pointer) -> None:
