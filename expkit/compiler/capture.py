@@ -12,6 +12,7 @@ from expkit.autograd.hooks import Hooks
 from expkit.autograd.outside import rely_on
 from expkit.autograd.reverse import grad
 from expkit.autograd.trace import Trace, capture
+from expkit.compiler.apart import Apart
 from expkit.errors import TraceError
 from expkit.tensor import Tensor
 
@@ -43,6 +44,8 @@ class Call:
             names = ", ".join(dict.fromkeys(self.trace.changed))
             raise TraceError(f"a compiled function changes what it reads: {names}")
         self.graph.check()
+        states = [x.tensor for x in self.graph.state if isinstance(x.tensor, Handle)]
+        self.apart = Apart(states, self.trace.sources.values(), [n for n, _ in self.written])
         self._refuse_aliases()
 
     def _run(self, *inner: Any) -> Any:
@@ -73,12 +76,10 @@ class Call:
 
     def _refuse_aliases(self) -> None:
         """Two ways to one tensor are all right as long as nothing is written."""
-        raws = [id(x.raw) for x in self.tensors]
-        held = {id(x.raw) for x in self.trace.sources.values()}
-        if (self.written or self.graph.state) and (len(set(raws)) < len(raws) or held.intersection(raws)):
+        if not self.apart.holds(self.tensors):
             raise TraceError(
                 "a compiled function writes in place while a tensor comes to it in two ways (as two arguments, or as "
-                "an argument and from outside). Pass it once."
+                "an argument and from outside, or by arrays that share memory). Pass it once."
             )
 
 

@@ -91,7 +91,7 @@ class Compiled:
         if key[1]:
             self.recent.use(key)
         for replay in entry.replays:
-            if replay.holds():
+            if replay.holds(leaves):
                 return replay(leaves)
         return self._trace(entry, leaves, structure)
 

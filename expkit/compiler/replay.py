@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import is_
@@ -9,17 +10,17 @@ from sys import getrefcount
 from typing import Any
 
 from expkit import tree
-from expkit.autograd.function import Function, once_differentiable
+from expkit.autograd.function import Function
 from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.inplace import touch_all
-from expkit.autograd.mode import no_grad
+from expkit.autograd.mode import MODE, no_grad
 from expkit.autograd.node import Leaf
 from expkit.autograd.trace import GradOf
 from expkit.autograd.views import refresh, root_of
 from expkit.compiler.capture import Call, tensors
 from expkit.compiler.program import Program, Write
 from expkit.compiler.recorded import program
-from expkit.errors import InplaceError
+from expkit.errors import AutogradError, InplaceError
 from expkit.tensor import Tensor
 
 
@@ -30,7 +31,7 @@ class Replay:
         self.call, self.check = call, check
         graph = call.graph
         self.count = len(tensors(call.result))
-        self.given: list[Tensor] = []  # the arguments of the call that runs
+        self.here = Here()
         held = [_keeps(*left) for left in call.trace.left]
         self.slots = [GradSlot(x, raw) for (x, raw, _), kept in zip(call.trace.left, held, strict=True) if not kept]
         self.made = [slot for slot in self.slots if slot.value is not None]
@@ -54,7 +55,7 @@ class Replay:
         return writes + [Write(partial(_raw_of, get), value) for get, value in found]
 
     def _argument(self, n: int) -> Tensor:
-        return self.given[n]
+        return self.here.given[n]
 
     def _build(self) -> None:
         self.program = program(self.call.graph, self.call.graph.equations, self.outputs, self.writes)
@@ -62,9 +63,11 @@ class Replay:
 
     # ---- what comes in ----
 
-    def holds(self) -> bool:
-        """Whether everything that the trace took for granted is still so."""
-        return all(get() == then for get, then in self.guards) and self.sources.hold()
+    def holds(self, leaves: Sequence[Any]) -> bool:
+        """Whether everything that the trace took for granted is still so, and holds for these arguments."""
+        if not all(get() == then for get, then in self.guards) or not self.sources.hold():
+            return False
+        return self.call.apart.holds([x for x in leaves if isinstance(x, Tensor)])
 
     def _numbers(self) -> list[float]:
         return [x for get in self.call.trace.numbers for x in get()]
@@ -80,7 +83,7 @@ class Replay:
         """The program's outputs, after what the call leaves outside is there."""
         for x in given:
             x.requires_grad  # noqa: B018  (brings a stale view up to date)
-        self.given = given
+        self.here.given = given
         handles = [*self.fixed, *(get() for get in self.found)]
         for x in handles:
             if x.chain is not None:
@@ -96,7 +99,7 @@ class Replay:
         return found
 
     def _checked(self) -> Callable[[list[Any]], None] | None:
-        check, given = self.check, self.given
+        check, given = self.check, self.here.given
         if check is None:
             return None
         return lambda found: check(self.filled([wrap(raw) for raw in found[: self.count]], given))
@@ -112,6 +115,13 @@ class Replay:
         written = {n for n, _ in self.call.written} if self.call.differentiable else set()
         found = [places.get(id(x)) for x in tensors(self.call.result)]
         return [None if n in written else n for n in found]
+
+
+class Here(threading.local):
+    """What a call that runs works on, in each thread."""
+
+    def __init__(self) -> None:
+        self.given: list[Tensor] = []  # its arguments
 
 
 class GradSlot:
@@ -256,8 +266,8 @@ class Compute(Function):
     """The compiled call as one operation on the tape."""
 
     @staticmethod
-    def forward(ctx: Any, replay: Differentiated, given: list[Tensor], *_targets: Tensor) -> Any:
-        ctx.replay = replay
+    def forward(ctx: Any, replay: Differentiated, given: list[Tensor], *targets: Tensor) -> Any:
+        ctx.replay, ctx.targets = replay, targets
         outs, kept = replay.forward(given)
         ctx.save_for_backward(*map(wrap, kept))
         ctx.stamps = [(x, root_of(x).written) for x in (*replay.held, *given) if isinstance(x, Handle)]
@@ -267,7 +277,6 @@ class Compute(Function):
         return tuple(results)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         if any(root_of(x).written != stamp for x, stamp in ctx.stamps):
             raise InplaceError(
@@ -276,4 +285,22 @@ class Compute(Function):
         with no_grad():
             raws = [grads[i].raw for i in ctx.replay.diff]
             found = ctx.replay.gradients([x.raw for x in ctx.saved_tensors], raws)
-        return (None, None, *(None if g is None else wrap(g) for g in found))
+        slopes = [None if g is None else wrap(g) for g in found]
+        if MODE.grad:  # somebody may differentiate them in turn
+            slopes = [None if g is None else Slope.apply(g, *ctx.targets, *grads) for g in slopes]
+        return (None, None, *slopes)
+
+
+class Slope(Function):
+    """A gradient of a compiled call: a value whose own derivative is not known."""
+
+    @staticmethod
+    def forward(_ctx: Any, slope: Tensor, *_sources: Tensor) -> Tensor:
+        return slope
+
+    @staticmethod
+    def backward(_ctx: Any, *_grads: Tensor) -> Any:
+        raise AutogradError(
+            "the gradient of a compiled function cannot be differentiated again. Compile the function that takes both "
+            "gradients, or run this one eagerly (its attribute fn)."
+        )

@@ -1,5 +1,8 @@
 """Calls that differ from the one that was traced: arguments that share memory, other layouts, errors in between."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -102,3 +105,100 @@ def test_gradients_of_what_the_function_has_written_before_are_left_behind():
         same(decay(randn(5, 3, seed=n)), plain_decay(randn(5, 3, seed=n)))
         same(model.weight, plain.weight)
         same(model.weight.grad, plain.weight.grad)
+
+
+def added(x, y):
+    x.add_(1)
+    return x.sum() * y
+
+
+@pytest.mark.parametrize(
+    "shared", [lambda x: x, lambda x: x[:], lambda x: x.view(2, 2).t().reshape(4), lambda x: x[1:]]
+)
+def test_arguments_that_come_to_share_memory_which_is_written(shared):
+    f = ek.compile(added)
+    for n in range(6):
+        x, plain = randn(4, seed=n), randn(4, seed=n)
+        if n < 3:
+            y = z = randn(*shared(x).shape, seed=n + 9)
+        else:
+            y, z = shared(x), shared(plain)
+        if n == 3 and np.shares_memory(x.raw, y.raw):
+            with pytest.warns(UserWarning, match="in two ways"):
+                same(f(x, y), added(plain, z))
+        else:
+            same(f(x, y), added(plain, z))
+        same(x, plain)
+
+
+def test_columns_of_one_array_are_apart():
+    f = ek.compile(added, fullgraph=True)
+    for n in range(4):
+        x, plain = randn(4, 6, seed=n), randn(4, 6, seed=n)
+        same(f(x[:, ::2], x[:, 1::2]), added(plain[:, ::2], plain[:, 1::2]))
+        same(x, plain)
+
+
+def test_parameters_that_share_an_array():
+    def made():
+        ek.manual_seed(0)
+        first, second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+        second.weight.data = first.weight.data
+        optimizer = ek.optim.SGD([first.weight, second.weight], lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = (second(first(x).tanh()) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return first, step
+
+    (layer, step), (plain, plain_step) = made(), made()
+    step = ek.compile(step)
+    with pytest.warns(UserWarning, match="arrays that share memory"):
+        step(step(randn(4, 3)).detach() * randn(4, 3))
+    plain_step(plain_step(randn(4, 3)).detach() * randn(4, 3))
+    for n in range(3):
+        same(step(randn(4, 3, seed=n)), plain_step(randn(4, 3, seed=n)))
+        same(layer.weight, plain.weight)
+
+
+def test_threads_that_write_into_their_own_arguments():
+    f, failed = ek.compile(added), []
+
+    def work(number: int) -> None:
+        try:
+            for n in range(100):
+                x, y = randn(64, seed=100 * number + n), randn(64, seed=n)
+                expected = x.clone()
+                same(f(x, y), added(expected, y))
+                same(x, expected)
+        except AssertionError as error:
+            failed.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not failed
+
+
+def test_a_penalty_on_gradients_of_a_compiled_function_is_an_error():
+    critic = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    f = ek.compile(critic)
+    for n in range(3):
+        x = randn(5, 3, seed=n).requires_grad_()
+        scores = f(x).sum()
+        (slope,) = ek.autograd.grad(scores, x, create_graph=True)
+        expected = ek.autograd.grad(critic(x).sum(), x)[0]
+        same(slope, expected)
+        with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+            (scores + (slope.norm(dim=1) - 1).square().mean()).backward()
