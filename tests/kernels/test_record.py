@@ -72,5 +72,18 @@ def test_cells_stand_for_arrays():
     assert found + 16 == cells.ctypes.data
 
 
+def test_calls_that_are_put_off_run_with_the_script():
+    x, y = normal(300), normal(300) + 1
+    with Recording(Arena(reserved(1 << 20)), put_off=True) as tape:
+        tape.know([x, y])
+        out = ADD(x, y)
+        out[...] = -1
+        again = ADD(out, y)
+    assert (out == -1).all()
+    Script(tape.calls).run()
+    np.testing.assert_array_equal(out, (x + y) * x)
+    np.testing.assert_array_equal(again, (out + y) * out)
+
+
 def test_an_empty_program_runs():
     Script([]).run()
