@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 import expkit as ek
-from expkit.kernels.cpu.gemm import packed, parts, product, skinny
+from expkit.kernels.cpu.gemm import packed, parts, product, skinny, tiles
 from expkit.kernels.cpu.gemm.microkernel import blocking, has_pairs
 from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE, tall, tiling
 from expkit.kernels.cpu.loops import plan
@@ -223,6 +223,16 @@ def test_tiles_cover_the_product_and_fit(m, n, k, batch, kind):
     assert (parts - 1) * words["part"] < words["blocks"] <= parts * words["part"]
     assert (words["blocks"] - 1) * words["depth"] < k <= words["blocks"] * words["depth"]
     assert words["tile_n"] % blocking(kind).width == 0
+
+
+@pytest.mark.parametrize("shape", [(128, 768, 3072), (768, 128, 3072), (256, 1024, 2048)])
+def test_tiles_are_cut_where_least_is_packed_again(shape, monkeypatch):
+    """A side is not cut into two, whose pieces of the other operand are packed twice, where the other is cut anyway."""
+    monkeypatch.setattr(tiles, "TALL", 256)
+    monkeypatch.setattr(tiles, "WIDE", 2048)
+    words = tiling(*shape, 1, "f4")
+    assert words["tasks"] >= 8
+    assert 2 not in (words["tiles_m"], words["tiles_n"])
 
 
 def test_blocks_leave_few_rows():

@@ -22,7 +22,7 @@ from expkit.kernels.cpu.gemm.ahead import Ahead, Piece
 from expkit.kernels.cpu.gemm.epilogue import Places, tail
 from expkit.kernels.cpu.gemm.microkernel import blocking, microkernel, multiply_pairs
 from expkit.kernels.cpu.gemm.pack import Packer
-from expkit.kernels.cpu.gemm.tiles import DEPTH, TALL, WIDE
+from expkit.kernels.cpu.gemm.tiles import DEPTH, LARGE, SHARING, TALL, WIDE
 from expkit.kernels.cpu.loops import plan
 
 PANEL = DEPTH + 1  # rows of a panel of B, for the same reason as:
@@ -33,7 +33,6 @@ FOLLOW = ("axes", "adds", "finish")  # of the batch; 1 where C is added to; the 
 WORDS = ("m", "n", "k", "a_way", "b_way", "packs", "of_a", "of_b", "a_room", "apart", *STRIDES, *TILING, *FOLLOW)
 PAGE = 4096  # bytes; rows so far apart share their sets in the first level of the cache
 ROOM = 1 << 27  # elements that are packed first, at most
-SHARING, LARGE = 3, 1 << 25  # uses of a piece, and multiplications, from which packing it first is worth another call
 
 
 @lru_cache(maxsize=64)

@@ -27,6 +27,8 @@ TALL = max(64, min(256, second_level() // 4 // (4 * DEPTH) // 32 * 32))  # rows 
 WIDE = max(512, min(2048, second_level() * 2 // 5 // DEPTH // 512 * 512))  # bytes of a row of B in a tile: two fifths
 TASKS = 8  # from so many tiles on they are not cut further
 LEAST, AREA = 1 << 19, 1 << 13  # multiplications and elements of C in a tile down to which tiles are halved
+SHARING, LARGE = 3, 1 << 25  # uses of a piece, and multiplications, from which packing it first is worth another call
+SHARED = 0.5  # what a use of such a piece costs beside packing it
 FEW, DEEP = 2, 4  # tiles up to which k is cut; its blocks that are worth a task
 
 
@@ -35,13 +37,16 @@ def tiling(m: int, n: int, k: int, batch: int, kind: str) -> dict[str, int]:
     where there are few tiles)."""
     shape, size = blocking(kind), SIZES[kind]
     height, width = min(m, TALL), min(n, WIDE // size)
+    shared = SHARED if batch == 1 and m * n * k >= LARGE else 1
     while batch * _parts(m, height) * _parts(n, width) < TASKS and height * width > max(AREA, LEAST // k):
-        if width >= 2 * height:
-            width = _even(n, _parts(n, width) * 2, shape.width)
-        elif height >= 4 * shape.heights[0]:
-            height = _even(m, _parts(m, height) * 2, 2)
-        else:
+        finer = []
+        if width >= 2 * shape.width:
+            finer.append((height, _even(n, _parts(n, width) * 2, shape.width)))
+        if height >= 4 * shape.heights[0]:
+            finer.append((_even(m, _parts(m, height) * 2, 2), width))
+        if not finer:
             break
+        height, width = min(finer, key=lambda tile: _packing(m, tile[0], shared) + _packing(n, tile[1], shared))
     height, width = _even(m, _parts(m, height), 2), _even(n, _parts(n, width), shape.width)
     rows, columns, depth = _parts(m, height), _parts(n, width), _even(k, _parts(k, DEPTH), 8)
     tasks, blocks = batch * rows * columns, _parts(k, depth)
@@ -53,6 +58,11 @@ def tiling(m: int, n: int, k: int, batch: int, kind: str) -> dict[str, int]:
         "depth": depth, "blocks": blocks, "part": part, "part_step": part if parts > 1 else 0,
         "tall": tall(height, shape), "tall_last": tall(m - (rows - 1) * height, shape), "parts": parts,
     }  # fmt: skip
+
+
+def _packing(extent: int, size: int, shared: float) -> float:
+    """What the pieces of the operand across cost for each multiplication, where an extent of C is cut to a size."""
+    return (shared if _parts(extent, size) >= SHARING else 1) / size
 
 
 def _parts(extent: int, size: int) -> int:
