@@ -1,8 +1,7 @@
-"""The table of first calls: how long a user waits for the first steps of a workload, compilers' caches cold and warm.
+"""The table of first calls: how long a user waits for the first step of a workload, compilers' caches cold and warm.
 
-expkit's first call runs eagerly and the second is traced, so both count together; the others' first call alone. Setting
-up the model and the batch comes before and does not count. A fresh process each; the warm one finds the folder that the
-cold one filled. JAX keeps nothing on disk unless it is told to, so it has no warm figure.
+Setting up the model and the batch comes before and does not count. A fresh process each; the warm one finds the folder
+that the cold one filled. JAX keeps nothing on disk unless it is told to, so it has no warm figure.
 """
 
 import tempfile
@@ -13,7 +12,6 @@ from benchmarks.show import at_most, ratio_text, time_text
 from benchmarks.training.peers import installed, once
 from benchmarks.training.workloads import WORKLOADS
 
-CALLS = {"expkit": 2}  # how many calls count together; 1 where nothing is said
 CACHES = {"expkit": "EXPKIT_KERNEL_CACHE", "torch": "TORCHINDUCTOR_CACHE_DIR"}  # by library
 COLD, WARM = 1.0, 0.5  # the most: cold as a multiple of JAX's, warm in seconds
 
@@ -29,7 +27,7 @@ def first(options: Options, data: dict) -> Iterator[str]:
             times = {name: seconds(name, peer.library, case, options.threads) for name, peer in peers.items()}
             data[case] = times
             yield row(case, [times[name].get(state) for name, state in columns], times)
-    yield "ratio: expkit's first two calls (eager, then traced) with a cold cache over JAX's first call"
+    yield "ratio: expkit's first call with a cold cache over JAX's"
 
 
 def states(library: str) -> tuple[str, ...]:
@@ -38,11 +36,11 @@ def states(library: str) -> tuple[str, ...]:
 
 def seconds(name: str, library: str, case: str, threads: int) -> dict[str, float]:
     """{"cold": seconds, "warm": seconds}; nothing where the peer failed or has no such workload."""
-    calls, found = CALLS.get(name, 1), {}
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         cache = {CACHES[library]: folder} if library in CACHES else {}
         for state in states(library):
-            answer = once(name, case, "--steps", calls, "--threads", threads, environment=cache)
+            answer = once(name, case, "--steps", 1, "--threads", threads, environment=cache)
             if "seconds" in answer:
                 found[state] = sum(answer["seconds"])
     return found
