@@ -4,9 +4,13 @@ A picture of a value is what can be compared of it. A trace that is going to be 
 function itself changes what it reads, it cannot be replayed, and what it bound anew is put back.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
+from itertools import islice
+from numbers import Number
+from sys import stdlib_module_names
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,6 +22,7 @@ Variable = tuple[str, Callable[[], Any], Callable[[Any], Any]]  # its name, how 
 SIMPLE = frozenset({bool, int, complex, str, bytes, type(None)})
 ITEMS = 64  # how much of a container is looked at
 DEPTH = 3
+LIBRARIES = frozenset({"expkit", "numpy"})  # whose objects say themselves what they rest on
 FUNCTIONS = 64  # how many functions are followed
 
 
@@ -30,25 +35,31 @@ def picture(x: Any, depth: int = DEPTH) -> Any:
         return kind, repr(x)  # 0.0 is not -0.0, and NaN is NaN
     if isinstance(x, Handle):
         return kind, id(x)
-    if not depth:
+    if kind is FunctionType:
+        return kind, id(x), picture(x.__defaults__, depth - 1), picture(x.__kwdefaults__, depth - 1)
+    if depth <= 0:
         return None
-    if kind is list or kind is tuple:
-        return kind, len(x), [picture(v, depth - 1) for v in x[:ITEMS]]
-    if kind is dict:
+    if isinstance(x, list | tuple | deque):
+        return kind, len(x), [picture(v, depth - 1) for v in islice(x, ITEMS)]
+    if isinstance(x, dict):
         return kind, len(x), _items(x, depth)
+    if isinstance(x, set | frozenset):
+        return kind, len(x), frozenset((v.__class__, v) for v in x) if len(x) <= ITEMS else None
+    if isinstance(x, Number):  # of NumPy, fractions, decimals
+        return kind, repr(x)
     inside = getattr(x, "__dict__", None)
     return (kind, _items(inside, depth)) if inside.__class__ is dict and _is_plain(kind) else None
 
 
 def _items(x: dict[Any, Any], depth: int) -> list[Any]:
-    return [(k if k.__class__ is str else picture(k), picture(v, depth - 1)) for k, v in list(x.items())[:ITEMS]]
+    return [(k if k.__class__ is str else picture(k), picture(v, depth - 1)) for k, v in islice(x.items(), ITEMS)]
 
 
 def _is_plain(kind: type) -> bool:
     """Whether a class is the user's own through and through: the engine's objects say themselves what they rest on."""
     if issubclass(kind, type | ModuleType | FunctionType | MethodType):
         return False
-    return all(c.__module__.partition(".")[0] not in ("expkit", "numpy") for c in kind.__mro__)
+    return all(c.__module__.partition(".")[0] not in LIBRARIES for c in kind.__mro__)
 
 
 def rely_on(trace: Trace, fn: Any) -> None:
@@ -149,6 +160,18 @@ def _globals(fn: FunctionType) -> Iterator[Variable]:
     for name in sorted(_names(fn.__code__)):
         if name in space:
             yield name, partial(space.get, name), partial(space.__setitem__, name)
+            yield from _members(name, space[name], fn.__code__)
+
+
+def _members(name: str, owner: Any, code: CodeType) -> Iterator[Variable]:
+    """What code may look up in a module or class of the user."""
+    if isinstance(owner, ModuleType):
+        foreign = owner.__name__.partition(".")[0] in LIBRARIES | stdlib_module_names
+    else:
+        foreign = not isinstance(owner, type) or any(c.__module__.partition(".")[0] in LIBRARIES for c in owner.__mro__)
+    if not foreign:
+        for member in sorted(_names(code) & vars(owner).keys()):
+            yield f"{name}.{member}", partial(getattr, owner, member), partial(setattr, owner, member)
 
 
 def _names(code: CodeType) -> set[str]:

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
@@ -202,3 +203,42 @@ def test_a_penalty_on_gradients_of_a_compiled_function_is_an_error():
         same(slope, expected)
         with pytest.raises(RuntimeError, match="cannot be differentiated again"):
             (scores + (slope.norm(dim=1) - 1).square().mean()).backward()
+
+
+class Settings:
+    level = 1.0
+
+
+Options = namedtuple("Options", "level")
+AROUND = {"options": Options(1.0), "ordered": OrderedDict(level=1.0), "chosen": {1.0}, "number": np.float32(1)}
+OPTIONS = AROUND["options"]
+
+
+def helper(x):
+    return x
+
+
+def defaulted(x, *, level=1.0):
+    return x * level
+
+
+def test_classes_functions_and_containers_of_all_kinds_are_looked_at():
+    def around(x):
+        level = Settings.level * OPTIONS.level * AROUND["ordered"]["level"] * sum(AROUND["chosen"])
+        return helper(defaulted(x)) * level * float(AROUND["number"])
+
+    space, f, x = globals(), ek.compile(around, fullgraph=True), randn(3)
+    changes = {
+        "class": lambda: setattr(Settings, "level", 2.0),
+        "named tuple": lambda: space.update(OPTIONS=Options(3.0)),
+        "ordered dict": lambda: AROUND["ordered"].update(level=4.0),
+        "set": lambda: AROUND.update(chosen={5.0}),
+        "number of NumPy": lambda: AROUND.update(number=np.float32(6)),
+        "function": lambda: space.update(helper=lambda x: x * 7),
+        "default": lambda: defaulted.__kwdefaults__.update(level=8.0),
+    }
+    for change in changes.values():
+        for _ in range(2):
+            same(f(x), around(x))
+        change()
+        same(f(x), around(x))
