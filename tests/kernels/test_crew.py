@@ -1,6 +1,7 @@
 """Kernels that are compiled by other processes: the same code, whatever becomes of these."""
 
 import ctypes
+import os
 import sys
 import threading
 
@@ -94,6 +95,18 @@ def test_a_text_that_llvm_refuses_is_an_error_here():
         codes = [llvm.promised(f"nonsense {n}") for n in range(2 * crew.SHARE)]
         with pytest.raises(RuntimeError, match="parsing error"):
             codes[0].address("f")
+    assert ended()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_compiles_by_itself():
+    with llvm.crew(1):
+        codes = [llvm.promised(module(n)) for n in range(2 * crew.SHARE)]
+        child = os.fork()
+        if not child:
+            os._exit(sum(map(call, codes)))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == sum(range(2 * crew.SHARE))
+        assert [call(code) for code in codes] == list(range(2 * crew.SHARE))
     assert ended()
 
 

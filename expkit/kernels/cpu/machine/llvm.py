@@ -29,6 +29,8 @@ _loaded: dict[str, "Code"] = {}
 _held: dict[Path, int] = {}  # bytes in a folder of the cache, as far as this process knows
 _crews: list[Crew] = []  # that are at work
 _alive: list[Any] = []  # addresses are handed out: code is never unloaded
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_crews.clear)  # those who talk to its processes are the parent's threads
 
 
 class Code:
