@@ -40,10 +40,10 @@ def tiling(m: int, n: int, k: int, batch: int, kind: str) -> dict[str, int]:
     shared = SHARED if batch == 1 and m * n * k >= LARGE else 1
     while batch * _parts(m, height) * _parts(n, width) < TASKS and height * width > max(AREA, LEAST // k):
         finer = []
-        if width >= 2 * shape.width:
-            finer.append((height, _even(n, _parts(n, width) * 2, shape.width)))
         if height >= 4 * shape.heights[0]:
             finer.append((_even(m, _parts(m, height) * 2, 2), width))
+        if width >= 2 * shape.width:
+            finer.append((height, _even(n, _parts(n, width) * 2, shape.width)))
         if not finer:
             break
         height, width = min(finer, key=lambda tile: _packing(m, tile[0], shared) + _packing(n, tile[1], shared))
