@@ -34,6 +34,11 @@ Flags:
 UNITS = {"": 1, "b": 1, **{f"{p}b": 1000**n for n, p in enumerate("kmgt", 1)},
          **{f"{p}ib": 1024**n for n, p in enumerate("kmgt", 1)}}  # fmt: skip
 
+STEPS = {  # by whether steps are compiled: the kinds that a plan knows of
+    True: [("first", "of the first step, eager"), ("compiled", "of those after it, compiled"), ("eager", "uncompiled")],
+    False: [("eager", "of its steps, eager"), ("compiled", "compiled")],
+}
+
 
 def usage() -> str:
     """The text of `expkit plan --help`."""
@@ -83,6 +88,11 @@ def show(plan: Any, depth: int) -> None:
     table(("", ""), _facts(plan))
 
 
+def _steps(plan: Any) -> list[tuple[str, int]]:
+    """The peaks of the kinds of steps that will run, and of what trainer.compile would change."""
+    return [(name, plan.steps[kind]) for kind, name in STEPS[plan.compiled] if kind in plan.steps]
+
+
 def _facts(plan: Any) -> Sequence[tuple[str, str]]:
     fixed = plan.parameters - plan.trainable
     flops = {name: count_text(count, "FLOP") for name, count in plan.flops.items()}
@@ -93,6 +103,7 @@ def _facts(plan: Any) -> Sequence[tuple[str, str]]:
         ("operations of a step", ", ".join(f"{name} {count}" for name, count in flops.items())),
         ("peak memory of training", f"{bytes_text(plan.peak_training)} with batches of {plan.batch_size:,}"),
         *((f"  {kind}", bytes_text(count)) for kind, count in plan.memory.items()),
+        *((name, bytes_text(count)) for name, count in _steps(plan)),
         ("peak memory of inference", bytes_text(plan.peak_inference)),
         ("beside it", f"the data {bytes_text(plan.data)}, the process itself {bytes_text(plan.process)}"),
         ("largest batch", f"{fits}, in {bytes_text(plan.available)}"),

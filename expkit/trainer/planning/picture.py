@@ -14,7 +14,7 @@ from expkit.trainer.planning.stage import Stage, Step
 
 def make_picture(composed: Composed) -> tuple[Diagram, str]:
     """The picture of a composed experiment's training step, and its title."""
-    with staged(composed, whole=False) as (stage, config, data, _):
+    with staged(composed, whole=False) as (stage, config, data, *_):
         made = picture(stage, data.train[0], data.batch_size)
         return made, f"{config['model']['name']} on {config['data']['name']}, {data.batch_size} samples"
 

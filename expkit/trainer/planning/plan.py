@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import prod
@@ -19,8 +19,11 @@ from expkit.nn.functional.reduction import TargetError
 from expkit.trainer import assemble
 from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks.summary import counts
+from expkit.trainer.planning.compiled import CompiledStage
+from expkit.trainer.planning.memory import TrainingMemory
 from expkit.trainer.planning.places import Places
 from expkit.trainer.planning.stage import KINDS, Settings, Stage, Step
+from expkit.trainer.task import Task
 
 Numbers = dict[str, int]
 
@@ -40,8 +43,10 @@ class Layer(NamedTuple):
 class Plan:
     """Everything in numbers: bytes, floating-point operations, samples, steps.
 
-    memory: at the peak of a training step, by kind. largest_batch: of what fits into `available`; None where not even
-    one sample does. process: what this process holds already, which no model is to blame for.
+    memory: at the peak of training, by kind. compiled: whether its steps are, all but the first. steps: the peak of
+    each kind of step ("first", "compiled", "eager") that there is or might be. largest_batch: of what fits into
+    `available`; None where not even one sample does. process: what this process holds already, which no model is to
+    blame for.
     """
 
     layers: list[Layer]
@@ -51,6 +56,8 @@ class Plan:
     batch_size: int
     memory: Numbers
     peak_training: int
+    compiled: bool
+    steps: Numbers
     peak_inference: int
     data: int
     process: int
@@ -73,6 +80,7 @@ class SetUp(NamedTuple):
     config: Mapping[str, Any]
     data: DataModule
     derived: Mapping[str, Any]
+    compiling: Callable[[], CompiledStage]  # makes another one, whose steps are compiled
 
 
 @contextmanager
@@ -84,9 +92,13 @@ def staged(composed: Composed, *, whole: bool = True) -> Iterator[SetUp]:
     derived = assemble.derive(data, config["trainer"])
     config = composed.resolved(derived)
     settings = settings_of(arguments_of(config))
+
+    def build() -> Task:
+        return assemble.make_task(composed, config, data, derived)
+
     try:
-        stage = Stage(lambda: assemble.make_task(composed, config, data, derived), settings, whole=whole)
-        yield SetUp(stage, config, data, derived)
+        stage = Stage(build, settings, whole=whole)
+        yield SetUp(stage, config, data, derived, lambda: CompiledStage(build, settings))
     except (ShapeError, TargetError) as error:
         raise assemble.explain(error, composed, derived) from error
 
@@ -116,8 +128,13 @@ def settings_of(trainer: Arguments) -> Settings:
     )
 
 
+def compiles(trainer: Arguments) -> bool:
+    """Whether steps are to be compiled (trainer/programs.py). What "auto" finds of devices is not asked."""
+    return trainer.compile is True or (trainer.compile == "auto" and trainer.accelerator in ("auto", "cpu"))
+
+
 def _planned(set_up: SetUp, memory: int | None) -> Plan:
-    stage, config, data, derived = set_up
+    stage, config, data, derived, compiling = set_up
     sample, size = data.train[0], data.batch_size
     step = stage.train(sample, size)
     layers = _layers(stage.places, step)
@@ -125,6 +142,9 @@ def _planned(set_up: SetUp, memory: int | None) -> Plan:
         if wanted:
             stage.evaluate(part, sample, size)
     inference = stage.infer(sample, size)
+    training = TrainingMemory(stage, compiling, sample, compiles(arguments_of(config)))
+    steps = training.steps(size)
+    needed = training.largest(steps)
     parameters, trainable, _ = counts(stage.task)
     held, process = _data_bytes(data, sample), resident()
     available = memory if memory is not None else free_memory() + process
@@ -135,13 +155,15 @@ def _planned(set_up: SetUp, memory: int | None) -> Plan:
         trainable=trainable,
         flops={name: sum(map(flops, part)) for name, part in step.phases().items()},
         batch_size=size,
-        memory={kind: step.kinds[kind] for kind in KINDS},
-        peak_training=step.peak,
+        memory={kind: needed.kinds[kind] for kind in KINDS},
+        peak_training=needed.peak,
+        compiled=training.compiled,
+        steps={kind: found.peak for kind, found in steps.items()},
         peak_inference=inference,
         data=held,
         process=process,
         available=available,
-        largest_batch=largest_batch(stage, sample, size, step.peak, room, len(data.train)),
+        largest_batch=largest_batch(training, sample, size, needed.peak, room, len(data.train)),
         metrics=stage.listener.names(),
         samples={part: derived[f"num_{part}"] for part in ("train", "val", "test")},
         steps_per_epoch=derived["steps_per_epoch"],
@@ -171,7 +193,7 @@ def _layers(places: Places, step: Step) -> list[Layer]:
     return rows
 
 
-def largest_batch(stage: Stage, sample: Any, size: int, peak: int, room: int, most: int) -> int | None:
+def largest_batch(stage: Stage | TrainingMemory, sample: Any, size: int, peak: int, room: int, most: int) -> int | None:
     """The largest batch whose training step needs at most `room` bytes, at most `most` samples.
 
     The peak is a maximum, over the step, of what grows linearly with the batch: the line through what is known of two

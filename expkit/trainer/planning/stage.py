@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from expkit import tree
-from expkit.autograd.equations import Equation
+from expkit.autograd.equations import Equation, Var
 from expkit.autograd.handle import Aval, wrap
 from expkit.autograd.mode import interpreting
 from expkit.compiler.abstract import Abstract, Ghost, Made
@@ -45,8 +45,8 @@ class Step:
     kinds: Counter[str]
     results: list[Any] = field(default_factory=list)  # what is held after it: parameters, state, the loss
     last: int = 0  # the number of the first equation of the last batch; of that:
-    outputs: list[Any] = field(default_factory=list)  # the loss, and gradients that take no others' place
-    writes: list[tuple[Any, Any]] = field(default_factory=list)  # what is overwritten: its value before and after
+    outputs: list[Var] = field(default_factory=list)  # the loss, and gradients that take no others' place
+    writes: list[tuple[Var, Var]] = field(default_factory=list)  # what is overwritten: its value before and after
 
     def phases(self) -> dict[str, list[Equation]]:
         """Equations of the forward pass, of the backward pass, of the update."""
@@ -187,24 +187,25 @@ class Stage:
             STATE: _ghosts(state_of(self.optimizer)),
         }
 
-    def _variables(self) -> dict[int, Ghost]:
-        """The values of what steps overwrite."""
+    def _variables(self) -> dict[int, Var]:
+        """What steps overwrite, as it stands in equations: that holds no memory."""
         tensors = [*self.task.parameters(), *self.task.buffers(), *state_of(self.optimizer)]
-        return {id(x): x.raw for x in tensors if isinstance(x.raw, Ghost)}
+        return {id(x): x.raw.twin for x in tensors if isinstance(x.raw, Ghost)}
 
-    def _gradients(self) -> dict[int, Ghost]:
+    def _gradients(self) -> dict[int, Var]:
         """Those that there are, by their parameters."""
-        return {id(p): p.grad.raw for p in self.task.parameters() if p.grad is not None}
+        return {id(p): p.grad.raw.twin for p in self.task.parameters() if p.grad is not None}
 
     def _left(
-        self, loss: Tensor | None, before: dict[int, Ghost], gathered: dict[int, Ghost]
-    ) -> tuple[list[Any], list[tuple[Any, Any]]]:
+        self, loss: Tensor | None, before: dict[int, Var], gathered: dict[int, Var]
+    ) -> tuple[list[Var], list[tuple[Var, Var]]]:
         """(what a program of the last batch returns, what it overwrites)"""
         now, gradients = self._variables(), self._gradients()
-        made = [*_ghosts([] if loss is None else [loss]), *(g for key, g in gradients.items() if key not in gathered)]
+        made = [x.twin for x in _ghosts([] if loss is None else [loss])]
+        made += [g for key, g in gradients.items() if key not in gathered]
         pairs = [(then, now[key]) for key, then in before.items() if key in now and now[key] is not then]
         pairs += [(then, gradients[key]) for key, then in gathered.items() if gradients[key] is not then]
-        return [x.twin for x in made], [(then.twin, after.twin) for then, after in pairs]
+        return made, pairs
 
     def _kept(self, loss: Tensor | None) -> list[Ghost]:
         owned = self._owned()
