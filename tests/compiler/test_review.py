@@ -242,3 +242,12 @@ def test_classes_functions_and_containers_of_all_kinds_are_looked_at():
             same(f(x), around(x))
         change()
         same(f(x), around(x))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_classes_that_are_none_are_one_kind_of_error(compiled):
+    f = (lambda x, y: F.cross_entropy(x, y)) if not compiled else ek.compile(lambda x, y: F.cross_entropy(x, y))
+    for _ in range(3):
+        f(ek.randn(2, 3), ek.tensor([0, 2]))
+    with pytest.raises(IndexError, match="out of range"):
+        f(ek.randn(2, 3), ek.tensor([0, 3]))

@@ -7,7 +7,15 @@ import numpy as np
 import expkit.tensor as T
 from expkit.errors import ShapeError
 from expkit.nn.functional.activation import logsigmoid
-from expkit.nn.functional.reduction import TargetError, chosen, elementwise_loss, reduced, require, same_shape
+from expkit.nn.functional.reduction import (
+    TargetError,
+    TargetRangeError,
+    chosen,
+    elementwise_loss,
+    reduced,
+    require,
+    same_shape,
+)
 from expkit.tensor import Tensor
 from expkit.tensor.ops.cross_entropy import nll
 
@@ -119,11 +127,11 @@ def _check_indices(name: str, logp: Tensor, target: Tensor, dim: int) -> None:
         )
 
 
-def _no_class(name: str, target: Tensor, classes: int, ignore_index: int) -> TargetError:
+def _no_class(name: str, target: Tensor, classes: int, ignore_index: int) -> TargetRangeError:
     """The error for a target that is no class, naming the first such value."""
     values = target.numpy(force=True)
     wrong = values[((values < 0) | (values >= classes)) & (values != ignore_index)]
-    return TargetError(
+    return TargetRangeError(
         f"{name}: class index {wrong.flat[0]} is out of range for {classes} classes: targets must lie in "
         f"[0, {classes - 1}]. Is the model's output_size the number of classes?"
     )

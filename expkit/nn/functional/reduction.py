@@ -25,6 +25,10 @@ class TargetError(DataError, RuntimeError):
     """Targets of the wrong kind or value (a RuntimeError too, as in PyTorch)."""
 
 
+class TargetRangeError(TargetError, IndexError):
+    """A class index that is no class (an IndexError too, as in PyTorch and in compiled functions)."""
+
+
 def check_reduction(reduction: str) -> None:
     """ValueError for a reduction that there is not."""
     if reduction not in REDUCTIONS:
