@@ -1,7 +1,7 @@
 """Memory of a recorded program: one reserved piece of address space, handed out by lifetime during the recording.
 
 What is never touched costs nothing, so that space is reserved generously. Blocks that are given back are handed out
-again, the lowest fitting one first.
+again, the smallest one that fits first.
 """
 
 from __future__ import annotations
@@ -84,11 +84,13 @@ class Arena:
             space.madvise(mmap.MADV_DONTNEED, first, end - first)
 
     def _take(self, size: int) -> int:
-        for n, (start, free) in enumerate(self._free):
-            if free >= size:
-                self._free[n : n + 1] = [(start + size, free - size)] if free > size else []
-                self.peak = max(self.peak, start + size)
-                return start
+        fitting = [(free, n) for n, (_, free) in enumerate(self._free) if free >= size]
+        if fitting:
+            free, n = min(fitting)
+            start = self._free[n][0]
+            self._free[n : n + 1] = [(start + size, free - size)] if free > size else []
+            self.peak = max(self.peak, start + size)
+            return start
         raise MemoryError(f"a compiled program needs more than the {self.size} bytes that were reserved for it")
 
 
