@@ -9,6 +9,8 @@ from operator import is_
 from sys import getrefcount
 from typing import Any
 
+import numpy as np
+
 from expkit import tree
 from expkit.autograd.function import Function
 from expkit.autograd.handle import Handle, wrap
@@ -198,6 +200,18 @@ def _role(x: Any) -> Any:
     return tuple(node.hooks or ()), tuple(node.after or ())
 
 
+def _small(constant: Any) -> Any:
+    """A constant array of equal elements (what gradient rules begin with, say) as a view of one element."""
+    if constant.__class__ is not np.ndarray or constant.size < 2 or constant.dtype.kind not in "fiub":
+        return constant
+    bits = constant.reshape(-1).view(f"u{constant.itemsize}")  # 0.0 is not -0.0
+    if (bits != bits[0]).any():
+        return constant
+    one = constant.flat[:1].reshape(()).copy()
+    one.flags.writeable = False
+    return np.broadcast_to(one, constant.shape)
+
+
 class Intake:
     """The values that a program takes: arguments, tensors from outside, what is read anew, constants."""
 
@@ -211,7 +225,8 @@ class Intake:
         self._given = [(n, places[k]) for n, k in takes if k in places]
         self._read = [(n, reads[k]) for n, k in takes if k in reads]
         self._sources = [(n, trace.sources[k]) for n, k in takes if k in trace.sources and k not in reads]
-        self._values = [None if k in places else fixed.get(k) for _, k in takes]
+        own = {*places, *reads, *trace.sources}
+        self._values = [fixed.get(k) if k in own or k not in fixed else _small(fixed[k]) for _, k in takes]
 
     def __call__(self, given: Sequence[Tensor]) -> list[Any]:
         read = [get() for get in self._getters]
