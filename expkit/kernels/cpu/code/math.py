@@ -2,7 +2,7 @@
 
 Each takes and returns a Value of kind f4 or f8. NaN, infinities, signed zeros and denormals come out as C's functions
 give them. Errors, in units in the last place: at most 2.5; erfc 7, tan 4; normal_cdf of float32 2e-7 at all. sin, cos
-and tan hold for |x| < 2**20 (float64) and 2**30 (float32, whose multiple of π is taken away in float64).
+and tan beyond 2**20 (float64) and 2**30 (float32, whose multiple of π is taken away in float64) are large.py's.
 
 Polynomials are Chebyshev fits; log and log1p follow FreeBSD's msun; erfc is exp(-x²) times a polynomial in
 (x - K) / (x + K), after Shepherd and Laframboise, Math. Comp. 36 (1981).
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from expkit.kernels.cpu.code.ir import Value, scalar_of
+from expkit.kernels.cpu.code.large import patched
 
 
 class Format(NamedTuple):
@@ -81,7 +82,7 @@ COSINE = (
     0.041666666666666666666, -0.0013888888888888887853, 0.000024801587301584619787, -2.7557319221382115583e-7,
     2.087675578389403842e-9, -1.1470459749675606144e-11, 4.745804889760674174e-14,
 )  # fmt: skip
-HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624871116645580e-21, 8.478427660368899570e-32)
+HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
 
 
 def poly(x: Value, coefficients: Sequence[float]) -> Value:
@@ -276,15 +277,15 @@ def normal_cdf(x: Value) -> Value:
     return bounded(b * poly(z, CDF[0]) / poly(z, CDF[1]), -0.5, 0.5) + 0.5
 
 
-def _quadrant(x: Value) -> tuple[Value, Value, Value]:
-    """(r, quadrant, r²): x = quadrant π/2 + r with |r| <= π/4; computed in float64, r in x's own format."""
-    wide = x.to("f8")
-    k, n = _nearest(wide * 0.63661977236758134308, F8)
+def _quadrant(x: Value, ahead: int = 0) -> tuple[Value, Value]:
+    """(r, n): x = quadrant π/2 + r with |r| <= π/4; computed in float64, r in x's own format. The last two bits of n
+    are those of quadrant + ahead."""
+    wide, start = x.to("f8"), F8.magic + ahead
+    t = wide * 0.63661977236758134308 + start
+    k, n = t - start, t.bits()
     if scalar_of(x.kind) == "f4":
-        r = k.fma(-HALF_PI[1], k.fma(-HALF_PI[0], wide)).to("f4")
-        return r, n.to("i4"), r * r
-    r = k.fma(-HALF_PI[2], k.fma(-HALF_PI[1], k.fma(-HALF_PI[0], x)))
-    return r, n, r * r
+        return k.fma(-HALF_PI[1], k.fma(-HALF_PI[0], wide)).to("f4"), n.to("i4")
+    return k.fma(-HALF_PI[2], k.fma(-HALF_PI[1], k.fma(-HALF_PI[0], x))), n
 
 
 def _sine(r: Value, z: Value) -> Value:
@@ -299,26 +300,44 @@ def _terms(x: Value) -> int:
     return 4 if scalar_of(x.kind) == "f4" else len(SINE)
 
 
-def _turned(x: Value, quarter: int) -> Value:
-    r, n, z = _quadrant(x)
-    n = n + quarter if quarter else n
+def _with_sign(x: Value, bits: Value) -> Value:
+    """x, negated where the first of the bits is set."""
+    first = -1 << (31 if scalar_of(x.kind) == "f4" else 63)
+    return (x.bits() ^ (bits & first)).as_float()
+
+
+def _turned(r: Value, n: Value) -> Value:
+    """The sine of n π/2 + r."""
+    z = r * r
     out = (n & 1).compare("eq", 0).select(_sine(r, z), _cosine(z))
-    return (n & 2).compare("eq", 0).select(out, -out)
+    return _with_sign(out, n << (30 if scalar_of(r.kind) == "f4" else 62))
+
+
+def _slope(r: Value, n: Value) -> Value:
+    """The tangent of n π/2 + r."""
+    z = r * r
+    sine, cosine = _sine(r, z), _cosine(z)
+    return (n & 1).compare("eq", 0).select(sine / cosine, -(cosine / sine))
+
+
+def _limit(x: Value) -> float:
+    """Up to which _quadrant's digits suffice."""
+    return 2.0**30 if scalar_of(x.kind) == "f4" else 2.0**20
 
 
 def sin(x: Value) -> Value:
-    return x.compare("eq", 0.0).select(x, _turned(x, 0))
+    a = fabs(x)
+    return _with_sign(patched("sin", a, _turned(*_quadrant(a)), _limit(x), _turned), x.bits())
 
 
 def cos(x: Value) -> Value:
-    return _turned(x, 1)
+    usual = _turned(*_quadrant(x, 1))
+    return patched("cos", fabs(x), usual, _limit(x), lambda r, n: _turned(r, n + 1))
 
 
 def tan(x: Value) -> Value:
-    r, n, z = _quadrant(x)
-    sine, cosine = _sine(r, z), _cosine(z)
-    out = (n & 1).compare("eq", 0).select(sine / cosine, -(cosine / sine))
-    return x.compare("eq", 0.0).select(x, out)
+    a = fabs(x)
+    return _with_sign(patched("tan", a, _slope(*_quadrant(a)), _limit(x), _slope), x.bits())
 
 
 def sqrt(x: Value) -> Value:

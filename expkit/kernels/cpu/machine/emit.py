@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, BinaryIO
 
 EXPLICIT = "; vectors and loops are as written\n"  # a module that begins so is searched for no more: half the time
+INLINED = " alwaysinline "  # code/large.py's functions
 BUILD = "4"  # to be raised whenever `build` compiles otherwise: the disk has code of before
 COUNT = 8  # bytes of a length, before a text or object code
 
@@ -46,6 +47,8 @@ def build(text: str) -> bytes:
     module.verify()
     search = not text.startswith(EXPLICIT)
     _optimize(module, search=search)
+    if INLINED in text:
+        _inline(module)
     with _rewritten_addresses(search):
         return machine().emit_object(module)
 
@@ -68,6 +71,16 @@ def _optimize(module: Any, *, search: bool) -> None:
         passes.add_simplify_cfg_pass()
         passes.add_new_gvn_pass()
         passes.add_instruction_combine_pass()
+    passes.run(module, builder)
+
+
+def _inline(module: Any) -> None:
+    """Functions of vectors that must be inlined, after the vectoriser has put them in the places of scalar ones."""
+    builder = binding().create_pass_builder(machine(), binding().create_pipeline_tuning_options(speed_level=2))
+    passes = binding().create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
     passes.run(module, builder)
 
 
