@@ -186,7 +186,7 @@ _FLOAT_FUNCTIONS = {
     "gelu": _gelu, "gelu_slope": _gelu_slope, "gelu_tanh": _gelu_tanh, "gelu_tanh_slope": _gelu_tanh_slope,
     "silu": _silu, "silu_slope": _silu_slope, "reciprocal": lambda x: 1 / x, "isfinite": _finite,
     "isinf": lambda x: math.fabs(x).compare("eq", numbers.inf), "isnan": lambda x: x.compare("ne", x),
-    "div": lambda x, y: x / y, "relu": lambda x: x.compare("le", 0.0).select(0.0, x),
+    "div": lambda x, y: x / y, "relu": lambda x: x.compare("lt", 0.0).select(0.0, x),
     "positive": lambda x: (x.compare("le", 0.0) ^ 1).to(x.kind),
     "safe_sqrt": math.sqrt, "safe_power": _safe_power, "copysign": math.copysign, "xlogy": _xlogy,
 }  # fmt: skip
