@@ -68,7 +68,7 @@ def _half(b: Block, wide: str, shift: int) -> Value:
 
 
 def _reduced(x: Value) -> tuple[Value, Value]:
-    """(r, quadrant) of a float64, finite and not below 2: x = quadrant π/2 + r with |r| <= π/4."""
+    """(r, quadrant) of a float64, finite and not below 2: |x| = quadrant π/2 + r with |r| <= π/4."""
     b, bits = x.block, x.bits()
     exponent = bits.binary("lshr", 52) & 2047
     mantissa = bits & (1 << 52) - 1 | 1 << 52
@@ -102,11 +102,12 @@ def _one(name: str, kind: str, limit: float, finish: Finish) -> tuple[str, Block
     """name(x, usual): the function of one large x; of others `usual`."""
     b, t = Block(), type_of(kind)
     x, usual = Value(b, kind, "%x"), Value(b, kind, "%usual")
-    large = x.compare("gt", limit)
+    large = b.call("fabs", x).compare("gt", limit)
     b.write(f"  br i1 {large.name}, label %large, label %done, !prof {SELDOM}\nlarge:")
     r, quadrant = _reduced(x.to("f8"))
-    out = finish(r, quadrant).to(kind)
-    out = x.compare("lt", float("inf")).select(out, x - x)
+    negative = x.compare("lt", 0.0)
+    out = finish(negative.select(-r, r), negative.select(-quadrant, quadrant)).to(kind)
+    out = b.call("fabs", x).compare("lt", float("inf")).select(out, x - x)
     b.write("  br label %done\ndone:")
     b.write(f"  %out = phi {t} [ {usual.name}, %entry ], [ {out.name}, %large ]\n  ret {t} %out")
     return f"define {t} @{name}({t} %x, {t} %usual) noinline {PURE} {{\nentry:\n" + "\n".join(b.lines) + "\n}", b
@@ -131,7 +132,7 @@ def _tested(name: str, kind: str, limit: float) -> tuple[str, Block]:
     """name.v<lanes>(x, usual): the test for a vector."""
     b, t, lanes = Block(), type_of(kind), lanes_of(kind)
     x = Value(b, kind, "%x")
-    large = x.compare("gt", limit)
+    large = b.call("fabs", x).compare("gt", limit)
     reduce = f"llvm.vector.reduce.or.v{lanes}i1"
     b.calls[reduce] = f"declare i1 @{reduce}({type_of(large.kind)})"
     found = b.put("b1", f"call i1 @{reduce}({large!r})")
@@ -143,9 +144,9 @@ def _tested(name: str, kind: str, limit: float) -> tuple[str, Block]:
 
 
 def patched(function: str, x: Value, usual: Value, limit: float, finish: Finish) -> Value:
-    """`usual` where x is at most `limit` or NaN, elsewhere what `finish` makes of (r, quadrant), computed in float64.
+    """`usual` where |x| is at most `limit` or NaN, elsewhere what `finish` makes of (r, quadrant), computed in float64.
 
-    function: its name, e.g. "sin". Of infinity NaN.
+    function: its name, e.g. "sin". Of infinities NaN.
     """
     b, kind = x.block, scalar_of(x.kind)
     name = f"large_{function}_{kind}"

@@ -2,7 +2,7 @@
 
 Each takes and returns a Value of kind f4 or f8. NaN, infinities, signed zeros and denormals come out as C's functions
 give them. Errors, in units in the last place: at most 2.5; erfc 7, tan 4; normal_cdf of float32 2e-7 at all. sin, cos
-and tan beyond 2**20 (float64) and 2**30 (float32, whose multiple of π is taken away in float64) are large.py's.
+and tan beyond 2**20 (float64) and 2**30 (float32, whose multiple of π is taken away in float64) call large.py's code.
 
 Polynomials are Chebyshev fits; log and log1p follow FreeBSD's msun; erfc is exp(-x²) times a polynomial in
 (x - K) / (x + K), after Shepherd and Laframboise, Math. Comp. 36 (1981).
@@ -10,7 +10,7 @@ Polynomials are Chebyshev fits; log and log1p follow FreeBSD's msun; erfc is exp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from expkit.kernels.cpu.code.ir import Value, scalar_of
@@ -292,6 +292,11 @@ def _sine(r: Value, z: Value) -> Value:
     return r.fma(z * poly(z, SINE[: _terms(r)]), r)
 
 
+def _odd_sine(r: Value, z: Value) -> Value:
+    """_sine with r's sign, zeros too, at the cost of an instruction."""
+    return (_sine(r, z).bits() | (r.bits() & _first(r))).as_float()
+
+
 def _cosine(z: Value) -> Value:
     return (z * z).fma(poly(z, COSINE[: _terms(z)]), z.fma(-0.5, 1.0))
 
@@ -300,23 +305,28 @@ def _terms(x: Value) -> int:
     return 4 if scalar_of(x.kind) == "f4" else len(SINE)
 
 
-def _with_sign(x: Value, bits: Value) -> Value:
-    """x, negated where the first of the bits is set."""
-    first = -1 << (31 if scalar_of(x.kind) == "f4" else 63)
-    return (x.bits() ^ (bits & first)).as_float()
+def _first(x: Value) -> int:
+    """The bit of the sign."""
+    return -1 << (31 if scalar_of(x.kind) == "f4" else 63)
 
 
 def _turned(r: Value, n: Value) -> Value:
     """The sine of n π/2 + r."""
+    return _flipped(r, n, _odd_sine)
+
+
+def _flipped(r: Value, n: Value, sine: Callable[[Value, Value], Value]) -> Value:
+    """The same, by either sine."""
     z = r * r
-    out = (n & 1).compare("eq", 0).select(_sine(r, z), _cosine(z))
-    return _with_sign(out, n << (30 if scalar_of(r.kind) == "f4" else 62))
+    out = (n & 1).compare("eq", 0).select(sine(r, z), _cosine(z))
+    sign = n << (30 if scalar_of(r.kind) == "f4" else 62)
+    return (out.bits() ^ (sign & _first(r))).as_float()
 
 
 def _slope(r: Value, n: Value) -> Value:
     """The tangent of n π/2 + r."""
     z = r * r
-    sine, cosine = _sine(r, z), _cosine(z)
+    sine, cosine = _odd_sine(r, z), _cosine(z)
     return (n & 1).compare("eq", 0).select(sine / cosine, -(cosine / sine))
 
 
@@ -326,18 +336,16 @@ def _limit(x: Value) -> float:
 
 
 def sin(x: Value) -> Value:
-    a = fabs(x)
-    return _with_sign(patched("sin", a, _turned(*_quadrant(a)), _limit(x), _turned), x.bits())
+    return patched("sin", x, _turned(*_quadrant(x)), _limit(x), _turned)
 
 
 def cos(x: Value) -> Value:
-    usual = _turned(*_quadrant(x, 1))
-    return patched("cos", fabs(x), usual, _limit(x), lambda r, n: _turned(r, n + 1))
+    usual = _flipped(*_quadrant(x, 1), _sine)
+    return patched("cos", x, usual, _limit(x), lambda r, n: _turned(r, n + 1))
 
 
 def tan(x: Value) -> Value:
-    a = fabs(x)
-    return _with_sign(patched("tan", a, _slope(*_quadrant(a)), _limit(x), _slope), x.bits())
+    return patched("tan", x, _slope(*_quadrant(x)), _limit(x), _slope)
 
 
 def sqrt(x: Value) -> Value:
