@@ -1,65 +1,22 @@
 """What a replayed trace takes for granted of the Python around it: numbers, strings and settings that a function reads.
 
-A picture of a value is what can be compared of it. A trace that is going to be replayed guards the pictures; where the
-function itself changes what it reads, it cannot be replayed, and what it bound anew is put back.
+A picture (pictures.py) of a value is what can be compared of it. A trace that is going to be replayed guards the
+pictures; where the function itself changes what it reads, it cannot be replayed, and what it bound anew is put back.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
-from itertools import islice
-from numbers import Number
 from sys import stdlib_module_names
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from expkit.autograd.handle import Handle
+from expkit.autograd.pictures import DEPTH, LIBRARIES, is_plain, parts, picture
 from expkit.autograd.saved import PACKAGE
 from expkit.autograd.trace import Trace
 
 Variable = tuple[str, Callable[[], Any], Callable[[Any], Any]]  # its name, how to read it, how to bind it
-SIMPLE = frozenset({bool, int, complex, str, bytes, type(None)})
-ITEMS = 64  # how much of a container is looked at
-DEPTH = 3
-LIBRARIES = frozenset({"expkit", "numpy"})  # whose objects say themselves what they rest on
 FUNCTIONS = 64  # how many functions are followed
-
-
-def picture(x: Any, depth: int = DEPTH) -> Any:
-    """The value of what is simple, the identity of a tensor, the parts of a container or plain object; else None."""
-    kind = x.__class__
-    if kind in SIMPLE:
-        return kind, x
-    if kind is float:
-        return kind, repr(x)  # 0.0 is not -0.0, and NaN is NaN
-    if isinstance(x, Handle):
-        return kind, id(x)
-    if kind is FunctionType:
-        return kind, id(x), picture(x.__defaults__, depth - 1), picture(x.__kwdefaults__, depth - 1)
-    if depth <= 0:
-        return None
-    if isinstance(x, list | tuple | deque):
-        return kind, len(x), [picture(v, depth - 1) for v in islice(x, ITEMS)]
-    if isinstance(x, dict):
-        return kind, len(x), _items(x, depth)
-    if isinstance(x, set | frozenset):
-        return kind, len(x), frozenset((v.__class__, v) for v in x) if len(x) <= ITEMS else None
-    if isinstance(x, Number):  # of NumPy, fractions, decimals
-        return kind, repr(x)
-    inside = getattr(x, "__dict__", None)
-    return (kind, _items(inside, depth)) if inside.__class__ is dict and _is_plain(kind) else None
-
-
-def _items(x: dict[Any, Any], depth: int) -> list[Any]:
-    return [(k if k.__class__ is str else picture(k), picture(v, depth - 1)) for k, v in islice(x.items(), ITEMS)]
-
-
-def _is_plain(kind: type) -> bool:
-    """Whether a class is the user's own through and through: the engine's objects say themselves what they rest on."""
-    if issubclass(kind, type | ModuleType | FunctionType | MethodType):
-        return False
-    return all(c.__module__.partition(".")[0] not in LIBRARIES for c in kind.__mro__)
 
 
 def rely_on(trace: Trace, fn: Any) -> None:
@@ -70,21 +27,25 @@ def rely_on(trace: Trace, fn: Any) -> None:
 
 def rely_on_value(trace: Trace, name: str, get: Callable[[], Any], put: Callable[[Any], None]) -> None:
     """Guards one variable; `put` binds it anew."""
+    trace.guards.append((lambda: picture(get()), keep(trace, name, get, put)))
+
+
+def keep(trace: Trace, name: str, get: Callable[[], Any], put: Callable[[Any], None], depth: int = DEPTH) -> Any:
+    """The picture of one variable, which is put back when the trace ends."""
     now = get()
-    then = picture(now)
-    if then is None:
-        return
-    held = copy(now) if now.__class__ in (list, dict) else None
+    then = picture(now, depth)
+    filled = now if now.__class__ in (list, dict) else getattr(now, "__dict__", None) if is_plain(type(now)) else None
+    held = copy(filled)
 
     def put_back() -> None:
-        if picture(get()) != then:
+        if picture(get(), depth) != then:
             trace.changed.append(name)
-            _refill(now, held)
+            _refill(filled, held)
         if get() is not now:
             put(now)
 
-    trace.guards.append((lambda: picture(get()), then))
     trace.undo.append(put_back)
+    return then
 
 
 def _refill(container: Any, held: Any) -> None:
@@ -127,19 +88,60 @@ def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _variables(fn: Any) -> Iterator[Variable]:
     """The variables that fn reads, and those that functions read which it finds in such a variable."""
-    todo: list[Any] = [fn]
-    seen: set[FunctionType] = set()
+    todo: list[tuple[Any, int]] = [(fn, DEPTH)]
+    seen: set[int] = set()
+    yield "the function itself", partial(_given, fn), _given
     while todo and len(seen) < FUNCTIONS:
-        fn = todo.pop()
-        if fn.__class__ is MethodType:
-            owner, fn = fn.__self__, fn.__func__
-            yield "self", partial(_given, owner), _given
-        if fn.__class__ is not FunctionType or fn in seen or fn.__code__.co_filename.startswith(PACKAGE):
+        fn, depth = todo.pop()
+        if id(fn) in seen or depth < 0 or not _is_followed(fn):
             continue
-        seen.add(fn)
+        seen.add(id(fn))
+        if fn.__class__ is not FunctionType:
+            if fn.__class__ is MethodType:
+                yield "self", partial(_given, fn.__self__), _given
+            elif is_plain(type(fn)) and callable(fn):
+                kind = type(fn)
+                yield (
+                    f"{kind.__name__}.__call__",
+                    partial(getattr, kind, "__call__"),
+                    partial(setattr, kind, "__call__"),
+                )
+            todo += [(x, depth - 1) for x in _inside(fn)]
+            continue
         for name, get, put in (*_cells(fn), *_globals(fn)):
-            todo.append(get())
+            value = get()
+            todo += [(value, DEPTH), *((m, DEPTH) for m in _methods(value, _names(fn.__code__)))]
             yield name, get, put
+
+
+def _is_followed(x: Any) -> bool:
+    """Whether functions may be in x: in a function of the user, a container, an object that can be called."""
+    if x.__class__ is FunctionType:
+        return not x.__code__.co_filename.startswith(PACKAGE)
+    return x.__class__ in _FOLLOWED or hasattr(x, "__wrapped__") or is_plain(x.__class__)
+
+
+def _inside(x: Any) -> list[Any]:
+    """Functions that x stands for, or may hold."""
+    if x.__class__ is MethodType:
+        return [x.__func__, *_methods(x.__self__, _names(getattr(x.__func__, "__code__", None)))]
+    if x.__class__ is partial:
+        return [x.func, *x.args, *x.keywords.values()]
+    if x.__class__ in _FOLLOWED:
+        return parts(x)
+    return [getattr(x, "__wrapped__", None), *_methods(x, set()), *parts(x)]
+
+
+def _methods(owner: Any, names: set[str]) -> list[Any]:
+    """The methods of an object of the user that code names, and what its properties call."""
+    kind = owner.__class__
+    if not is_plain(kind):
+        return []
+    found = [getattr(kind, name, None) for name in sorted(names | {"__call__"})]
+    return [x.fget if isinstance(x, property) else x for x in found]
+
+
+_FOLLOWED = frozenset({MethodType, partial, list, tuple, dict})
 
 
 def _given(x: Any) -> Any:
@@ -174,8 +176,10 @@ def _members(name: str, owner: Any, code: CodeType) -> Iterator[Variable]:
             yield f"{name}.{member}", partial(getattr, owner, member), partial(setattr, owner, member)
 
 
-def _names(code: CodeType) -> set[str]:
+def _names(code: CodeType | None) -> set[str]:
     """The names that code, and what is defined inside it, may look up outside."""
+    if code is None:
+        return set()
     found = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

@@ -14,7 +14,8 @@ from typing import Any
 
 from expkit import flags, tree
 from expkit.autograd.mode import MODE
-from expkit.compiler.capture import Call, tensors
+from expkit.autograd.pictures import SIMPLE
+from expkit.compiler.capture import Call, shown, tensors
 from expkit.compiler.dynamic import Recent, marked
 from expkit.compiler.replay import Differentiated, Replay
 from expkit.errors import TraceError
@@ -196,12 +197,11 @@ def precision() -> Any:
 
 
 def _static(x: Any) -> Any:
-    """A value that is fixed: by itself, or by its identity where it cannot be compared."""
-    try:
-        hash(x)
-    except TypeError:
-        return (type(x), id(x))
-    return (type(x), x, copysign(1, x)) if isinstance(x, float) else (type(x), x)
+    """A value that is fixed: by itself, or by its picture."""
+    kind = x.__class__
+    if kind in SIMPLE:
+        return kind, x
+    return (kind, x, copysign(1, x)) if kind is float else shown(x)
 
 
 def _shape_of(structure: Any) -> Any:

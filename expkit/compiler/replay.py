@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from expkit import tree
+from expkit.autograd.equations import Var
 from expkit.autograd.function import Function
 from expkit.autograd.handle import Handle, wrap
 from expkit.autograd.inplace import touch_all
@@ -91,7 +92,10 @@ class Replay:
             if x.chain is not None:
                 refresh(x)
         spare = [0] * self.count + [slot.spare() for slot in self.made]
-        found = self.program(self.intake(given), self._numbers(), self._checked(), spare)
+        try:
+            found = self.program(self.intake(given), self._numbers(), self._checked(), spare)
+        finally:
+            self.here.given = []
         touch_all(handles)
         for slot in self.slots:
             if slot.value is None:
@@ -251,13 +255,14 @@ class Differentiated(Replay):
         slopes = iter(graph.outputs[self.count :])  # without those that are None
         self.slopes = [next(slopes) if reached else None for reached in call.reached]
         self.backward = program(graph, behind, [v for v in self.slopes if v is not None])
-        seeds = {v.index: n for n, v in enumerate(graph.inputs[len(call.tensors) :])}
+        seeds = {v.index: n for n, v in enumerate(graph.inputs[len(call.inner) :])}
         self.seed_places = [seeds.get(v.index) for v in self.backward.takes]
         kept = [v for v, place in zip(self.backward.takes, self.seed_places, strict=True) if place is None]
         self.end = len(self.outputs)
         lent = frozenset(range(self.end, self.end + len(kept)))
         self.program = program(graph, before, [*self.outputs, *kept], self.writes, lent)
         self.intake = Intake(call, self.program)
+        self.needed = self._behind(kept)
         self.held = [s for v in kept if (s := call.trace.sources.get(v.index)) is not None]
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
@@ -265,6 +270,17 @@ class Differentiated(Replay):
         targets = [*(x for x in given if x.requires_grad), *self.call.outer]
         outs = Compute.apply(self, given, *targets)
         return self.filled(list(outs), given)
+
+    def _behind(self, kept: Sequence[Any]) -> list[int]:
+        """The numbers of the arguments whose values are kept for the backward pass, in whole or as a view of them.
+
+        What another kernel has made of an argument is memory of its own.
+        """
+        found = {v.index for v in kept}
+        for e in reversed(self.program.equations):
+            if e.prim.aliases and any(v.index in found for v in e.outs):
+                found.update(a.index for a in e.args if isinstance(a, Var))
+        return [n for n, v in enumerate(self.call.graph.inputs[: len(self.call.inner)]) if v.index in found]
 
     def forward(self, given: list[Tensor]) -> tuple[list[Any], list[Any]]:
         found = self.run(given)
@@ -285,7 +301,8 @@ class Compute(Function):
         ctx.replay, ctx.targets = replay, targets
         outs, kept = replay.forward(given)
         ctx.save_for_backward(*map(wrap, kept))
-        ctx.stamps = [(x, root_of(x).written) for x in (*replay.held, *given) if isinstance(x, Handle)]
+        needed = (*replay.held, *(given[n] for n in replay.needed))
+        ctx.stamps = [(x, root_of(x).written) for x in needed if isinstance(x, Handle)]
         results = [wrap(raw) for raw in outs]
         ctx.mark_non_differentiable(*(x for i, x in enumerate(results) if i not in replay.diff))
         ctx.set_materialize_grads(True)

@@ -163,7 +163,7 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
 def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
     """NumPy's functions on Tensors: operators are the Tensor's own, others take its array and give Tensors."""
     if method == "__call__" and ufunc in OPERATORS and not options:
-        return OPERATORS[ufunc](*(x if isinstance(x, Handle) else self.new_tensor(x, dtype=None) for x in inputs))
+        return OPERATORS[ufunc](*(_operand(x, self) for x in inputs))
     out = options.get("out")
     if out is not None:
         options["out"] = tuple(array_of(x, "out") if isinstance(x, Handle) else x for x in out)
@@ -171,6 +171,13 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any
     if out is not None:
         return out[0] if len(out) == 1 else out
     return tuple(wrap(np.asarray(x)) for x in found) if isinstance(found, tuple) else wrap(np.asarray(found))
+
+
+def _operand(x: Any, like: Any) -> Any:
+    """A Tensor, a Python number for one of NumPy, or a Tensor of anything else."""
+    if isinstance(x, Handle):
+        return x
+    return x.item() if isinstance(x, np.number | np.bool_) else like.new_tensor(x, dtype=None)
 
 
 def as_array(x: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

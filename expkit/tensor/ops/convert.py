@@ -66,10 +66,11 @@ def constant(value: Any, d: dtypes.dtype, like: Any) -> Any:
 
 def number(x: Any) -> Any:
     """A Python number: x itself, or a NumPy number's value. TypeError for anything else."""
-    if isinstance(x, bool | int | float | complex):
+    if isinstance(x, np.generic):
+        if x.dtype.kind in "biufc":
+            return x.item()
+    elif isinstance(x, bool | int | float | complex):
         return x
-    if isinstance(x, np.generic) and x.dtype.kind in "biufc":
-        return x.item()
     raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
 
 
