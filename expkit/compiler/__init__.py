@@ -10,7 +10,7 @@
 
 `capture.py` traces the function with all that it reads and writes outside, `replay.py` brings that in and leaves it;
 `passes/` simplify the graph, `layouts.py` chooses memory formats; `groups.py` and `cores.py` say which equations share
-a kernel and `fusion.py` makes these; `program.py` is their order, `recorded.py` its first run, in which the kernel calls
+a kernel, `fusion.py` makes these; `program.py` is their order, `recorded.py` its first run, in which the kernel calls
 are noted, and `rerun.py` all further ones; `compiled.py` keeps the programs and decides which one fits.
 """
 
