@@ -20,7 +20,7 @@ import numpy as np
 from expkit.autograd.handle import Handle
 from expkit.errors import TraceError
 
-SIMPLE = frozenset({bool, int, complex, str, bytes, type(None)})
+SIMPLE = frozenset({bool, int, complex, str, bytes, type(None), type(...), type(NotImplemented)})
 VALUES = (PurePath, date, time, timedelta, range)  # that never change
 THEMSELVES = (type, ModuleType, BuiltinFunctionType)
 LIBRARIES = frozenset({"expkit", "numpy"})  # whose objects say themselves what they rest on
