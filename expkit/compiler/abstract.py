@@ -37,6 +37,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.live = self.peak = 0
+        self.largest = 0  # block so far
         self.kind = ""  # what is being made now
         self.held: Counter[str] = Counter()  # bytes by kind
         self.at_peak: Counter[str] = Counter()
@@ -50,6 +51,7 @@ class Meter:
         """Adds a block of the present kind; its number."""
         self.live += count
         self.held[self.kind] += count
+        self.largest = max(self.largest, count)
         self._count += 1
         if not self.depth and self.live > self.peak:
             self._note(self.live)
@@ -63,7 +65,7 @@ class Meter:
 
     def forget(self) -> None:
         """The peak is looked for anew, from now on."""
-        self.peak = 0
+        self.peak = self.largest = 0
         self._note(self.live)
 
     def _note(self, peak: int) -> None:

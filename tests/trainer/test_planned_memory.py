@@ -18,11 +18,7 @@ from tests.trainer import planned_models
 from tests.trainer.planned_models import MODELS
 
 SMALL = {"weights": 256, "activations": 64, "images": 16, "residual": 16, "recurrent": 64, "attention": 64}
-# Eagerly, gradients of recurrent layers and of convolutions need working memory that a plan does not know of.
-MEASURED = [
-    *((case, "compiled") for case in MODELS),
-    *((case, "eager") for case in ("weights", "activations", "residual", "attention")),
-]
+MEASURED = [(case, how) for case in MODELS for how in ("compiled", "eager")]
 
 
 def planned(case, width, size, how=CompiledStage, **settings):

@@ -27,9 +27,9 @@ from expkit.trainer.planning.places import Places
 from expkit.trainer.precision import dtype_of, in_precision
 from expkit.trainer.task import Task, flexible, loss_of
 
-# gradients: those of parameters, and whatever else the backward pass makes
-KINDS = ("parameters", "gradients", "optimizer state", "batch", "activations")
-PARAMETERS, GRADIENTS, STATE, BATCH, ACTIVATIONS = KINDS
+# gradients: those of parameters, and whatever else the backward pass makes. gaps: between the blocks of a heap
+KINDS = ("parameters", "gradients", "optimizer state", "batch", "activations", "gaps")
+PARAMETERS, GRADIENTS, STATE, BATCH, ACTIVATIONS, GAPS = KINDS
 
 
 @dataclass
@@ -161,11 +161,19 @@ class Stage:
                 (loss if gather == 1 else loss / self.settings.gather).backward()
         after = len(trace.equations)
         self._update()
+        kinds = meter.at_peak + self._gaps()
         return Step(
             trace.equations[start:], trace.made_by[start:], trace.times[start:], border - start, after - start,
-            meter.peak, meter.at_peak, [x.twin for x in self._kept(loss)],
+            kinds.total(), kinds, [x.twin for x in self._kept(loss)],
             last - start, *self._left(loss, before, gathered),
         )  # fmt: skip
+
+    def _gaps(self) -> Counter[str]:
+        """What an eager step's heap cannot use: small blocks settle in what a large one left, which it then misses.
+
+        That happens or not, by where the process lies in memory: half of the largest block is between both.
+        """
+        return Counter({GAPS: self.trace.meter.largest // 2 if self.trace.whole else 0})
 
     def _update(self) -> None:
         """The optimizer's step: one kernel that writes in place, or operation by operation."""
