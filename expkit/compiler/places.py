@@ -94,12 +94,11 @@ def place_of(x: Any, known: dict[int, Place]) -> Place:
 
 def share(places: list[Place]) -> None:
     """Marks places whose memory is (partly) that of others."""
-    ends: list[tuple[int, Place]] = []
+    end, before = 0, None
     for (low, high), place in sorted(((p.bounds(), p) for p in places), key=lambda pair: pair[0]):
-        for end, other in ends[-1:]:
-            if low < end:
-                place.shared = other.shared = True
-        ends.append((max(high, ends[-1][0] if ends else 0), place))
+        if before is not None and low < end:
+            place.shared = before.shared = True
+        end, before = max(high, end), place
 
 
 def fixed(array: Any) -> Callable[[], Any]:

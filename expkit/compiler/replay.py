@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import is_
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from expkit.autograd.node import Leaf
 from expkit.autograd.trace import GradOf
 from expkit.autograd.views import refresh, root_of
 from expkit.compiler.capture import Call, tensors
+from expkit.compiler.places import references
 from expkit.compiler.program import Program, Write
 from expkit.compiler.recorded import program
 from expkit.errors import AutogradError, InplaceError
@@ -147,17 +147,14 @@ class GradSlot:
         if held is not self.tensor._grad:
             self._held = None
             return 0
-        alone = getrefcount(held) == _ALONE + 1 and (held.raw.base is None or getrefcount(held.raw) == _ALONE - 1)
-        return int(alone)
+        ours = references(held) == 3  # this variable's, `_held` and the tensor's
+        return int(ours and (held.raw.base is None or references(held.raw) == 1))
 
     def fill(self, raw: Any) -> None:
         """Leaves the gradient."""
         held = self._held
         if held is None or held.raw is not raw or held is not self.tensor._grad:
             self._held = self.tensor._grad = wrap(raw)
-
-
-_ALONE = 3  # references to a local variable's object that one attribute holds, as getrefcount counts them
 
 
 def _keeps(tensor: Any, raw: Any, looked_at: bool) -> bool:
