@@ -8,24 +8,27 @@ The engine has PyTorch's names. `ek.train(["model=mlp", "optim=adam"])` runs an 
 """
 
 import importlib
-from typing import Any
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING, Any
 
-from expkit import autograd, tensor
-from expkit.autograd.vmap import vmap
-from expkit.tensor import *  # noqa: F403
-from expkit.tensor import bool_ as bool
-from expkit.tensor import complex64 as cfloat
-from expkit.tensor import complex128 as cdouble
-from expkit.tensor import float16 as half
-from expkit.tensor import float32 as float
-from expkit.tensor import float64 as double
-from expkit.tensor import int16 as short
-from expkit.tensor import int32 as int
-from expkit.tensor import int64 as long
+if TYPE_CHECKING:
+    from expkit import autograd, tensor
+    from expkit.autograd.vmap import vmap
+    from expkit.tensor import *  # noqa: F403
+    from expkit.tensor import bool_ as bool
+    from expkit.tensor import complex64 as cfloat
+    from expkit.tensor import complex128 as cdouble
+    from expkit.tensor import float16 as half
+    from expkit.tensor import float32 as float
+    from expkit.tensor import float64 as double
+    from expkit.tensor import int16 as short
+    from expkit.tensor import int32 as int
+    from expkit.tensor import int64 as long
 
 __version__ = "0.1.0"
 
 _LAZY = {  # loaded at first use, so that `import expkit` stays light
+    "autograd": "expkit.autograd", "vmap": "expkit.autograd.vmap:vmap",
     "nn": "expkit.nn", "optim": "expkit.optim", "data": "expkit.data", "registry": "expkit.registry",
     "func": "expkit.func", "linalg": "expkit.linalg", "cuda": "expkit.cuda",
     "use_deterministic_algorithms": "expkit.tensor.determinism:use_deterministic_algorithms",
@@ -52,16 +55,38 @@ _LAZY = {  # loaded at first use, so that `import expkit` stays light
 }  # fmt: skip
 
 
+# The engine's names that are not those of expkit.tensor.
+_RENAMED = {
+    "bool": "bool_", "cfloat": "complex64", "cdouble": "complex128", "half": "float16", "float": "float32",
+    "double": "float64", "short": "int16", "int": "int32", "long": "int64",
+}  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:
     target = _LAZY.get(name)
-    if target is None:
-        raise AttributeError(f"module 'expkit' has no attribute {name!r}")
-    module, _, attribute = target.partition(":")
-    found = importlib.import_module(module)
-    value = getattr(found, attribute) if attribute else found
-    globals()[name] = value
-    return value
+    if target is not None:
+        module, _, attribute = target.partition(":")
+        found = importlib.import_module(module)
+        value = getattr(found, attribute) if attribute else found
+        globals()[name] = value
+        return value
+    if not name.startswith("__"):
+        if PathFinder.find_spec(f"{__name__}.{name}", __path__) is not None:  # noqa: F405
+            return importlib.import_module(f"{__name__}.{name}")
+        _load_engine()
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module 'expkit' has no attribute {name!r}")
+
+
+def _load_engine() -> None:
+    """Brings in the engine's functions, all at once; the command line often does without them."""
+    tensor = importlib.import_module("expkit.tensor")
+    names = {name: name for name in tensor.__all__} | _RENAMED
+    for name, its_name in names.items():
+        globals().setdefault(name, getattr(tensor, its_name))
 
 
 def __dir__() -> list[str]:
+    _load_engine()
     return sorted({*globals(), *_LAZY})
