@@ -16,5 +16,16 @@ DERIVED = {
     "total_steps": "optimizer steps of the whole training",
 }
 
+# What the trainer makes and hands to a task whose signature names it, beside the values above.
+TASK_PARTS = {
+    "model": "the model of `model:`",
+    "loss": "the loss of `loss:`, a function of (prediction, target)",
+    "optimizer": "parameters -> the optimizer of `optim:`",
+    "scheduler": "optimizer -> the schedule of `scheduler:`; null for none",
+    "metrics": "() -> {name: Metric}, a new set for each stage",
+    "data": "the data module",
+    "task": DERIVED["task"],
+}
+
 # Group -> how many first arguments the trainer passes itself (the parameters, the optimizer).
 POSITIONAL = {"data": 0, "model": 0, "loss": 0, "optim": 1, "scheduler": 1}

@@ -13,6 +13,7 @@ from expkit.config.derived import is_derived
 from expkit.config.device import settle_device, trainer_arguments
 from expkit.config.filled import DERIVED, POSITIONAL
 from expkit.config.param_groups import check_optimizer, refuse_closures
+from expkit.config.tasks import AUTO, check_task
 from expkit.errors import ConfigError, did_you_mean
 from expkit.registry import LATER, bind, check
 
@@ -20,7 +21,7 @@ NAMED_GROUPS = {"callbacks": "callback", "logger": "logger"}
 # Trainer arguments that are objects in Python and groups in configs.
 NOT_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir")
 # Names that the trainer resolves itself: nothing is built under them.
-RESOLVED_LATER = {"loss": "auto", "scheduler": "none"}
+RESOLVED_LATER = {"loss": "auto", "scheduler": "none", "task": AUTO}
 
 
 def root(
@@ -36,6 +37,7 @@ def root(
     data: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
     loss: dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None,
     optim: dict[str, Any] | None = None,
     scheduler: dict[str, Any] | None = None,
     callbacks: dict[str, Any] | None = None,
@@ -80,6 +82,11 @@ def validate(composed: Composed) -> dict[str, Any]:
             check(group, symbolic(entry), DERIVED, composed.origins.within(group), positional=positional)
         if group == "optim" and config.get("train", True):
             refuse_closures(entry["name"], origin)
+    task = config.get("task") or {"name": AUTO}
+    if task.get("name") == AUTO:
+        _refuse_arguments("task", task, origin)
+    else:
+        check_task(symbolic(task), origin)
     for folder, group in NAMED_GROUPS.items():
         for key, entry in named_entries(config.get(folder), folder, origin):
             check(group, symbolic(entry), (), composed.origins.within(key))

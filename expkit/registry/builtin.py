@@ -12,6 +12,7 @@ BUILTIN: dict[str, tuple[str, ...]] = {
     "callback": ("expkit.trainer.callbacks",),
     "logger": ("expkit.tracking",),
     "metric": ("expkit.trainer.metrics",),
+    "task": ("expkit.trainer.tasks",),
 }
 
 GROUPS = tuple(BUILTIN)

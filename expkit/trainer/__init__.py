@@ -17,8 +17,8 @@ from expkit.trainer.callbacks import (
 from expkit.trainer.metrics import F1, R2, Accuracy, MeanAbsoluteError, MeanMetric, Metric
 from expkit.trainer.signals import Interrupted
 from expkit.trainer.state import seed_everything
-from expkit.trainer.supervised import SupervisedTask
 from expkit.trainer.task import Task
+from expkit.trainer.tasks.supervised import SupervisedTask
 from expkit.trainer.trainer import Trainer
 
 __all__ = [

@@ -1,32 +1,19 @@
 """From a composed config to the objects of an experiment: data, then what follows from it, then everything else."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from expkit import tree
-from expkit.config import Composed, named_entries, split_schedule
-from expkit.config.param_groups import split_groups
+from expkit.config import Composed, named_entries
 from expkit.data import DataModule
 from expkit.errors import ConfigError, DataError, ExpkitError, ShapeError
-from expkit.optim import Optimizer
 from expkit.registry import build, lookup
-from expkit.tensor import Tensor
 from expkit.tracking import JournalLogger, RunInfo
 from expkit.trainer import feed
 from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks import Callback
-from expkit.trainer.console import say
-from expkit.trainer.groups import choose
-from expkit.trainer.optimizers import Schedule
-from expkit.trainer.supervised import AUTO_LOSS, SupervisedTask
-
-# Losses that make sense for one kind of task only; those of the user may be used for any.
-LOSS_TASK = {
-    **dict.fromkeys(("cross_entropy", "nll", "bce", "bce_with_logits"), "classification"),
-    **dict.fromkeys(("mse", "l1", "smooth_l1", "huber"), "regression"),
-}
 
 
 def make(
@@ -85,55 +72,6 @@ def _limit(arguments: Arguments) -> int | float:
 
 def _is_symbolic(value: Any) -> bool:
     return isinstance(value, str) and "${derived:" in value
-
-
-def make_task(
-    composed: Composed, config: Mapping[str, Any], data: DataModule, derived: Mapping[str, Any]
-) -> SupervisedTask:
-    """Model, loss, optimizer and schedule as one task."""
-    model = make(composed, "model", config["model"], given={**derived, **_outputs(config.get("loss"), data)})
-    loss = _make_loss(composed, config.get("loss"), data.task, derived)
-
-    entry, rows = split_groups(config["optim"])
-    chosen = choose(model, rows, composed.origins.of("optim.groups")) if rows else None
-    for line in chosen.summary() if chosen else ():
-        say(line)
-
-    def optimizer(params: Iterable[Tensor]) -> Optimizer:
-        mine = list(params) if chosen is None else chosen.of(params)
-        return make(composed, "optim", entry, mine, given=derived)
-
-    scheduler = None
-    schedule = config.get("scheduler")
-    if schedule is not None and schedule.get("name") != "none":
-        arguments, timing = split_schedule(schedule)
-        timing = {name: value for name, value in timing.items() if value is not None}
-
-        def scheduler(optimizer: Optimizer) -> Schedule:
-            made = make(composed, "scheduler", arguments, optimizer, given=derived)
-            return Schedule(made, **{"interval": made.interval, "monitor": made.monitor, **timing})
-
-    return SupervisedTask(model, loss, optimizer, scheduler, task=data.task)
-
-
-def _outputs(loss: Mapping[str, Any] | None, data: DataModule) -> dict[str, int]:
-    """Binary losses take one score for two classes."""
-    binary = loss is not None and loss.get("name") in ("bce", "bce_with_logits") and data.num_classes == 2
-    return {"output_size": 1} if binary else {}
-
-
-def _make_loss(composed: Composed, entry: Mapping[str, Any] | None, task: str, derived: Mapping[str, Any]) -> Any:
-    name = "auto" if entry is None else entry["name"]
-    if name == "auto" or entry is None:
-        return AUTO_LOSS[task]()
-    wanted = LOSS_TASK.get(name)
-    if wanted is not None and wanted != task:
-        fitting = [other for other, its_task in LOSS_TASK.items() if its_task == task]
-        raise ConfigError(
-            f"{composed.origins.of('loss.name')}: loss {name!r} is for {wanted}, but the data "
-            f"({composed.origins.of('data.name')}) is for {task}. Losses for {task}: auto, {', '.join(fitting)}."
-        )
-    return make(composed, "loss", entry, given=derived)
 
 
 def make_callbacks(composed: Composed, config: Mapping[str, Any]) -> list[Callback]:

@@ -21,12 +21,13 @@ from expkit.nn.functional.reduction import TargetError
 from expkit.tensor import devices
 from expkit.tracking import JournalLogger
 from expkit.trainer import assemble, checkpoint, record
+from expkit.trainer.assemble_task import make_task
 from expkit.trainer.callbacks import Callback
 from expkit.trainer.console import close_log_file, log, log_file, say, show, warn
 from expkit.trainer.report import results_table
 from expkit.trainer.signals import Interrupted, signals
 from expkit.trainer.state import seed_everything
-from expkit.trainer.supervised import SupervisedTask
+from expkit.trainer.task import Task
 from expkit.trainer.trainer import Trainer
 
 
@@ -159,7 +160,7 @@ class _Experiment:
         data = assemble.make_data(self.composed, config)
         derived = assemble.derive(data, config["trainer"])
         config = self.composed.resolved(derived)
-        task = assemble.make_task(self.composed, config, data, derived)
+        task = make_task(self.composed, config, data, derived)
         self.logger = assemble.make_logger(self.composed, config, self.run_dir, self.parent)
         self.trainer = trainer = self._make_trainer(config, task, data)
         try:
@@ -180,7 +181,7 @@ class _Experiment:
             self.composed.config.seed = config["seed"]
         return config
 
-    def _make_trainer(self, config: dict[str, Any], task: SupervisedTask, data: DataModule) -> Trainer:
+    def _make_trainer(self, config: dict[str, Any], task: Task, data: DataModule) -> Trainer:
         callbacks = assemble.make_callbacks(self.composed, config)
         assert self.logger is not None
         begin = _Begin(self.logger, config, self.run_dir, data)
@@ -215,7 +216,7 @@ class _Experiment:
             }
         return metrics
 
-    def _test(self, trainer: Trainer, task: SupervisedTask, loader: Any, ckpt_path: str | None) -> dict[str, float]:
+    def _test(self, trainer: Trainer, task: Task, loader: Any, ckpt_path: str | None) -> dict[str, float]:
         callback = trainer.checkpoint_callback
         if ckpt_path is None and callback is not None and callback.best_model_path:
             ckpt_path = callback.best_model_path
@@ -266,7 +267,7 @@ class _Begin(Callback):
     def metric_names(self, trainer: Any) -> list[str]:
         if not self.config["test"] or self.data.test is None:
             return []
-        return ["test/loss", *(f"test/{name}" for name in trainer.task.metrics["test"])]
+        return ["test/loss", *(f"test/{name}" for name in _metrics_of(trainer.task, "test"))]
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
         self._begin(trainer, task)
@@ -278,6 +279,12 @@ class _Begin(Callback):
         if not self.logger.journal.is_open:
             primary = record.primary_metric(self.config, trainer.checkpoint_callback)
             record.begin(self.logger, self.config, task, self.data, self.run_dir, primary)
+
+
+def _metrics_of(task: Task, stage: str) -> Mapping[str, Any]:
+    """The metrics of a stage, of tasks that keep them as SupervisedTask does."""
+    kept = getattr(task, "metrics", None)
+    return kept.get(stage, {}) if isinstance(kept, Mapping) else {}
 
 
 def _final(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -18,8 +18,8 @@ from expkit.trainer.rehearse import Shapes, rehearse
 from expkit.trainer.report import results_table
 from expkit.trainer.runtime import STAGES, Runtime
 from expkit.trainer.signals import signals
-from expkit.trainer.supervised import SupervisedTask, wrap
 from expkit.trainer.task import Task
+from expkit.trainer.tasks.supervised import SupervisedTask, wrap
 
 
 class Trainer(Runtime):

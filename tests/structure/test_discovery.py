@@ -10,7 +10,7 @@ from tests.structure.source import ROOT
 
 CONF = ROOT / "conf"
 # Names that the trainer or the command line resolves before anything is built.
-RESOLVED_EARLIER = {"loss": {"auto"}, "scheduler": {"none"}}
+RESOLVED_EARLIER = {"loss": {"auto"}, "scheduler": {"none"}, "task": {"auto"}}
 # Registered without a YAML of their own: built by name from others' configs, or needing values that only a user has.
 WITHOUT_YAML: dict[str, set[str]] = {}
 

@@ -11,7 +11,7 @@ from expkit.tensor import rand, randint, tensor
 from expkit.trainer import Interrupted, SupervisedTask, Task
 from expkit.trainer.logged import Logged
 from expkit.trainer.optimizers import normalize
-from expkit.trainer.supervised import fit_target
+from expkit.trainer.tasks.supervised import fit_target
 from tests.trainer.conftest import loader, net
 
 

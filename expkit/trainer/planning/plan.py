@@ -18,6 +18,7 @@ from expkit.errors import ConfigError, ShapeError
 from expkit.nn.functional.reduction import TargetError
 from expkit.trainer import assemble
 from expkit.trainer.arguments import Arguments
+from expkit.trainer.assemble_task import make_task
 from expkit.trainer.callbacks.summary import counts
 from expkit.trainer.planning.compiled import CompiledStage
 from expkit.trainer.planning.memory import TrainingMemory
@@ -94,7 +95,7 @@ def staged(composed: Composed, *, whole: bool = True) -> Iterator[SetUp]:
     settings = settings_of(arguments_of(config))
 
     def build() -> Task:
-        return assemble.make_task(composed, config, data, derived)
+        return make_task(composed, config, data, derived)
 
     try:
         stage = Stage(build, settings, whole=whole)

@@ -23,6 +23,7 @@ from expkit.data import DataModule
 from expkit.tensor import Tensor
 from expkit.tensor.devices import CPU
 from expkit.trainer import assemble, feed, optimizers
+from expkit.trainer.assemble_task import make_task
 from expkit.trainer.planning.listener import Listener, Unmeasured
 from expkit.trainer.planning.plan import arguments_of, settings_of
 from expkit.trainer.planning.stage import Settings
@@ -79,7 +80,7 @@ def make_profile(composed: Composed, steps: int = 10) -> Profile:
     data = assemble.make_data(composed, config)
     derived = assemble.derive(data, config["trainer"])
     config = composed.resolved(derived)
-    task = assemble.make_task(composed, config, data, derived)
+    task = make_task(composed, config, data, derived)
     step = _step(task, settings_of(arguments_of(config)))
     batches = _batches(data, dtype_of(config["trainer"]["precision"] or "32-true"))
     eager = [_timed(lambda: step(*next(batches))) for _ in range(max(2, steps // 2))]

@@ -7,15 +7,20 @@ from expkit.errors import CheckpointError, ConfigError, DataError
 from expkit.nn import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from expkit.nn.module import Module
 from expkit.optim import Adam, Optimizer
+from expkit.registry import register
 from expkit.tensor import Tensor, as_tensor
 from expkit.trainer.console import say
 from expkit.trainer.metrics import TASK_METRICS, Metric, task_metrics
 from expkit.trainer.task import Task
 
-AUTO_LOSS = {"classification": CrossEntropyLoss, "regression": MSELoss}
+AUTO_LOSS = {
+    **dict.fromkeys(("classification", "segmentation", "language_modeling"), CrossEntropyLoss),
+    **dict.fromkeys(("regression", "reconstruction"), MSELoss),
+}
 STAGES = ("train", "val", "test")
 
 
+@register("task", "supervised")
 class SupervisedTask(Task):
     """Minimises loss(model(x), y) over batches (x, y); logs train/loss, val/loss, val/acc, ...
 

@@ -1,0 +1,5 @@
+"""Training styles by name: what `task: {name: ...}` of a config may choose."""
+
+from expkit.trainer.tasks.supervised import SupervisedTask
+
+__all__ = ["SupervisedTask"]
