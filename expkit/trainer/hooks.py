@@ -1,7 +1,8 @@
 """Every hook that callbacks and tasks may write; one that is not in this table, or takes other arguments, is refused.
 
 A callback's hook gets (trainer, task) before the arguments listed here; a task's hook gets the arguments alone.
-Names and order are Lightning's.
+Names and order are Lightning's. on_train_batch_start may return -1: the rest of the epoch is then left out, and what
+follows an epoch (validation, on_train_epoch_end) comes at once.
 """
 
 import inspect
@@ -39,6 +40,34 @@ HOOKS: dict[str, tuple[str, ...]] = {
 
 OPTIONAL = {"dataloader_idx"}  # an argument that a hook may leave out
 
+_SWITCH = "the trainer calls eval() and train() itself: override those of the module that must stay as it is"
+_MOVE = "batches are moved, and cast, by the trainer: change them in the data set or at the beginning of the step"
+_OLD_EPOCH = "Lightning 2 has no such hook either: write on_{stage}_epoch_end, and keep what steps gave on self"
+
+#: Methods of Lightning's (also of its older versions) that nobody calls here -> what to do instead.
+REFUSED: dict[str, str] = {
+    **{f"on_{stage}_model_eval": _SWITCH for stage in ("validation", "test", "predict")},
+    **{f"on_{stage}_model_train": _SWITCH for stage in ("validation", "test", "predict")},
+    "on_validation_model_zero_grad": "gradients are cleared as a step begins: write on_before_zero_grad",
+    "on_before_batch_transfer": _MOVE,
+    "on_after_batch_transfer": _MOVE,
+    "transfer_batch_to_device": _MOVE,
+    "configure_sharded_model": "models are not sharded: build it in __init__",
+    "on_keyboard_interrupt": "write on_exception, which gets the KeyboardInterrupt",
+    "on_epoch_start": "write on_train_epoch_start",
+    "on_epoch_end": "write on_train_epoch_end",
+    "on_batch_start": "write on_train_batch_start",
+    "on_batch_end": "write on_train_batch_end",
+    **{
+        f"{stage}_epoch_end": _OLD_EPOCH.format(stage="train" if stage == "training" else stage)
+        for stage in ("training", "validation", "test")
+    },
+    **{
+        f"{stage}_step_end": f"there is one device: write this at the end of {stage}_step"
+        for stage in ("training", "validation", "test")
+    },
+}
+
 
 def default(name: str, leading: tuple[str, ...]) -> Callable[..., None]:
     """The hook that does nothing: what the base classes have under `name`."""
@@ -58,8 +87,12 @@ def default(name: str, leading: tuple[str, ...]) -> Callable[..., None]:
 def written(owner: Any, leading: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
     """The hooks that `owner` really has, by name, ready to be called with (*leading, *arguments of HOOKS).
 
-    HookError for a method called on_* that is no hook, and for one that takes other arguments.
+    HookError for a method called on_* that is no hook, for one of Lightning's that nobody would call, and for one that
+    takes other arguments.
     """
+    for name, instead in REFUSED.items():
+        if callable(getattr(owner, name, None)):
+            raise HookError(f"{type(owner).__name__}.{name} would never be called: {instead}.")
     hooks = {}
     for name in dir(type(owner)) + list(vars(owner)):
         if not name.startswith("on_") and name not in HOOKS:

@@ -41,17 +41,19 @@ def epoch(t: "Trainer") -> None:
         if progress.batch == 0 or t.done():
             return
     for batch, last in with_last(t.train_batches(), progress.batch, t.num_training_batches):
-        train_batch(t, batch, last)
+        last = train_batch(t, batch, last)
         finish_batch(t, last)
-        if t.done():
+        if last or t.done():
             return
 
 
-def train_batch(t: "Trainer", batch: Any, last: bool) -> None:
-    """Forward, backward and, when enough batches are gathered, an optimizer step."""
+def train_batch(t: "Trainer", batch: Any, last: bool) -> bool:
+    """Forward, backward and, when enough batches are gathered, an optimizer step. Whether the epoch ends with it."""
     progress, index, gather = t.progress, t.progress.batch, t.accumulate_grad_batches
     t.batch = batch = t.prepare(batch)
-    t.call("on_train_batch_start", batch, index)
+    if t.asked("on_train_batch_start", batch, index):
+        progress.unfinished = progress.last = True
+        return True
     complete = last or (index + 1) % gather == 0
     outputs = t.training_step(batch, index, first=index % gather == 0, complete=complete)
     if complete:
@@ -63,6 +65,7 @@ def train_batch(t: "Trainer", batch: Any, last: bool) -> None:
     t.call("on_train_batch_end", outputs, batch, index)
     if complete:
         t.log_step()
+    return last
 
 
 def finish_batch(t: "Trainer", last: bool) -> None:

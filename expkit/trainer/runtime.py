@@ -130,6 +130,11 @@ class Runtime(Arguments):
             if late is None or is_late is late:
                 function(*args)
 
+    def asked(self, hook: str, *args: Any) -> bool:
+        """Calls a hook of callbacks and task, all of them; whether one returned -1."""
+        answers = [function(*args) for _, function in self._hooks[hook]]
+        return any(isinstance(answer, int) and answer == -1 for answer in answers)
+
     def hooked(self, *names: str) -> bool:
         """Whether anybody has written one of these hooks."""
         return any(self._hooks[name] for name in names)

@@ -7,7 +7,7 @@ import pytest
 from expkit.errors import HookError
 from expkit.tensor import manual_seed
 from expkit.trainer import Callback, LambdaCallback, Task
-from expkit.trainer.hooks import HOOKS
+from expkit.trainer.hooks import HOOKS, REFUSED
 from tests.trainer.conftest import loader, net
 
 WRONG = {
@@ -15,6 +15,8 @@ WRONG = {
     "unknown": ("on_something_else", lambda self: None, "is not a hook"),
     "too few arguments": ("on_train_end", lambda self: None, "it is called as on_train_end(trainer, task)"),
     "too many arguments": ("on_train_end", lambda self, trainer, task, more: None, "wrong arguments"),
+    "of older versions": ("training_epoch_end", lambda self, outputs: None, "write on_train_epoch_end"),
+    "never called here": ("on_validation_model_eval", lambda self: None, "the trainer calls eval()"),
     "no batch": ("on_train_batch_start", lambda self, trainer, task: None, "(trainer, task, batch, batch_idx)"),
 }
 
@@ -162,3 +164,45 @@ def test_evaluation_hooks_may_leave_out_the_loader_index(trainer):
 
     trainer(callbacks=Mine(), num_sanity_val_steps=0).fit(net(), loader(8), loader(16))
     assert seen == [0, 1]
+
+
+def test_minus_one_leaves_out_the_rest_of_the_epoch(trainer):
+    names: list[str] = []
+
+    class Mine(Callback):
+        def on_train_batch_start(self, trainer, task, batch, batch_idx):
+            names.append(f"{trainer.current_epoch}.{batch_idx}")
+            return -1 if batch_idx == 2 and trainer.current_epoch == 0 else None
+
+        def on_validation_end(self, trainer, task):
+            names.append("validated")
+
+        def on_train_epoch_end(self, trainer, task):
+            names.append("end")
+
+    ours = trainer(callbacks=Mine(), max_epochs=2, num_sanity_val_steps=0, accumulate_grad_batches=2)
+    ours.fit(net(), loader(24 + 8), loader(8))
+    assert names == ["0.0", "0.1", "0.2", "validated", "end", "1.0", "1.1", "1.2", "1.3", "validated", "end"]
+    assert ours.global_step == 3
+
+
+# Lightning's hooks of version 2.5, of Callback and of LightningModule
+LIGHTNINGS = set(
+    """
+setup teardown on_fit_start on_fit_end on_sanity_check_start on_sanity_check_end on_train_start on_train_end
+on_train_epoch_start on_train_epoch_end on_train_batch_start on_train_batch_end on_validation_start on_validation_end
+on_validation_epoch_start on_validation_epoch_end on_validation_batch_start on_validation_batch_end on_test_start
+on_test_end on_test_epoch_start on_test_epoch_end on_test_batch_start on_test_batch_end on_predict_start on_predict_end
+on_predict_epoch_start on_predict_epoch_end on_predict_batch_start on_predict_batch_end on_exception on_save_checkpoint
+on_load_checkpoint on_before_backward on_after_backward on_before_optimizer_step on_before_zero_grad
+on_validation_model_eval on_validation_model_train on_test_model_eval on_test_model_train on_predict_model_eval
+on_predict_model_train on_validation_model_zero_grad on_before_batch_transfer on_after_batch_transfer
+transfer_batch_to_device configure_sharded_model
+""".split()  # noqa: SIM905
+)
+
+
+def test_each_of_lightnings_hooks_is_called_or_refused_with_a_reason():
+    assert LIGHTNINGS - set(HOOKS) - set(REFUSED) == set()
+    assert set(HOOKS) & set(REFUSED) == set()
+    assert all(len(instead.split()) > 1 for instead in REFUSED.values())
