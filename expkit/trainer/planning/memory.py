@@ -13,6 +13,7 @@ from expkit.trainer.planning.compiled import CompiledStage
 from expkit.trainer.planning.stage import Stage, Step
 
 EAGER, COMPILED, FIRST = "eager", "compiled", "first"  # FIRST: the eager step before compiled ones
+SMALLEST = 2  # samples of a batch that is tried: batch norm cannot train on one sample of one pixel
 
 
 class TrainingMemory:
@@ -26,7 +27,7 @@ class TrainingMemory:
         self._programs: CompiledStage | None = None
         try:
             opened = compiling()
-            self._programs = opened if opened.train(sample, 1).peak else None
+            self._programs = opened if opened.train(sample, SMALLEST).peak else None
         except TraceError:  # training says why, and goes on eagerly
             pass
         self.compiled = wanted and self._programs is not None

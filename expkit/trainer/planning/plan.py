@@ -21,7 +21,7 @@ from expkit.trainer.arguments import Arguments
 from expkit.trainer.assemble_task import make_task
 from expkit.trainer.callbacks.summary import counts
 from expkit.trainer.planning.compiled import CompiledStage
-from expkit.trainer.planning.memory import TrainingMemory
+from expkit.trainer.planning.memory import SMALLEST, TrainingMemory
 from expkit.trainer.planning.places import Places
 from expkit.trainer.planning.stage import KINDS, Settings, Stage, Step
 from expkit.trainer.task import Task
@@ -207,11 +207,12 @@ def largest_batch(stage: Stage | TrainingMemory, sample: Any, size: int, peak: i
             known[count] = stage.peak(sample, count)
         return known[count]
 
-    if needs(1) > room:
+    least = min(SMALLEST, size, most)
+    if needs(least) > room:
         return None
     if needs(most) <= room:
         return most
-    low, high = 1, most
+    low, high = least, most
     while high - low > max(1, low // 100):  # to within a hundredth
         slope = (needs(high) - needs(low)) / (high - low)
         guess = min(max(low + int((room - needs(low)) / slope), low + 1), high - 1)
