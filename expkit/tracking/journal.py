@@ -5,7 +5,7 @@ One JSON object a line, each with its time `t` (ms, fixed when written) and one 
     {"t", "start": {pid, started, host}}            a process begins (or resumes) the run
     {"t", "step", "epoch", "metrics": {name: value}}     not finite values are the texts "nan", "inf", "-inf"
     {"t", "params": {dotted name: text}}            {"t", "tags": {name: text}}     {"t", "experiment_tags": {...}}
-    {"t", "artifact": path, "to": folder | null}    path: relative to the run directory where it lies inside
+    {"t", "artifact": path, "to": folder | null, "kind": "table" | "image"}   path: relative to the run directory
     {"t", "dataset": {name, digest, source, ...}}
     {"t", "end": "FINISHED" | "FAILED" | "KILLED"}
 
@@ -188,11 +188,12 @@ class Journal:
     def set_experiment_tags(self, tags: Mapping[str, Any]) -> None:
         self.write({"experiment_tags": {str(name): str(value) for name, value in tags.items()}})
 
-    def log_artifact(self, path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+    def log_artifact(self, path: str | os.PathLike[str], artifact_path: str | None = None, kind: str = "") -> None:
         """Journal that a file or folder belongs to the run. It is copied later, so it must stay where it is."""
         full = Path(path).absolute()
         inside = full.is_relative_to(self.run_dir)
-        self.write({"artifact": str(full.relative_to(self.run_dir) if inside else full), "to": artifact_path})
+        record = {"artifact": str(full.relative_to(self.run_dir) if inside else full), "to": artifact_path}
+        self.write({**record, "kind": kind} if kind else record)
 
     def log_dataset(self, name: str, digest: str, *, source: str = "", profile: Mapping[str, Any] | None = None,
                     schema: Mapping[str, Any] | None = None, context: str = "training") -> None:  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 from expkit.registry import register
 from expkit.tracking import metadata, names
+from expkit.tracking.artifacts import Artifacts
 from expkit.tracking.journal import Journal, rows
 from expkit.tracking.process import identity
 from expkit.tracking.runinfo import RunInfo, Status, database_path, outputs_root, read_status, resolve_uri
@@ -42,7 +43,7 @@ def new_run_dir() -> Path:
 
 
 @register("logger", "none")
-class JournalLogger:
+class JournalLogger(Artifacts):
     """Keep the local journal only: metrics.jsonl and environment.json in the run directory.
 
     run_dir: directory of the run (default: a new one in the outputs folder).
@@ -106,10 +107,13 @@ class JournalLogger:
         self.start()
         self.journal.set_tags(tags)
 
-    def log_artifact(self, path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
-        """Attach a file or folder to the run, in the folder `artifact_path` of its artifacts."""
+    def log_artifact(self, path: str | os.PathLike[str], artifact_path: str | None = None, kind: str = "") -> None:
+        """Attach a file or folder to the run, in the folder `artifact_path` of its artifacts.
+
+        kind: "table" or "image" for what `log_table` and `log_image` wrote, which MLflow shows as such.
+        """
         self.start()
-        self.journal.log_artifact(path, artifact_path)
+        self.journal.log_artifact(path, artifact_path, kind)
 
     def log_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Attach the best checkpoint to the run, where the logger keeps checkpoints."""

@@ -99,7 +99,7 @@ class State:
     last_t: int = 0  # time of the last record sent
     sessions: int = 0  # processes that wrote the run so far
     epoch: list[int] | None = None  # [step, epoch] of the last `epoch` metric
-    artifacts: list[list[Any]] = field(default_factory=list)  # [path, folder] still to be copied
+    artifacts: list[list[Any]] = field(default_factory=list)  # [path, folder, kind] still to be copied
     problems: list[str] = field(default_factory=list)  # what MLflow refused for good
     error: str | None = None  # why it cannot go on at present
     failures: int = 0  # attempts in a row that ended in `error`

@@ -180,16 +180,18 @@ class Shipper:
 
     def _note_artifact(self, _store: Store, _run_id: str, record: dict[str, Any]) -> None:
         """Artifacts are copied after the metrics, so that one that fails holds up nothing else."""
-        entry = [record["artifact"], record["to"]]
+        entry = [record["artifact"], record["to"], record.get("kind", "")]
         if entry not in self.state.artifacts:
             self.state.artifacts.append(entry)
 
     def _upload(self, store: Store, run_id: str) -> None:
         while self.state.artifacts:
-            name, folder = self.state.artifacts[0]
+            name, folder, kind = self.state.artifacts[0]
             path = self.run_dir / name
             if path.exists():
                 self._send(store, run_id, lambda ident, items: store.upload(ident, *items[0]), [(path, folder)])
+                if kind:
+                    store.announce(run_id, f"{folder}/{path.name}" if folder else path.name, kind)
             else:
                 self._problem(f"artifact {name}: is not there any more")
             del self.state.artifacts[0]

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_LOGGED_IMAGES
 from sqlalchemy.exc import SQLAlchemyError
 
 from expkit.errors import TrackingError
@@ -158,6 +159,17 @@ class Store:
         """Copy a file or folder to the run's artifacts (over what is there under its name)."""
         with _translated():
             self.client.log_artifact(run_id, str(path), folder)
+
+    def announce(self, run_id: str, path: str, kind: str) -> None:
+        """Tag the run so that MLflow shows the artifact `path` as what it is: a "table", or an "image" of a series."""
+        if kind == "image":
+            self.set_tags(run_id, {MLFLOW_LOGGED_IMAGES: "True"})
+            return
+        known = json.loads(self.run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+        entry = {"path": path, "type": kind}
+        text = json.dumps([*known, entry])
+        if entry not in known and len(text) <= names.TAG_LENGTH:  # more tables than that are found among the artifacts
+            self.set_tags(run_id, {MLFLOW_LOGGED_ARTIFACTS: text})
 
     def set_status(self, run_id: str, status: str, end: int | None = None) -> None:
         with _translated():

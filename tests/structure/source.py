@@ -25,7 +25,7 @@ ENGINE = (
 ENGINE_LIBRARIES = {"numpy", "ml_dtypes", "llvmlite"}
 # May be imported inside a function, to keep them out of start-up.
 HEAVY = {
-    "mlflow", "cupy", "cupyx", "sklearn", "pandas", "matplotlib", "torch", "hydra", "omegaconf", "rich", "numpy",
+    "mlflow", "cupy", "cupyx", "sklearn", "pandas", "matplotlib", "PIL", "torch", "hydra", "omegaconf", "rich", "numpy",
     "llvmlite",
 }  # fmt: skip
 
