@@ -17,6 +17,7 @@ from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
 from expkit.trainer.deferred import later, refuse_traced
 from expkit.trainer.logged import Logged, occasions
+from expkit.trainer.manual import ManualOptimizer, ManualStep
 from expkit.trainer.metrics import Metric
 from expkit.trainer.optimizers import Schedule
 from expkit.trainer.precision import in_precision
@@ -50,7 +51,8 @@ class Runtime(Arguments):
         self.metric_stamps: dict[str, int] = {}  # after how many batches a metric was published last
         self.loggers: list[Any] = []
         self.task: Any = None
-        self.optimizer: Any = None
+        self.optimizers: list[Any] = []
+        self.manual_optimizers: list[ManualOptimizer] = []  # the same ones, as tasks get them
         self.schedules: list[Schedule] = []
         self.steps: dict[str, Callable[..., Any]] = {}  # the task's, as they are written
         self.programs: Any = None
@@ -79,6 +81,11 @@ class Runtime(Arguments):
     @property
     def global_step(self) -> int:
         return self.progress.global_step
+
+    @property
+    def optimizer(self) -> Any:
+        """The (first) optimizer; None before training and where there is none."""
+        return self.optimizers[0] if self.optimizers else None
 
     @property
     def callback_metrics(self) -> dict[str, float]:
@@ -173,9 +180,10 @@ class Runtime(Arguments):
         self.epoch_metrics.update(values)
         self.metric_stamps.update(dict.fromkeys(values, self.progress.batches))
 
-    def log_step(self) -> None:
-        """The newest values of the step that was just made, each log_every_n_steps."""
-        if Every(self.log_every_n_steps or 0)(self.progress.global_step):
+    def log_step(self, before: int) -> None:
+        """The newest values, each log_every_n_steps; `before`: the optimizer steps before this batch."""
+        every = self.log_every_n_steps or 0
+        if every and self.progress.global_step // every > before // every:
             self.log_metrics(self.logged["train"].step_values())
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
@@ -222,10 +230,16 @@ class Runtime(Arguments):
             step = flexible(getattr(self.task, name), args)
             self.steps[stage] = in_precision(self.precision, self.device, step)
         self.programs = Programs(self)
-        self.training_step = TrainingStep(self, self.programs)
+        kind = TrainingStep if self.task.automatic_optimization else ManualStep
+        self.training_step = kind(self, self.programs)
         for stage, (name, _) in STEP_ARGUMENTS.items():
             if stage != "train":
                 self.evaluation[stage] = EvaluationStep(self, self.programs, stage, getattr(self.task, name))
+
+    def use_optimizers(self, optimizers: list[Any], schedules: list[Schedule]) -> None:
+        """These are trained with from now on."""
+        self.optimizers, self.schedules = optimizers, schedules
+        self.manual_optimizers = [ManualOptimizer(self, optimizer) for optimizer in optimizers]
 
     def train_batches(self) -> Iterable[Any]:
         """What is left of the epoch's batches."""
@@ -281,16 +295,20 @@ class Runtime(Arguments):
         return Every(every)(progress.batch)
 
     def step_schedules(self, interval: str, count: int) -> None:
-        """Steps the schedules of "step" or "epoch"; `count` is how many of those are over."""
+        """Steps the schedules of "step" or "epoch"; `count` is how many of those are over. Tasks that make their own
+        optimizer steps step their schedules too."""
+        if not self.task.automatic_optimization:
+            return
         for schedule in self.schedules:
             if schedule.interval == interval:
                 schedule.step(count, self.callback_metrics)
 
     # ---- checkpoints
 
-    def save_checkpoint(self, path: str | Path) -> Path:
-        """Writes the state at this step boundary to directory `path`, atomically."""
-        return checkpoint.save(path, gather(self), config=self.config, metrics=self.callback_metrics)
+    def save_checkpoint(self, path: str | Path, weights_only: bool = False) -> Path:
+        """Writes the state at this step boundary to directory `path`, atomically. weights_only: it cannot be resumed."""
+        state = gather(self, weights_only)
+        return checkpoint.save(path, state, config=self.config, metrics=self.callback_metrics)
 
     def commit_checkpoints(self, final: bool = False) -> None:
         """Writes the checkpoints that have become due, once every callback has decided."""

@@ -1,8 +1,9 @@
 """Where training stands, and all state that a checkpoint holds: gathered and restored in one place."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,15 +77,52 @@ def same_buffers_after(module: Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def gather(trainer: Any) -> dict[str, Any]:
-    """The checkpoint dictionary of a trainer that fits, or has fitted, at a step boundary."""
+@contextmanager
+def same_training_after(t: Any) -> Iterator[None]:
+    """Optimizer steps within it, and what schedules and the loss scaling made of them, are undone."""
+    params = [(p, p.detach().clone(), p.grad, p.requires_grad) for p in t.task.parameters()]
+    states = [(optimizer, deepcopy(optimizer.state_dict())) for optimizer in t.optimizers]
+    others = [*(schedule.scheduler for schedule in t.schedules), *([t.scaler] if t.scaler is not None else [])]
+    kept = [(other, deepcopy(other.state_dict())) for other in others]
+    steps = t.progress.global_step
+    try:
+        yield
+    finally:
+        with no_grad():
+            for p, value, grad, wanted in params:
+                p.copy_(value)
+                p.grad = grad
+                p.requires_grad_(wanted)
+        for optimizer, state in states:
+            optimizer.state.clear()
+            optimizer.load_state_dict(state)
+        for other, state in kept:
+            other.load_state_dict(state)
+        t.progress.global_step = steps
+
+
+def gather(trainer: Any, weights_only: bool = False) -> dict[str, Any]:
+    """The checkpoint dictionary of a trainer that fits, or has fitted, at a step boundary.
+
+    weights_only: of the weights, and what hooks add to them.
+    """
     task = trainer.task
     checkpoint = {
         "epoch": trainer.progress.epoch,
         "global_step": trainer.progress.global_step,
-        "progress": asdict(trainer.progress),
         "state_dict": dict(task.checkpoint_weights()),
         "task": type(task).__name__,
+        **({} if weights_only else _resumable(trainer)),
+    }
+    trainer.call("on_save_checkpoint", checkpoint)
+    return checkpoint
+
+
+def _resumable(trainer: Any) -> dict[str, Any]:
+    """What a run needs, besides the weights, to go on exactly."""
+    task = trainer.task
+    checkpoint = {
+        "progress": asdict(trainer.progress),
         "callbacks": {callback.state_key: callback.state_dict() for callback in trainer.callbacks},
         "logged": trainer.logged["train"].state_dict(),
         "logged_metrics": _logged_metrics(trainer),
@@ -93,14 +131,17 @@ def gather(trainer: Any) -> dict[str, Any]:
         "rng": rng_state(),
         "elapsed": trainer.elapsed(),
     }
-    if trainer.optimizer is not None:
-        checkpoint["optimizer"] = trainer.optimizer.state_dict()
-        checkpoint["optimizer_name"] = type(trainer.optimizer).__name__
+    if trainer.was_fitted:
+        checkpoint["optimizers"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
+        checkpoint["optimizer_names"] = _names(trainer.optimizers)
         checkpoint["schedulers"] = [schedule.scheduler.state_dict() for schedule in trainer.schedules]
-        checkpoint["scheduler_names"] = [type(schedule.scheduler).__name__ for schedule in trainer.schedules]
+        checkpoint["scheduler_names"] = _names(schedule.scheduler for schedule in trainer.schedules)
         checkpoint["scaler"] = None if trainer.scaler is None else trainer.scaler.state_dict()
-    trainer.call("on_save_checkpoint", checkpoint)
     return checkpoint
+
+
+def _names(things: Iterable[Any]) -> list[str]:
+    return [type(thing).__name__ for thing in things]
 
 
 def _logged_metrics(trainer: Any) -> dict[str, str]:
@@ -111,7 +152,7 @@ def _logged_metrics(trainer: Any) -> dict[str, str]:
 
 
 NEEDED = (
-    "progress", "callbacks", "logged", "logged_metrics", "metrics", "callback_metrics", "rng", "optimizer",
+    "progress", "callbacks", "logged", "logged_metrics", "metrics", "callback_metrics", "rng", "optimizers",
     "schedulers",
 )  # fmt: skip
 
@@ -143,11 +184,15 @@ def restore(trainer: Any, checkpoint: dict[str, Any], path: Any) -> None:
     set_rng(checkpoint["rng"])
 
 
+def _listing(names: list[str] | None) -> str:
+    return ", ".join(names or ["none"])
+
+
 def _restore_optimizer(trainer: Any, checkpoint: dict[str, Any]) -> None:
-    names = [type(schedule.scheduler).__name__ for schedule in trainer.schedules]
-    pairs = (
-        ("optimizer", checkpoint.get("optimizer_name"), type(trainer.optimizer).__name__),
-        ("scheduler", checkpoint.get("scheduler_names"), names),
+    schedulers = _names(schedule.scheduler for schedule in trainer.schedules)
+    pairs: tuple[tuple[str, Any, Any], ...] = (
+        ("optimizer", _listing(checkpoint.get("optimizer_names")), _listing(_names(trainer.optimizers))),
+        ("scheduler", _listing(checkpoint.get("scheduler_names")), _listing(schedulers)),
         ("loss scaling", checkpoint.get("scaler") is not None, trainer.scaler is not None),
     )
     for what, then, now in pairs:
@@ -156,7 +201,8 @@ def _restore_optimizer(trainer: Any, checkpoint: dict[str, Any]) -> None:
                 f"the checkpoint was made with {what} {then}, this run has {now}: it cannot go on exactly. "
                 f"Choose the same {what}, or start a new run."
             )
-    trainer.optimizer.load_state_dict(checkpoint["optimizer"])
+    for optimizer, state in zip(trainer.optimizers, checkpoint["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
     if trainer.scaler is not None and checkpoint.get("scaler"):
         trainer.scaler.load_state_dict(checkpoint["scaler"])
     for schedule, state in zip(trainer.schedules, checkpoint["schedulers"], strict=True):

@@ -48,22 +48,44 @@ EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
         ({"save_top_k": -1}, lambda t: kept(t) == {"epoch_000-step_000006", "epoch_001-step_000012"}),
         ({"every_n_train_steps": 5, "save_top_k": 2}, lambda t: "epoch_000-step_000005" in kept(t)),
         ({"every_n_epochs": 2}, lambda t: kept(t) == {"epoch_001-step_000012"}),
-        ({"filename": "{epoch}-{val/acc:.1f}", "monitor": "val/acc", "mode": "max"}, lambda t: "0-" in min(kept(t))),
+        ({"train_time_interval": {"seconds": 0}, "save_top_k": -1}, lambda t: len(kept(t)) == 12),
+        ({"train_time_interval": "01:00:00:00"}, lambda t: kept(t) == {"epoch_001-step_000012"}),
+        ({"save_weights_only": True}, lambda t: "callbacks" not in checkpoint.load(t.run_dir / "checkpoints")),
+        (
+            {"save_on_train_epoch_end": False, "monitor": "train/loss_epoch", "save_top_k": -1},
+            lambda t: kept(t) == {"epoch_001-step_000012"},
+        ),
+        ({"filename": "x", "save_top_k": -1}, lambda t: kept(t) == {"x", "x-v1"}),
+        ({"filename": "x", "save_top_k": -1, "enable_version_counter": False}, lambda t: kept(t) == {"x"}),
+        (
+            {"filename": "{epoch:03d}-{step}", "auto_insert_metric_name": False, "save_top_k": -1},
+            lambda t: kept(t) == {"000-6", "001-12"},
+        ),
+        (
+            {"filename": "{epoch}-{val/acc:.1f}", "monitor": "val/acc", "mode": "max"},
+            lambda t: min(kept(t)).startswith("epoch=0-val_acc=0."),
+        ),
     ],
     "early_stopping": [
         ({"monitor": "val/loss", "stopping_threshold": 99.0}, lambda t: t.global_step == 6),
         ({"monitor": "train/loss", "divergence_threshold": 0.0}, lambda t: t.global_step == 6),
         ({"monitor": "val/loss", "patience": 1, "min_delta": 99.0}, lambda t: t.global_step == 12),
+        ({"monitor": "val/loss", "stopping_threshold": 99.0, "check_on_train_epoch_end": True},
+         lambda t: t.early_stopping_callback.stopped_epoch == 0 and t.global_step == 6),
+        ({"monitor": "train/loss_epoch", "stopping_threshold": 99.0, "check_on_train_epoch_end": False},
+         lambda t: t.global_step == 12),
     ],
     "learning_rate_monitor": [
         ({}, lambda t: rows(t, "lr-Adam") == [(0, 1e-3), (6, 1e-3)]),
         ({"logging_interval": "step"}, lambda t: [step for step, _ in rows(t, "lr-Adam")] == [4, 8]),
         ({"log_momentum": True}, lambda t: rows(t, "lr-Adam-momentum")[0] == (0, 0.9)),
+        ({"log_weight_decay": True}, lambda t: rows(t, "lr-Adam-weight_decay") == [(0, 0.0), (6, 0.0)]),
     ],
     "timer": [
         ({"duration": "00:00:00:00"}, lambda t: t.global_step == 1),
         ({"duration": {"seconds": 0}, "interval": "epoch"}, lambda t: t.global_step == 6),
         ({"duration": "01:00:00:00"}, lambda t: t.global_step == 12),
+        ({}, lambda t: t.global_step == 12),
     ],
     "gradient_accumulation_scheduler": [
         ({"scheduling": {0: 3, 1: 6}}, lambda t: t.global_step == 3),
@@ -97,6 +119,8 @@ WRONG = [
     ("model_checkpoint", {"every_n_epochs": -1}, "every_n_epochs"),
     ("model_checkpoint", {"filename": "a/b"}, "no name of a file"),
     ("model_checkpoint", {"filename": "{epoch"}, "no name of a file"),
+    ("model_checkpoint", {"train_time_interval": "1h"}, "train_time_interval='1h'"),
+    ("model_checkpoint", {"train_time_interval": {"hours": 1}, "every_n_epochs": 1}, "excludes"),
     ("early_stopping", {"monitor": "x", "patience": -1}, "patience=-1"),
     ("early_stopping", {}, "needs 'monitor'"),
     ("timer", {"duration": "1h"}, "'DD:HH:MM:SS'"),
@@ -239,6 +263,31 @@ def test_a_stopped_run_goes_on_with_more_patience_only(trainer):
 
     assert resumed(2) == 3
     assert resumed(4) == 5
+
+
+def test_the_state_is_saved_when_training_fails(trainer):
+    def fail(trainer, task, batch, batch_idx):
+        if trainer.global_step == 4:
+            raise ZeroDivisionError
+
+    callback = ModelCheckpoint(save_on_exception=True, save_top_k=0, save_weights_only=True)
+    ours = trainer(callbacks=[LambdaCallback(on_train_batch_start=fail), callback])
+    with pytest.raises(ZeroDivisionError):
+        ours.fit(net(), loader())
+    assert kept(ours) == {"epoch_000-step_000004"}
+    again = trainer(callbacks=callback)
+    again.fit(net(), loader(), ckpt_path=callback.last_model_path)
+    assert again.global_step == 6
+
+
+def test_a_timer_keeps_the_time(trainer):
+    timer = Timer({"hours": 1})
+    assert timer.start_time() is None
+    ours = trainer(callbacks=timer)
+    ours.fit(net(), loader(), loader(8))
+    assert 0 < timer.time_elapsed("validate") < timer.time_elapsed() < 3600
+    assert timer.time_remaining() == pytest.approx(3600 - timer.time_elapsed())
+    assert timer.time_elapsed("test") == 0
 
 
 def test_two_callbacks_of_a_kind_need_keys_of_their_own(trainer):

@@ -13,10 +13,11 @@ from expkit.trainer.console import say
 class EarlyStopping(Monitor):
     """Stops when `monitor` has not become better by more than `min_delta` for `patience` checks in a row.
 
-    A check follows each new value: a validation for val/..., an epoch for train/....
+    A check follows each new value: a validation for val/..., an epoch for train/.... check_on_train_epoch_end: True
+    checks at the end of the training epoch only, False after validations only.
     mode: min or max is better. check_finite: stop when the value is NaN or infinite. stopping_threshold: stop once the
     value is better than this. divergence_threshold: stop once it is worse than this. verbose: say each improvement.
-    strict: a metric that nobody logs is an error.
+    strict: a metric that nobody logs is an error. log_rank_zero_only makes no difference: there is one process.
     """
 
     def __init__(
@@ -30,6 +31,8 @@ class EarlyStopping(Monitor):
         check_finite: bool = True,
         stopping_threshold: float | None = None,
         divergence_threshold: float | None = None,
+        check_on_train_epoch_end: bool | None = None,
+        log_rank_zero_only: bool = False,
     ) -> None:
         super().__init__(monitor, mode)
         if patience < 0:
@@ -37,6 +40,7 @@ class EarlyStopping(Monitor):
         self.min_delta, self.patience, self.verbose, self.strict = abs(min_delta), patience, verbose, strict
         self.check_finite = check_finite
         self.stopping_threshold, self.divergence_threshold = stopping_threshold, divergence_threshold
+        self.check_on_train_epoch_end, self.log_rank_zero_only = check_on_train_epoch_end, log_rank_zero_only
         self.wait_count = self.stopped_epoch = 0
         self.best_score = self.sign * math.inf
 
@@ -48,11 +52,12 @@ class EarlyStopping(Monitor):
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Any, task: Any) -> None:
-        if not trainer.sanity_checking:
+        if not trainer.sanity_checking and not self.check_on_train_epoch_end:
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
-        self._check(trainer)
+        if self.check_on_train_epoch_end is not False:
+            self._check(trainer)
 
     def _check(self, trainer: Any) -> None:
         value = self.fresh_value(trainer) if trainer.fitting else None

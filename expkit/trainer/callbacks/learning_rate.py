@@ -1,10 +1,18 @@
 """LearningRateMonitor: the learning rates as metrics."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from expkit.registry import register
 from expkit.trainer.callbacks.base import Callback
 from expkit.trainer.triggers import Every
+
+#: What is logged of a parameter group, by the end of its name.
+VALUES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "": lambda group: group["lr"],
+    "-momentum": lambda group: group["betas"][0] if "betas" in group else group.get("momentum", 0.0),
+    "-weight_decay": lambda group: group.get("weight_decay", 0.0),
+}
 
 
 @register("callback", "learning_rate_monitor")
@@ -12,11 +20,19 @@ class LearningRateMonitor(Callback):
     """Logs lr-<optimizer> (lr-Adam; with several parameter groups lr-Adam/pg1, ...) as the step begins that uses it.
 
     logging_interval: "step" (each log_every_n_steps) or "epoch"; by default each epoch, and each step where a schedule
-    is stepped by steps. log_momentum: also log the momentum, or Adam's first beta.
+    is stepped by steps. log_momentum: also log the momentum, or Adam's first beta (lr-Adam-momentum).
+    log_weight_decay: also lr-Adam-weight_decay.
     """
 
-    def __init__(self, logging_interval: Literal["step", "epoch"] | None = None, log_momentum: bool = False) -> None:
-        self.logging_interval, self.log_momentum = logging_interval, log_momentum
+    def __init__(
+        self,
+        logging_interval: Literal["step", "epoch"] | None = None,
+        log_momentum: bool = False,
+        log_weight_decay: bool = False,
+    ) -> None:
+        self.logging_interval = logging_interval
+        wanted = {"": True, "-momentum": log_momentum, "-weight_decay": log_weight_decay}
+        self._kinds = {suffix: VALUES[suffix] for suffix, on in wanted.items() if on}
 
     def metric_names(self, trainer: Any) -> list[str]:
         return list(self._values(trainer))
@@ -40,8 +56,6 @@ class LearningRateMonitor(Callback):
         optimizer, values = trainer.optimizer, {}
         for number, group in enumerate(optimizer.param_groups, 1):
             suffix = f"/pg{number}" if len(optimizer.param_groups) > 1 else ""
-            values[f"lr-{type(optimizer).__name__}{suffix}"] = float(group["lr"])
-            if self.log_momentum:
-                momentum = group["betas"][0] if "betas" in group else group.get("momentum", 0.0)
-                values[f"lr-{type(optimizer).__name__}-momentum{suffix}"] = float(momentum)
+            for kind, of in self._kinds.items():
+                values[f"lr-{type(optimizer).__name__}{kind}{suffix}"] = float(of(group))
         return values

@@ -1,6 +1,7 @@
 """Timer and GradientAccumulationScheduler: small callbacks that set one thing on the trainer."""
 
 from datetime import timedelta
+from time import monotonic
 from typing import Any, Literal
 
 from expkit.errors import ConfigError
@@ -9,21 +10,63 @@ from expkit.trainer.callbacks.base import Callback
 from expkit.trainer.console import say
 from expkit.trainer.triggers import seconds
 
+Stage = Literal["train", "validate", "test"]
+STAGES: tuple[Stage, ...] = ("train", "validate", "test")
+
 
 @register("callback", "timer")
 class Timer(Callback):
     """Stops training after `duration` ("DD:HH:MM:SS" or {"hours": 1}); time before a resume counts.
 
-    interval: whether to look at the clock after each step or each epoch.
+    None: only keeps the time. interval: whether to look at the clock after each step or each epoch. verbose: say it.
     """
 
-    def __init__(self, duration: str | timedelta | dict[str, int], interval: Literal["step", "epoch"] = "step") -> None:
-        limit = seconds(duration, "duration")
-        if limit is None:
-            raise ConfigError("Timer: give a duration, e.g. '00:01:30:00' for an hour and a half.")
+    def __init__(
+        self,
+        duration: str | timedelta | dict[str, int] | None = None,
+        interval: Literal["step", "epoch"] = "step",
+        verbose: bool = True,
+    ) -> None:
         if interval not in ("step", "epoch"):
             raise ConfigError(f"Timer: interval={interval!r}: expected 'step' or 'epoch'.")
-        self.limit, self.interval = limit, interval
+        self.limit, self.interval, self.verbose = seconds(duration, "duration"), interval, verbose
+        self._times = dict.fromkeys(STAGES, 0.0)  # of what is over
+        self._began: dict[str, float] = {}
+
+    def start_time(self, stage: Stage = "train") -> float | None:
+        """When a stage began, by time.monotonic; None before that."""
+        return self._began.get(stage)
+
+    def time_elapsed(self, stage: Stage = "train") -> float:
+        """Seconds that a stage has taken so far."""
+        running = stage in self._began
+        return self._times[stage] + (monotonic() - self._began[stage] if running else 0.0)
+
+    def time_remaining(self, stage: Stage = "train") -> float | None:
+        """Seconds that are left of `duration`; None without one."""
+        return None if self.limit is None else max(0.0, self.limit - self.time_elapsed(stage))
+
+    def _end(self, stage: Stage) -> None:
+        if stage in self._began:
+            self._times[stage] += monotonic() - self._began.pop(stage)
+
+    def on_train_start(self, trainer: Any, task: Any) -> None:
+        self._times["train"], self._began["train"] = trainer.elapsed_before, monotonic()
+
+    def on_train_end(self, trainer: Any, task: Any) -> None:
+        self._end("train")
+
+    def on_validation_start(self, trainer: Any, task: Any) -> None:
+        self._began["validate"] = monotonic()
+
+    def on_validation_end(self, trainer: Any, task: Any) -> None:
+        self._end("validate")
+
+    def on_test_start(self, trainer: Any, task: Any) -> None:
+        self._began["test"] = monotonic()
+
+    def on_test_end(self, trainer: Any, task: Any) -> None:
+        self._end("test")
 
     def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.interval == "step":
@@ -33,9 +76,10 @@ class Timer(Callback):
         self._look(trainer)
 
     def _look(self, trainer: Any) -> None:
-        if not trainer.should_stop and trainer.elapsed() >= self.limit:
+        if self.limit is not None and not trainer.should_stop and trainer.elapsed() >= self.limit:
             trainer.should_stop = True
-            say(f"time limit of {timedelta(seconds=self.limit)} reached: training stops.")
+            if self.verbose:
+                say(f"time limit of {timedelta(seconds=self.limit)} reached: training stops.")
 
 
 @register("callback", "gradient_accumulation_scheduler")
