@@ -6,6 +6,7 @@ which keys. Hydra is pinned to 1.3 because its loader has no public interface fo
 """
 
 import io
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class ConfSource(FileConfigSource):
         config, text = load_yaml(path)
         _check_defaults(path, config)
         try:
-            header = self._get_header_dict(text)
+            header = self._get_header_dict(_package_lines(text))
         except ValueError as error:
             raise ConfigError(
                 f"{label(path)}: the first line is wrong: {error}. Write e.g. '# @package _global_'."
@@ -153,6 +154,12 @@ def load_yaml(path: Path) -> tuple[DictConfig, str]:
     if not isinstance(config, DictConfig) or (config and bare_word):
         raise ConfigError(f"{label(path)}: {NO_MAPPING}")
     return config, text
+
+
+def _package_lines(text: str) -> str:
+    """The `# @package ...` lines of the comments that a file begins with; Hydra looks at its very first line alone."""
+    comments = takewhile(lambda line: not line.strip() or line.lstrip().startswith("#"), text.splitlines())
+    return "\n".join(line for line in comments if line.lstrip("# ").startswith("@package"))
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

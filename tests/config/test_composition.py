@@ -101,6 +101,13 @@ def test_a_folder_that_was_asked_for_must_exist(workdir, monkeypatch, name):
         compose(config_dir="nowhere" if name.startswith("-cd") else None)
 
 
+def test_the_package_of_a_file_may_stand_below_other_comments(conf):
+    conf("experiment/mine.yaml", "# conf/experiment/mine.yaml\n\n# @package _global_\n# Mine\ntask_name: mine\n")
+    assert compose(["experiment=mine"]).config.task_name == "mine"
+    conf("experiment/late.yaml", "# Mine\nvars: {a: 1}\n# @package _global_\n")
+    assert compose(["experiment=late"]).config.experiment.vars == {"a": 1}, "below the first key it is a comment"
+
+
 def test_labels(workdir):
     assert label(workdir / "conf" / "a.yaml") == "conf/a.yaml"
     assert label(builtin_conf() / "model" / "mlp.yaml") == "expkit/conf/model/mlp.yaml"
