@@ -3,3 +3,6 @@
 from expkit.nn.models.cnn import CNN
 from expkit.nn.models.linear import LinearModel
 from expkit.nn.models.mlp import MLP
+from expkit.nn.models.mobilenet import MobileNet
+from expkit.nn.models.resnet import ResNet18, ResNet20, ResNet32, ResNet34, ResNet50, ResNet56
+from expkit.nn.models.vgg import VGG

@@ -9,7 +9,7 @@ from expkit.errors import ConfigError, ShapeError
 from expkit.nn.activation import by_name
 from expkit.nn.containers import Sequential
 from expkit.nn.conv import Conv2d
-from expkit.nn.models.parts import choice, dense, size, sizes
+from expkit.nn.models.parts import choice, dense, image_shape, size, sizes
 from expkit.nn.module import Module
 from expkit.nn.norm import BatchNorm2d
 from expkit.nn.pooling import MaxPool2d
@@ -42,7 +42,8 @@ class CNN(Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.input_shape, self.channels = _image_shape(input_shape), sizes("model.channels", channels)
+        self.input_shape = image_shape("cnn", input_shape, "features.0 (Conv2d)")
+        self.channels = sizes("model.channels", channels)
         self.pool = size("model.pool", pool)
         if padding == "same" and stride != 1:
             raise ConfigError(f"model.padding: 'same' needs model.stride=1, got {stride}; give the padding as a number")
@@ -54,7 +55,8 @@ class CNN(Module):
         }
         make_activation = by_name(activation, "model.activation")
         self.features = Sequential()
-        previous, image = self.input_shape[0], self.input_shape[1:]
+        previous = self.input_shape[0]
+        image: Sizes = self.input_shape[1:]
         for stage, width in enumerate(self.channels):
             image = self._add(Conv2d(previous, width, **window), image, stage, "model.kernel_size")
             if norm == "batch":
@@ -82,17 +84,6 @@ class CNN(Module):
     def forward(self, input: Tensor) -> Tensor:
         images = input.contiguous(memory_format=channels_last)  # which convolution and pooling are fastest on
         return self.head(self.features(images).flatten(1))
-
-
-def _image_shape(input_shape: Sizes) -> Sizes:
-    """(channels, height, width). ShapeError for data that are no images."""
-    shape = sizes("input_shape", input_shape)
-    if len(shape) != 3:
-        raise ShapeError(
-            f"model cnn: its first layer, features.0 (Conv2d), needs images: samples of shape (channels, height, "
-            f"width), but the data's are {shape}. Choose another model (model=mlp) or data of images."
-        )
-    return shape
 
 
 def _after(layer: Module, length: int) -> int:

@@ -1,11 +1,13 @@
-"""What the architectures share: checks that name the config key, and the dense layers of mlp and of cnn's head."""
+"""What the architectures share: checks that name the config key, dense layers, and how convolutions start."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from expkit.errors import ConfigError, did_you_mean
+from expkit.errors import ConfigError, ShapeError, did_you_mean
+from expkit.nn import init
 from expkit.nn.activation import by_name
+from expkit.nn.conv import Conv2d
 from expkit.nn.dropout import Dropout
 from expkit.nn.linear import Linear
 from expkit.nn.module import Module
@@ -42,6 +44,34 @@ def choice(key: str, value: str, legal: Collection[str]) -> str:
     if value not in legal:
         raise ConfigError(f"{key}: must be one of {', '.join(legal)}, got {value!r}.{did_you_mean(value, legal)}")
     return value
+
+
+def image_shape(model: str, input_shape: Iterable[int], layer: str = "Conv2d") -> tuple[int, int, int]:
+    """(channels, height, width). ShapeError for data that are no images; `layer` is the one that needs them."""
+    shape = sizes("input_shape", input_shape)
+    if len(shape) != 3:
+        raise ShapeError(
+            f"model {model}: its first layer, {layer}, needs images: samples of shape (channels, height, width), "
+            f"but the data's are {shape}. Choose another model (model=mlp) or data of images."
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
+def heads(width_key: str, width: int, heads_key: str, count: int) -> int:
+    """`count` attention heads, into which `width` can be divided; ConfigError names both config keys."""
+    if size(width_key, width) % size(heads_key, count):
+        raise ConfigError(f"{width_key}={width} cannot be divided into {heads_key}={count} heads of one size")
+    return count
+
+
+def initialise_convolutions(model: Module) -> None:
+    """Weights normal by He et al. (2015), for relu and by the outputs' count; biases zero, as torchvision starts."""
+    for layer in model.modules():
+        if isinstance(layer, Conv2d):
+            init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                init.zeros_(layer.bias)
 
 
 def dense(

@@ -1,0 +1,53 @@
+"""Every family of models against the same network written with PyTorch's operations: logits and all gradients."""
+
+import numpy as np
+import pytest
+
+import expkit as ek
+import expkit.nn.functional as F
+from expkit import registry
+
+torch_models = pytest.importorskip("tests.nn.torch_models")
+torch = pytest.importorskip("torch")
+
+# name, arguments, sample shape, oracle, its arguments
+ROWS = [
+    ("resnet20", {"width": 4}, (3, 12, 10), "resnet", {}),
+    ("resnet32", {"width": 2, "shortcut": "B"}, (1, 8, 8), "resnet", {}),
+    ("resnet18", {"width": 4, "stem": "large"}, (3, 40, 33), "resnet", {"large": True}),
+    ("resnet34", {"width": 2}, (1, 16, 16), "resnet", {}),
+    ("resnet50", {"width": 2}, (3, 64, 64), "resnet", {"large": True}),
+    (
+        "vgg", {"depth": 11, "width": 2, "hidden": [8], "dropout": 0.0}, (3, 70, 32), "vgg",
+        {"layers": (1, 0, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0), "norm": True, "pixels": (2, 1)},
+    ),
+    (
+        "vgg", {"depth": 13, "width": 2, "hidden": [], "norm": "none"}, (1, 8, 8), "vgg",
+        {"layers": (1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, -1, 1, 1, -1), "norm": False, "pixels": (1, 1)},
+    ),
+    ("mobilenet", {"width_mult": 0.2, "dropout": 0.0}, (3, 64, 70), "mobilenet", {"halvings": (0, 2, 4, 7, 14)}),
+    ("mobilenet", {"width_mult": 0.1, "dropout": 0.0}, (1, 8, 8), "mobilenet", {"halvings": (4, 7, 14)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments", "shape", "oracle", "options"), ROWS, ids=str)
+def test_logits_and_gradients(name, arguments, shape, oracle, options):
+    ek.manual_seed(0)
+    given = {"input_shape": shape, "output_size": 3}
+    model = registry.build("model", {"name": name, **arguments}, given=given).double()
+    rng = np.random.default_rng(0)
+    for weight in model.parameters():  # weights that start as zeros would hide the rest
+        with ek.no_grad():
+            weight.add_(ek.tensor(rng.normal(0, 0.1, weight.shape)))
+    x, y = rng.normal(size=(4, *shape)), np.array([0, 2, 1, 1])
+    state = {key: torch.tensor(value.numpy()) for key, value in model.state_dict().items()}
+    weights = {key: state[key].requires_grad_() for key, _ in model.named_parameters()}
+
+    logits = model(ek.tensor(x))
+    F.cross_entropy(logits, ek.tensor(y)).backward()
+    expected = getattr(torch_models, oracle)(torch_models.State(state), torch.tensor(x), **options)
+    torch.nn.functional.cross_entropy(expected, torch.tensor(y)).backward()
+
+    np.testing.assert_allclose(logits.detach().numpy(), expected.detach().numpy(), rtol=1e-9, atol=1e-9)
+    for key, weight in model.named_parameters():
+        np.testing.assert_allclose(weight.grad.numpy(), weights[key].grad.numpy(), rtol=1e-7, atol=1e-9, err_msg=key)

@@ -1,0 +1,116 @@
+"""The registered models once more, as functions of a state dict, with PyTorch's operations: oracles.
+
+Each takes a `State` (our weights under our names) and a batch. Batches are normalised by their own statistics.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass
+class State:
+    """Weights by name, below a prefix."""
+
+    values: dict
+    prefix: str = ""
+
+    def at(self, *names):
+        return State(self.values, ".".join([*([self.prefix] if self.prefix else []), *map(str, names)]))
+
+    def __getitem__(self, name):
+        return self.values[f"{self.prefix}.{name}" if self.prefix else name]
+
+    def has(self, name):
+        """Whether there is anything below `name`."""
+        start = f"{self.prefix}.{name}" if self.prefix else name
+        return any(key == start or key.startswith(f"{start}.") for key in self.values)
+
+    def count(self):
+        """How many numbered parts there are."""
+        start = f"{self.prefix}." if self.prefix else ""
+        return len({key[len(start) :].split(".")[0] for key in self.values if key.startswith(start)})
+
+    def bias(self):
+        return self["bias"] if self.has("bias") else None
+
+    def conv(self, x, **options):
+        return F.conv2d(x, self["weight"], self.bias(), **options)
+
+    def linear(self, x):
+        return F.linear(x, self["weight"], self.bias())
+
+    def batch_norm(self, x):
+        return F.batch_norm(x, None, None, self["weight"], self["bias"], training=True)
+
+    def layer_norm(self, x, eps=1e-5):
+        return F.layer_norm(x, x.shape[-1:], self["weight"], self["bias"], eps)
+
+
+def conv_norm(state, number, x, **options):
+    return state.at(f"bn{number}").batch_norm(state.at(f"conv{number}").conv(x, **options))
+
+
+def resnet(state, x, large=False):
+    """Bottlenecks where a block has a third convolution; option A where a smaller image comes without a projection."""
+    x = conv_norm(state, 1, x, stride=2, padding=3) if large else conv_norm(state, 1, x, padding=1)
+    x = F.max_pool2d(x.relu(), 3, 2, 1) if large else x.relu()
+    for stage in range(1, 5):
+        for number in range(state.at(f"layer{stage}").count()):
+            block, stride = state.at(f"layer{stage}", number), 2 if stage > 1 and number == 0 else 1
+            if block.has("conv3"):
+                out = conv_norm(block, 1, x).relu()
+                out = conv_norm(block, 2, out, stride=stride, padding=1).relu()
+                out = conv_norm(block, 3, out)
+            else:
+                out = conv_norm(block, 1, x, stride=stride, padding=1).relu()
+                out = conv_norm(block, 2, out, padding=1)
+            if block.has("downsample"):
+                x = block.at("downsample.1").batch_norm(block.at("downsample.0").conv(x, stride=stride))
+            elif stride == 2:
+                zeros = torch.zeros(len(x), out.shape[1] - x.shape[1], *out.shape[2:], dtype=x.dtype)
+                x = torch.cat([F.avg_pool2d(x, 1, 2), zeros], 1)
+            x = (out + x).relu()
+    return state.at("fc").linear(x.mean((2, 3)))
+
+
+def vgg(state, x, layers, norm, pixels):
+    """`layers`: numbers of convolutions, with a 0 for each pooling and a -1 for one that is left out."""
+    number = 0
+    for layer in layers:
+        if layer > 0:
+            x = state.at("features", number).conv(x, padding=1)
+            if norm:
+                x = state.at("features", number + 1).batch_norm(x)
+            x, number = x.relu(), number + 2 + norm
+        else:
+            x, number = F.max_pool2d(x, 2) if layer == 0 else x, number + 1
+    x = F.adaptive_avg_pool2d(x, pixels).flatten(1)
+    count = state.at("classifier").count()
+    for part in range(count):
+        x = state.at("classifier", 3 * part).linear(x)
+        x = x.relu() if part < count - 1 else x
+    return x
+
+
+def mobilenet(state, x, halvings):
+    """`halvings`: the numbers of the features (0: the first convolution) that halve the image."""
+    x = conv_bn6(state.at("features.0"), x, stride=2 if 0 in halvings else 1, padding=1)
+    last = state.at("features").count() - 1
+    for number in range(1, last):
+        conv, stride, before = state.at("features", number, "conv"), 2 if number in halvings else 1, x
+        for part in range(conv.count() - 2):
+            weight = conv.at(part, 0)["weight"]
+            wide = weight.shape[1] == 1
+            options = {"stride": stride, "padding": 1, "groups": len(weight)} if wide else {}
+            x = conv_bn6(conv.at(part), x, **options)
+        part = conv.count() - 2
+        x = conv.at(part + 1).batch_norm(conv.at(part).conv(x))
+        x = x + before if x.shape == before.shape else x
+    x = conv_bn6(state.at("features", last), x)
+    return state.at("classifier.1").linear(x.mean((2, 3)))
+
+
+def conv_bn6(state, x, **options):
+    return state.at(1).batch_norm(state.at(0).conv(x, **options)).clamp(0, 6)
