@@ -13,7 +13,7 @@ FIND_PYTHON = for p in $(PYTHON) $(if $(PYTHON),,python3 python3.13 python3.12 p
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test quick soak lint types lines bench ui wheel clean
+.PHONY: help venv train test quick soak lint types lines docs bench ui wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ types: $(STAMP)-lint  ## check the types (mypy)
 
 lines: $(STAMP)-run  ## list the files and functions that are longer than they should be
 	@$(BIN)/python -m tests.structure.test_budget
+
+docs: $(STAMP)-run  ## write docs/reference/ anew, from the registry and the docstrings
+	@$(BIN)/python docs/generate.py
 
 bench: $(STAMP)-bench  ## time expkit beside PyTorch and JAX; the tables go to .benchmarks/ too
 	@$(BIN)/python benchmarks/run.py $(ARGS)
