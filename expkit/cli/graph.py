@@ -1,14 +1,11 @@
 """`expkit graph`: a picture of the whole training step as it is compiled, with what each kernel costs."""
 
 import importlib
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from expkit import config
-from expkit.cli.arguments import Parser
-from expkit.cli.output import remarks_aside, table
+from expkit.cli.arguments import CONFIG_FLAGS, Parser, compose, experiment_parser
+from expkit.cli.output import print_json, remarks_aside, table
 from expkit.cli.units import bytes_text, count_text
 from expkit.errors import ConfigError
 
@@ -27,31 +24,30 @@ Flags:
       --html FILE           write the picture as a page
       --svg FILE            write the picture as SVG
       --json                the kernels as JSON, in bytes and operations
-  -cn, --config-name NAME   start from another file than config.yaml
-  -cd, --config-dir DIR     search this folder of YAML groups first
 """
 
 
 def usage() -> str:
     """The text of `expkit graph --help`."""
-    return USAGE
+    return USAGE + CONFIG_FLAGS
+
+
+def parser() -> Parser:
+    """What `expkit graph` understands."""
+    made = experiment_parser("graph")
+    made.add_argument("--html")
+    made.add_argument("--svg")
+    return made
 
 
 def run(argv: list[str]) -> int:
     """Draws or lists the kernels; the exit code."""
-    parser = Parser("graph")
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--html")
-    parser.add_argument("--svg")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--config-name", "-cn", default="config")
-    parser.add_argument("--config-dir", "-cd")
-    given = parser.parse_intermixed_args(argv)
+    given = parser().parse_intermixed_args(argv)
     files = [Path(name) for name in (given.html, given.svg) if name is not None]
     for file in files:
         if not file.absolute().parent.is_dir():
             raise ConfigError(f"{file}: the folder {file.absolute().parent} does not exist.")
-    composed = config.compose(given.overrides, config_name=given.config_name, config_dir=given.config_dir)
+    composed = compose(given)
     with remarks_aside(given.json):
         made, title = importlib.import_module("expkit.trainer.planning").make_picture(composed)
     draw = importlib.import_module("expkit.compiler.draw")
@@ -60,8 +56,7 @@ def run(argv: list[str]) -> int:
             Path(name).write_text(form(made, title))
             print(f"{name}: {sum(map(len, made.cells.values()))} kernels")
     if given.json:
-        json.dump(listed(made), sys.stdout, indent=2)
-        print()
+        print_json(listed(made))
     elif not files:
         show(made)
     return 0

@@ -9,39 +9,19 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import metadata
-from typing import NamedTuple
 
 from expkit import flags
+from expkit.cli.verbs import GROUPS, VERBS, Verb
 from expkit.errors import ConfigError, ExpkitError, did_you_mean
 
 INTERRUPTED = 130
 
-
-class Verb(NamedTuple):
-    """A module with `run(arguments) -> exit code` and `usage() -> str`, and its line in the help."""
-
-    module: str
-    summary: str
-
-
-VERBS = {
-    "train": Verb("expkit.cli.train", "compose an experiment and run it: expkit train model=cnn optim.lr=0.01"),
-    "resume": Verb("expkit.cli.resume", "go on with a run that was interrupted: expkit resume RUN"),
-    "plan": Verb("expkit.cli.plan", "shapes, memory, operations, steps of an experiment, without running it"),
-    "graph": Verb("expkit.cli.graph", "a picture of the compiled training step: expkit graph model=cnn --html FILE"),
-    "profile": Verb("expkit.cli.profile", "time, operations and bytes a second of each kernel of a training step"),
-    "ls": Verb("expkit.cli.ls", "what there is to choose from: expkit ls, expkit ls model"),
-    "show": Verb("expkit.cli.show", "arguments, defaults and documentation: expkit show model mlp"),
-    "sync": Verb("expkit.cli.sync", "send MLflow what it has missed: expkit sync [RUNS]"),
-    "ui": Verb("expkit.cli.ui", "open the dashboard of all runs (MLflow)"),
-}
 
 HELP = """\
 expkit: experiments from YAML choices, on an autograd engine of its own
 
 Usage: expkit VERB [arguments]
 
-Verbs:
 {verbs}
 
 Options:
@@ -93,10 +73,10 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"expkit {_version()}")
         return 0
     if verb in ("-sc", "--shell-completion"):  # the shell's completion script does not know about verbs
-        return importlib.import_module("expkit.cli.completion").run(rest)
+        return importlib.import_module("expkit.cli.completion").hydra_query(rest)
     if verb not in VERBS:
         raise ConfigError(_unknown_verb(verb, rest))
-    module = importlib.import_module(VERBS[verb].module)
+    module = importlib.import_module(f"expkit.cli.{verb}")
     if "-h" in rest or "--help" in rest:
         print(module.usage(), end="")
         return 0
@@ -118,9 +98,13 @@ def _check_flags() -> None:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {name:<8} {verb.summary}" for name, verb in VERBS.items())
+    verbs = "\n\n".join(f"{title}:\n{_lines(group)}" for title, group in GROUPS.items())
     settings = "\n".join(f"  EXPKIT_{name:<14} {flag.help}" for name, flag in flags.FLAGS.items())
     return HELP.format(verbs=verbs, flags=settings)
+
+
+def _lines(group: dict[str, Verb]) -> str:
+    return "\n".join(f"  {name:<11} {verb.summary}" for name, verb in group.items())
 
 
 def _version() -> str:

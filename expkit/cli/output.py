@@ -1,7 +1,9 @@
 """Plain lines or rich tables: the same rows, for scripts and for people."""
 
+import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import Any
 
@@ -33,6 +35,19 @@ def _rich_table(headers: Sequence[str], rows: Rows, title: str) -> None:
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
     Console().print(drawn)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as strict JSON: numbers that are not finite as the texts "nan", "inf" and "-inf"."""
+    print(json.dumps(_strict(value), indent=2, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(child) for child in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def remarks_aside(aside: bool) -> AbstractContextManager[Any]:

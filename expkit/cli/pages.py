@@ -77,7 +77,7 @@ def show_hydra_help(arguments: argparse.Namespace, where: Where) -> int:
 
 def complete(arguments: argparse.Namespace, where: Where) -> int:
     """-sc install|uninstall|query=SHELL, after the verb."""
-    return completion.run(arguments.overrides, **where)
+    return completion.hydra_query(arguments.overrides)
 
 
 PAGES: dict[str, Callable[[argparse.Namespace, Where], int]] = {

@@ -1,15 +1,12 @@
 """`expkit plan`: what an experiment will need and do, by abstract evaluation, with nothing allocated."""
 
 import importlib
-import json
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from expkit import config
-from expkit.cli.arguments import Parser
-from expkit.cli.output import remarks_aside, table
+from expkit.cli.arguments import CONFIG_FLAGS, Parser, compose, experiment_parser
+from expkit.cli.output import print_json, remarks_aside, table
 from expkit.cli.units import bytes_text, count_text, shape_text
 from expkit.errors import ConfigError
 
@@ -28,8 +25,6 @@ Flags:
       --memory SIZE         what the process may take, e.g. 8GiB or 500MB (default: what is free)
       --depth N             how deep modules are listed (default 4)
       --json                everything as JSON, in bytes and operations
-  -cn, --config-name NAME   start from another file than config.yaml
-  -cd, --config-dir DIR     search this folder of YAML groups first
 """
 UNITS = {"": 1, "b": 1, **{f"{p}b": 1000**n for n, p in enumerate("kmgt", 1)},
          **{f"{p}ib": 1024**n for n, p in enumerate("kmgt", 1)}}  # fmt: skip
@@ -42,26 +37,26 @@ STEPS = {  # by whether steps are compiled: the kinds that a plan knows of
 
 def usage() -> str:
     """The text of `expkit plan --help`."""
-    return USAGE
+    return USAGE + CONFIG_FLAGS
+
+
+def parser() -> Parser:
+    """What `expkit plan` understands."""
+    made = experiment_parser("plan")
+    made.add_argument("--memory")
+    made.add_argument("--depth", type=int, default=4)
+    return made
 
 
 def run(argv: list[str]) -> int:
     """Prints the plan; the exit code."""
-    parser = Parser("plan")
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--memory")
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--config-name", "-cn", default="config")
-    parser.add_argument("--config-dir", "-cd")
-    given = parser.parse_intermixed_args(argv)
+    given = parser().parse_intermixed_args(argv)
     memory = None if given.memory is None else size(given.memory)
-    composed = config.compose(given.overrides, config_name=given.config_name, config_dir=given.config_dir)
+    composed = compose(given)
     with remarks_aside(given.json):
         plan = importlib.import_module("expkit.trainer.planning").make_plan(composed, memory)
     if given.json:
-        json.dump(plan.as_dict(), sys.stdout, indent=2)
-        print()
+        print_json(plan.as_dict())
     else:
         show(plan, given.depth)
     return 0

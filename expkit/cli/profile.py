@@ -1,14 +1,11 @@
 """`expkit profile`: what each kernel of the training step takes, against the machine's measured peaks."""
 
 import importlib
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from expkit import config
-from expkit.cli.arguments import Parser
-from expkit.cli.output import remarks_aside, table
+from expkit.cli.arguments import CONFIG_FLAGS, Parser, compose, experiment_parser
+from expkit.cli.output import print_json, remarks_aside, table
 from expkit.cli.units import count_text, time_text
 from expkit.errors import ConfigError
 
@@ -26,38 +23,36 @@ Flags:
       --steps N             steps that are timed (default 10)
       --svg FILE            write a roofline picture
       --json                everything as JSON, in seconds, operations and bytes
-  -cn, --config-name NAME   start from another file than config.yaml
-  -cd, --config-dir DIR     search this folder of YAML groups first
 """
 
 
 def usage() -> str:
     """The text of `expkit profile --help`."""
-    return USAGE
+    return USAGE + CONFIG_FLAGS
+
+
+def parser() -> Parser:
+    """What `expkit profile` understands."""
+    made = experiment_parser("profile")
+    made.add_argument("--steps", type=int, default=10)
+    made.add_argument("--svg")
+    return made
 
 
 def run(argv: list[str]) -> int:
     """Runs the steps and prints the profile; the exit code."""
-    parser = Parser("profile")
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--svg")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--config-name", "-cn", default="config")
-    parser.add_argument("--config-dir", "-cd")
-    given = parser.parse_intermixed_args(argv)
+    given = parser().parse_intermixed_args(argv)
     if given.steps < 1:
         raise ConfigError(f"--steps {given.steps}: at least 1 is needed.")
     if given.svg is not None and not Path(given.svg).absolute().parent.is_dir():
         raise ConfigError(f"{given.svg}: the folder {Path(given.svg).absolute().parent} does not exist.")
-    composed = config.compose(given.overrides, config_name=given.config_name, config_dir=given.config_dir)
+    composed = compose(given)
     with remarks_aside(given.json):
         found = importlib.import_module("expkit.trainer.profiling").make_profile(composed, given.steps)
     if given.svg is not None:
         Path(given.svg).write_text(picture(found))
     if given.json:
-        json.dump(found.as_dict(), sys.stdout, indent=2)
-        print()
+        print_json(found.as_dict())
     else:
         show(found)
     return 0

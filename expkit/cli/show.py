@@ -8,21 +8,30 @@ import yaml  # type: ignore[import-untyped]
 
 from expkit.cli.arguments import Parser
 from expkit.cli.ls import folder_of, group_of
-from expkit.cli.output import table
+from expkit.cli.output import print_json, table
+from expkit.cli.plugins import folders_with_plugins, split_plugins
+from expkit.cli.runs import CONFIG, find_run, require_config
 from expkit.config.filled import DERIVED, POSITIONAL
 from expkit.config.listing import Option, groups, options
-from expkit.config.paths import conf_folders, label
+from expkit.config.paths import ConfFolder, conf_folders, label
 from expkit.errors import ConfigError, did_you_mean
-from expkit.registry import Argument, Entry, describe, names, signature_of
+from expkit.registry import FOLDERS, Argument, Entry, describe, names, signature_of
 
 USAGE = """\
-Usage: expkit show GROUP NAME [-cd DIR]
+Usage: expkit show GROUP NAME [plugins=[...]] [flags]
+       expkit show RUN [--json]
 
-Shows one choice: its YAML file, the arguments it takes (type, default) and its documentation.
+Shows one choice: its YAML file, the arguments it takes (type, default) and its documentation. Or a run (a run
+directory, the name of one, or `last`): its status, its metrics, its checkpoints, its config.
 
   expkit show model mlp
   expkit show callback early_stopping
   expkit show experiment digits_cnn
+  expkit show last
+
+Flags:
+      --json                as JSON
+  -cd, --config-dir DIR     search this folder of YAML groups first
 """
 
 
@@ -31,24 +40,45 @@ def usage() -> str:
     return USAGE
 
 
+def parser() -> Parser:
+    """What `expkit show` understands."""
+    made = Parser("show")
+    made.add_argument("group")
+    made.add_argument("name", nargs="?")
+    made.add_argument("--json", action="store_true")
+    made.add_argument("--config-dir", "-cd")
+    return made
+
+
 def run(argv: list[str]) -> int:
     """Prints the page; the exit code."""
-    parser = Parser("show")
-    parser.add_argument("group")
-    parser.add_argument("name")
-    parser.add_argument("--config-dir", "-cd")
-    arguments = parser.parse_intermixed_args(argv)
-    folders = conf_folders(arguments.config_dir)
+    words, plugins = split_plugins(argv)
+    arguments = parser().parse_intermixed_args(words)
+    if arguments.name is None and not _is_group(arguments.group, arguments.config_dir):
+        path = require_config(find_run(arguments.group, "show"), "show")
+        return importlib.import_module("expkit.cli.showrun").show_run(path, arguments.json)
+    folders = folders_with_plugins(plugins, arguments.config_dir)
     folder = folder_of(arguments.group, groups(folders))
-    option = next((o for o in options(folders, folder) if o.name == arguments.name), None)
+    if arguments.name is None:
+        raise ConfigError(f"expkit show {folder}: which one? `expkit ls {folder}` lists them.")
+    return _show_choice(folders, folder, arguments.name, arguments.json)
+
+
+def _is_group(word: str, config_dir: str | None) -> bool:
+    known = {*groups(conf_folders(config_dir)), *FOLDERS, *FOLDERS.values()}
+    return word in known and not Path(word, CONFIG).is_file()
+
+
+def _show_choice(folders: list[ConfFolder], folder: str, name: str, as_json: bool) -> int:
+    option = next((o for o in options(folders, folder) if o.name == name), None)
     group = group_of(folder)
-    entry = _entry(group, arguments.name, option)
+    entry = _entry(group, name, option)
     if option is None and entry is None:
         known = sorted({*(o.name for o in options(folders, folder)), *(names(group) if group else ())})
-        raise ConfigError(
-            f"there is no {folder} {arguments.name!r}.{did_you_mean(arguments.name, known)}\n"
-            f"  {folder}: {', '.join(known)}."
-        )
+        raise ConfigError(f"there is no {folder} {name!r}.{did_you_mean(name, known)}\n  {folder}: {', '.join(known)}.")
+    if as_json:
+        print_json(_as_json(folder, name, option, entry))
+        return 0
     if option is not None:
         _print_file(option)
     if entry is not None:
@@ -57,6 +87,18 @@ def run(argv: list[str]) -> int:
         trainer = importlib.import_module("expkit.trainer").Trainer
         table(("argument", "type", "default"), _rows(list(signature_of(trainer).arguments)), title="trainer")
     return 0
+
+
+def _as_json(folder: str, name: str, option: Option | None, entry: Entry | None) -> dict[str, Any]:
+    rows = _rows(entry.arguments, POSITIONAL.get(entry.group, 0)) if entry is not None else []
+    return {
+        "group": folder,
+        "name": name,
+        "file": str(option.path) if option is not None else None,
+        "config": _content(option.path) if option is not None else {},
+        "doc": entry.doc if entry is not None else "",
+        "arguments": [dict(zip(("name", "type", "default"), row, strict=True)) for row in rows],
+    }
 
 
 def _entry(group: str | None, name: str, option: Option | None) -> Entry | None:

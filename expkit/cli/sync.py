@@ -19,11 +19,16 @@ def usage() -> str:
     return USAGE
 
 
+def parser() -> Parser:
+    """What `expkit sync` understands."""
+    made = Parser("sync")
+    made.add_argument("runs", nargs="*")
+    return made
+
+
 def run(argv: list[str]) -> int:
     """Prints one line per run; 1 when one could not be sent."""
-    parser = Parser("sync")
-    parser.add_argument("runs", nargs="*")
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = parser().parse_intermixed_args(argv)
     for path in arguments.runs:
         if not Path(path).is_dir():
             raise ConfigError(f"sync {path}: there is no such folder; name a run directory or a folder of runs.")

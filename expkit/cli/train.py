@@ -64,21 +64,26 @@ def run(argv: list[str]) -> int:
     return _single(composed)
 
 
+def parser() -> Parser:
+    """What `expkit train` understands: Hydra's flags and overrides in any order."""
+    made = Parser("train")
+    made.add_argument("overrides", nargs="*")
+    made.add_argument("--multirun", "-m", action="store_true")
+    made.add_argument("--run", "-r", action="store_true")
+    made.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    made.add_argument("--resolve", action="store_true")
+    made.add_argument("--package", "-p")
+    made.add_argument("--config-name", "-cn", default="config")
+    made.add_argument("--config-dir", "-cd")
+    made.add_argument("--hydra-help", action="store_true")
+    made.add_argument("--info", "-i", nargs="?", const="all")
+    made.add_argument("--shell-completion", "-sc", action="store_true")
+    return made
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Hydra's flags and overrides in any order. ConfigError for what does not belong there."""
-    parser = Parser("train")
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--multirun", "-m", action="store_true")
-    parser.add_argument("--run", "-r", action="store_true")
-    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
-    parser.add_argument("--resolve", action="store_true")
-    parser.add_argument("--package", "-p")
-    parser.add_argument("--config-name", "-cn", default="config")
-    parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("--hydra-help", action="store_true")
-    parser.add_argument("--info", "-i", nargs="?", const="all")
-    parser.add_argument("--shell-completion", "-sc", action="store_true")
-    arguments = parser.parse_intermixed_args(list(argv))
+    """The arguments of `expkit train`. ConfigError for what does not belong there."""
+    arguments = parser().parse_intermixed_args(list(argv))
     _refuse_contradictions(arguments)
     return arguments
 

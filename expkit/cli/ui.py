@@ -17,12 +17,17 @@ def usage() -> str:
     return USAGE
 
 
+def parser() -> Parser:
+    """What `expkit ui` understands."""
+    made = Parser("ui")
+    made.add_argument("--port", type=int, default=5000)
+    made.add_argument("--host", default="127.0.0.1")
+    return made
+
+
 def run(argv: list[str]) -> int:
     """Serves until interrupted; the server's exit code."""
-    parser = Parser("ui")
-    parser.add_argument("--port", type=int, default=5000)
-    parser.add_argument("--host", default="127.0.0.1")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     if not 0 < arguments.port < 65536:
         raise ConfigError(f"--port {arguments.port}: a port is a number from 1 to 65535.")
     return importlib.import_module("expkit.tracking").ui(port=arguments.port, host=arguments.host)

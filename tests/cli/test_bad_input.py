@@ -25,9 +25,7 @@ class Row(NamedTuple):
 
 # Found while composing and validating: nothing is loaded, no run directory is made.
 CONFIG = {
-    "unknown option": Row(
-        ["model=mpl"], ["override 'model=mpl'", "no model 'mpl'", "Did you mean 'mlp'?", "cnn, "]
-    ),
+    "unknown option": Row(["model=mpl"], ["override 'model=mpl'", "no model 'mpl'", "Did you mean 'mlp'?", "cnn, "]),
     "unknown group": Row(["modle=mlp"], ["override 'modle=mlp'", "no key 'modle'", "Did you mean 'model'"]),
     "unknown experiment": Row(["experiment=digits_cn"], ["no experiment 'digits_cn'", "Did you mean 'digits_cnn'"]),
     "mistyped key": Row(["model.hiden=[64]"], ["override 'model.hiden=[64]'", "no key 'hiden' in model", "'hidden'"]),

@@ -208,6 +208,7 @@ def runs(workdir):
     ):
         made.append(workdir / "outputs" / name)
         made[-1].mkdir(parents=True)
+        (made[-1] / "config.yaml").write_text("seed: 1\n")
     return made
 
 
