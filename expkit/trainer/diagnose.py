@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def culprit(t: "Trainer", batch: Any, index: int, generator: Any) -> str:
         if not is_finite(tensor):
             return f"parameter {name} {tuple(tensor.shape)} holds {_kinds(tensor)} already, from an earlier step"
     found: list[tuple[str, str]] = []
-    with same_rng_after(), same_buffers_after(t.task), no_grad(), _watched(t.task, found), t.muted():
+    with same_rng_after(), same_buffers_after(t.task), no_grad(), _watched(t.task, found), t.muted(), _inert(t):
         set_rng_state(generator)
         t.steps["train"](batch, index)
     for name, tensor in t.task.named_buffers():  # those of other layers are bad because of the layer that is found
@@ -61,6 +61,11 @@ def culprit(t: "Trainer", batch: Any, index: int, generator: Any) -> str:
     if found:
         return found[0][1]
     return "every layer's output is finite, so it is the loss itself (log of zero, overflow, division by zero)"
+
+
+def _inert(t: "Trainer") -> AbstractContextManager[None]:
+    """Within it a task that makes its steps itself makes none."""
+    return nullcontext() if t.task.automatic_optimization else t.training_step.looked_at()
 
 
 @contextmanager

@@ -50,13 +50,14 @@ def epoch(t: "Trainer") -> None:
 def train_batch(t: "Trainer", batch: Any, last: bool) -> bool:
     """Forward, backward and, when enough batches are gathered, an optimizer step. Whether the epoch ends with it."""
     progress, index, gather = t.progress, t.progress.batch, t.accumulate_grad_batches
+    steps_before = progress.global_step
     t.batch = batch = t.prepare(batch)
     if t.asked("on_train_batch_start", batch, index):
         progress.unfinished = progress.last = True
         return True
     complete = last or (index + 1) % gather == 0
     outputs = t.training_step(batch, index, first=index % gather == 0, complete=complete)
-    if complete:
+    if complete and t.task.automatic_optimization:
         progress.global_step += 1
         t.step_schedules("step", progress.global_step)
     progress.batch += 1
@@ -64,7 +65,7 @@ def train_batch(t: "Trainer", batch: Any, last: bool) -> bool:
     progress.unfinished, progress.last = True, last
     t.call("on_train_batch_end", outputs, batch, index)
     if complete:
-        t.log_step()
+        t.log_step(steps_before)
     return last
 
 

@@ -9,7 +9,8 @@ from expkit.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 
 LEGAL = (
     "configure_optimizers returns an optimizer, ([optimizer], [schedulers]), or "
-    '{"optimizer": ..., "lr_scheduler": scheduler or {"scheduler", "interval", "frequency", "monitor"}}'
+    '{"optimizer": ..., "lr_scheduler": scheduler or {"scheduler", "interval", "frequency", "monitor"}}; several '
+    "optimizers, or such dicts, in a list"
 )
 
 
@@ -47,17 +48,45 @@ class Schedule:
             self.scheduler.step(metrics[self.monitor])
 
 
-def normalize(configured: Any) -> tuple[Optimizer, list[Schedule]]:
-    """(optimizer, schedules) from what configure_optimizers returned. ConfigError says what is legal."""
+def normalize(configured: Any) -> tuple[list[Optimizer], list[Schedule]]:
+    """(optimizers, schedules) from what configure_optimizers returned. ConfigError says what is legal."""
     optimizers, schedulers = _parts(configured)
-    if len(optimizers) != 1:
-        raise ConfigError(f"{len(optimizers)} optimizers: one is trained at a time. Use parameter groups. {LEGAL}.")
-    if not isinstance(optimizers[0], Optimizer):
-        raise ConfigError(f"{type(optimizers[0]).__name__} is no optimizer. {LEGAL}.")
-    return optimizers[0], [_schedule(entry) for entry in schedulers]
+    for optimizer in optimizers:
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigError(f"{type(optimizer).__name__} is no optimizer. {LEGAL}.")
+    return optimizers, [_schedule(entry) for entry in schedulers]
+
+
+def of_task(task: Any) -> tuple[list[Optimizer], list[Schedule]]:
+    """(optimizers, schedules) of a task. ConfigError where the trainer could not make their steps."""
+    optimizers, schedules = normalize(task.configure_optimizers())
+    who = type(task).__name__
+    if task.automatic_optimization and len(optimizers) != 1:
+        several = (
+            "the trainer makes the steps of one. Use parameter groups, or make the steps yourself: write "
+            "`self.automatic_optimization = False` in __init__, and in training_step `a, b = self.optimizers()`, "
+            "`self.manual_backward(loss)`, `a.step()`"
+        )
+        none = f"training needs one. {LEGAL}"
+        raise ConfigError(f"{who} has {len(optimizers)} optimizers: {several if optimizers else none}.")
+    return optimizers, schedules
+
+
+def single(task: Any) -> tuple[Optimizer, list[Schedule]]:
+    """(optimizer, schedules) of a task whose steps the trainer makes. ConfigError for others."""
+    optimizers, schedules = of_task(task)
+    if not task.automatic_optimization:
+        raise ConfigError(
+            f"{type(task).__name__} makes its steps itself (automatic_optimization = False): they can be trained, but "
+            "neither planned nor profiled."
+        )
+    return optimizers[0], schedules
 
 
 def _parts(configured: Any) -> tuple[list[Any], list[Any]]:
+    if isinstance(configured, list | tuple) and configured and all(isinstance(one, Mapping) for one in configured):
+        each = [_parts(one) for one in configured]
+        return [optimizer for some, _ in each for optimizer in some], [one for _, some in each for one in some]
     if isinstance(configured, Mapping):
         unknown = [key for key in configured if key not in ("optimizer", "lr_scheduler", "monitor")]
         if unknown or "optimizer" not in configured:
@@ -72,9 +101,13 @@ def _parts(configured: Any) -> tuple[list[Any], list[Any]]:
         if "monitor" in configured:
             schedulers = [_monitoring(entry, configured["monitor"]) for entry in schedulers]
         return [configured["optimizer"]], schedulers
-    if isinstance(configured, tuple) and len(configured) == 2 and all(isinstance(part, list) for part in configured):
-        return configured
+    if isinstance(configured, list | tuple) and len(configured) == 2 and all(_is_list(part) for part in configured):
+        return list(configured[0]), list(configured[1])
     return _listed(configured), []
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _listed(value: Any) -> list[Any]:

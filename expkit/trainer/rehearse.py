@@ -11,7 +11,7 @@ from expkit.errors import ConfigError, did_you_mean
 from expkit.nn.module import Module
 from expkit.tensor import Tensor, no_grad
 from expkit.trainer import feed
-from expkit.trainer.state import same_buffers_after, same_rng_after
+from expkit.trainer.state import same_buffers_after, same_rng_after, same_training_after
 from expkit.trainer.task import loss_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def _step(t: "Trainer", stage: str, batch: Any) -> None:
     with t.evaluating(stage, sanity=True):
         if stage == "train":
             t.task.train()
-            loss_of(t.steps[stage](batch, 0), t.task)
+            if t.task.automatic_optimization:
+                loss_of(t.steps[stage](batch, 0), t.task)
+            else:
+                with same_training_after(t):
+                    t.training_step(batch, 0)
         else:
             t.task.eval()
             with no_grad():

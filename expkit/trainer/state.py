@@ -12,6 +12,7 @@ import numpy as np
 from expkit.errors import CheckpointError
 from expkit.nn.module import Module
 from expkit.tensor import get_rng_state, manual_seed, no_grad, set_rng_state
+from expkit.trainer import hparams
 
 
 @dataclass
@@ -112,6 +113,7 @@ def gather(trainer: Any, weights_only: bool = False) -> dict[str, Any]:
         "global_step": trainer.progress.global_step,
         "state_dict": dict(task.checkpoint_weights()),
         "task": type(task).__name__,
+        hparams.KEY: dict(task.hparams),
         **({} if weights_only else _resumable(trainer)),
     }
     trainer.call("on_save_checkpoint", checkpoint)
@@ -131,7 +133,7 @@ def _resumable(trainer: Any) -> dict[str, Any]:
         "rng": rng_state(),
         "elapsed": trainer.elapsed(),
     }
-    if trainer.was_fitted:
+    if trainer.optimizers or trainer.fitting:
         checkpoint["optimizers"] = [optimizer.state_dict() for optimizer in trainer.optimizers]
         checkpoint["optimizer_names"] = _names(trainer.optimizers)
         checkpoint["schedulers"] = [schedule.scheduler.state_dict() for schedule in trainer.schedules]

@@ -3,11 +3,14 @@
 class Mine(Task):
     def training_step(self, batch, batch_idx): ... return loss
     def configure_optimizers(self): return ek.optim.Adam(self.parameters())
+
+With `self.automatic_optimization = False` it makes its optimizer steps itself (trainer/manual.py).
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 from expkit import tree
 from expkit.errors import ConfigError, HookError
@@ -15,6 +18,7 @@ from expkit.nn.module import Module
 from expkit.tensor import Tensor
 from expkit.trainer.deferred import refuse_traced
 from expkit.trainer.hooks import HOOKS, default, taking
+from expkit.trainer.hparams import AttributeDict, load, save
 from expkit.trainer.metrics import Metric
 
 
@@ -25,9 +29,13 @@ class Task(Module):
     written as methods, without the arguments trainer and task.
     """
 
+    #: Whether the trainer goes backward and makes the optimizer's steps. False: training_step does.
+    automatic_optimization: bool = True
+
     def __init__(self) -> None:
         super().__init__()
         self.__dict__["_trainer"] = None  # a Trainer is no part of the module tree
+        self.__dict__["_hparams"] = AttributeDict()
 
     @property
     def trainer(self) -> Any:
@@ -55,8 +63,13 @@ class Task(Module):
 
     @property
     def logger(self) -> Any:
-        """The Trainer's (first) logger."""
-        return self.trainer.logger
+        """The Trainer's first logger; None where it has none."""
+        return next(iter(self.loggers), None)
+
+    @property
+    def loggers(self) -> list[Any]:
+        """The Trainer's loggers."""
+        return self.trainer.loggers
 
     @property
     def device(self) -> Any:
@@ -81,8 +94,85 @@ class Task(Module):
         return self(batch[0] if isinstance(batch, list | tuple) else batch)
 
     def configure_optimizers(self) -> Any:
-        """An optimizer, ([optimizer], [schedulers]), or {"optimizer": ..., "lr_scheduler": ...}. Needed for `fit`."""
+        """An optimizer, ([optimizer], [schedulers]), or {"optimizer": ..., "lr_scheduler": ...}; several of them in a
+        list where training_step makes the steps. Needed for `fit`."""
         raise self._not_written("configure_optimizers")
+
+    # ---- making the steps oneself: trainer/manual.py
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """The optimizer, or the list of them, whose step() is counted; use_pl_optimizer=False: the bare ones."""
+        t = self._attached()
+        found = t.manual_optimizers if use_pl_optimizer else t.optimizers
+        return found[0] if len(found) == 1 else list(found)
+
+    def lr_schedulers(self) -> Any:
+        """The schedule, the list of them, or None: to be stepped where the trainer does not."""
+        t = self._attached()
+        plain = self.automatic_optimization
+        found = [schedule.scheduler for schedule in t.schedules] if plain else t.training_step.schedulers()
+        return found[0] if len(found) == 1 else found or None
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """loss.backward() of a task that makes its steps itself. NonFiniteError before, where the loss is."""
+        self._manual("manual_backward").backward(loss, *args, **kwargs)
+
+    def toggle_optimizer(self, optimizer: Any) -> None:
+        """Until `untoggle_optimizer` only the parameters of this optimizer want gradients."""
+        self._wrapped(optimizer).toggle()
+
+    def untoggle_optimizer(self, optimizer: Any) -> None:
+        """Undoes `toggle_optimizer`."""
+        self._wrapped(optimizer).untoggle()
+
+    def clip_gradients(self, optimizer: Any, gradient_clip_val: float | None = None,
+                       gradient_clip_algorithm: str | None = None) -> None:  # fmt: skip
+        """Clips the gradients of an optimizer's parameters: by their common "norm", or each "value"."""
+        algorithm = gradient_clip_algorithm or "norm"
+        if algorithm not in ("norm", "value"):
+            raise ConfigError(f"clip_gradients: gradient_clip_algorithm={algorithm!r}: expected 'norm' or 'value'.")
+        self._manual("clip_gradients")
+        self._wrapped(optimizer).clip(gradient_clip_val, algorithm)
+
+    def _manual(self, method: str) -> Any:
+        if self.automatic_optimization:
+            raise HookError(
+                f"{type(self).__name__} calls self.{method}, but the trainer makes the steps: write "
+                "`self.automatic_optimization = False` in __init__ to make them yourself."
+            )
+        return self._attached().training_step
+
+    def _wrapped(self, optimizer: Any) -> Any:
+        """The counted form of one of the task's optimizers, given in either form."""
+        bare = getattr(optimizer, "optimizer", optimizer)
+        for one in self._attached().manual_optimizers:
+            if one.optimizer is bare:
+                return one
+        raise ConfigError(f"{type(bare).__name__} is none of the optimizers of {type(self).__name__}.")
+
+    # ---- what it was made with: trainer/hparams.py
+
+    @property
+    def hparams(self) -> AttributeDict:
+        """What `save_hyperparameters` has kept: hparams.lr or hparams["lr"]."""
+        return self.__dict__["_hparams"]
+
+    def save_hyperparameters(self, *args: Any, ignore: str | Sequence[str] | None = None) -> None:
+        """Keeps the arguments of __init__, which calls this, for checkpoints and loggers: all, or those named.
+
+        A mapping among `args` is kept entry by entry. ConfigError for what JSON cannot hold, unless it is ignored.
+        """
+        frame = inspect.currentframe()
+        save(self, args, ignore, None if frame is None else frame.f_back)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, strict: bool = True, **overrides: Any) -> Self:
+        """A task made with the hyperparameters and the weights of a checkpoint or run directory.
+
+        `overrides` are arguments of __init__ that take the place of those kept, or were not kept (modules, say).
+        CheckpointError where weights do not fit; strict=False takes those that do.
+        """
+        return load(cls, checkpoint_path, strict, overrides)
 
     def _not_written(self, method: str) -> HookError:
         return HookError(f"{type(self).__name__} has no {method}: write `def {method}(self, ...)`.")
@@ -115,9 +205,10 @@ class Task(Module):
         """What a checkpoint keeps as the weights (model.safetensors)."""
         return self.state_dict()
 
-    def load_checkpoint_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes over what `checkpoint_weights` gave. CheckpointError names what does not fit."""
-        self.load_state_dict(weights)
+    def load_checkpoint_weights(self, weights: Mapping[str, Tensor], strict: bool = True) -> None:
+        """Takes over what `checkpoint_weights` gave. CheckpointError names what does not fit; strict=False: names that
+        are missing or unexpected are left."""
+        self.load_state_dict(weights, strict)
 
 
 for _name in HOOKS:

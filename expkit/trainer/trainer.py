@@ -179,7 +179,7 @@ class Trainer(Runtime):
         self.logged = {stage: type(self.logged[stage])() for stage in STAGES}
         self.epoch_metrics.clear()
         self.metric_stamps.clear()
-        self.optimizer, self.schedules = optimizers.normalize(self.task.configure_optimizers())
+        self.use_optimizers(*optimizers.of_task(self.task))
         self.shapes = rehearse(self)
         path = self._checkpoint_path(ckpt_path)
         if path is not None:

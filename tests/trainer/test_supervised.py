@@ -10,7 +10,7 @@ from expkit.optim import SGD
 from expkit.tensor import rand, randint, tensor
 from expkit.trainer import Interrupted, SupervisedTask, Task
 from expkit.trainer.logged import Logged
-from expkit.trainer.optimizers import normalize
+from expkit.trainer.optimizers import of_task
 from expkit.trainer.tasks.supervised import fit_target
 from tests.trainer.conftest import loader, net
 
@@ -170,7 +170,9 @@ OPTIMIZERS = {
 @pytest.mark.parametrize(("make", "said"), OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_what_configure_optimizers_may_not_return(make, said):
     with pytest.raises(ConfigError, match=said):
-        normalize(make(SGD(net().parameters(), lr=0.1)))
+        task = SupervisedTask(net(), nn.MSELoss())
+        task.configure_optimizers = lambda: make(SGD(net().parameters(), lr=0.1))
+        of_task(task)
 
 
 def test_interrupted_is_a_keyboard_interrupt():

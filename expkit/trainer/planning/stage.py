@@ -77,7 +77,7 @@ class Stage:
             self.task.__dict__["_trainer"] = self.listener
             for metrics in getattr(self.task, "metrics", {}).values():
                 metrics.update(dict.fromkeys(metrics, Unmeasured()))
-            self.optimizer, self.schedules = optimizers.normalize(self.task.configure_optimizers())
+            self.optimizer, self.schedules = optimizers.single(self.task)
         self.places = Places(self.task)
 
     @contextmanager

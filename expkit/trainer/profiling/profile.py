@@ -95,9 +95,9 @@ def _step(task: Any, settings: Settings) -> Callable[..., Tensor]:
     task.to(dtype=dtype_of(settings.precision))
     task.__dict__["_trainer"] = Listener(CPU)
     task.train()
-    for metrics in task.metrics.values():
+    for metrics in getattr(task, "metrics", {}).values():
         metrics.update(dict.fromkeys(metrics, Unmeasured()))
-    optimizer, _ = optimizers.normalize(task.configure_optimizers())
+    optimizer, _ = optimizers.single(task)
     forward = in_precision(settings.precision, CPU, flexible(task.training_step, ("batch", "batch_idx")))
 
     def step(*batch: Tensor) -> Tensor:

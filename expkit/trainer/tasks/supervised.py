@@ -84,8 +84,8 @@ class SupervisedTask(Task):
         """The model's own state dict, without the prefix `model.`: the file fits the bare model too."""
         return self.model.state_dict()
 
-    def load_checkpoint_weights(self, weights: Mapping[str, Tensor]) -> None:
-        self.model.load_state_dict(weights)
+    def load_checkpoint_weights(self, weights: Mapping[str, Tensor], strict: bool = True) -> None:
+        self.model.load_state_dict(weights, strict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if isinstance(self.loss, Module):
