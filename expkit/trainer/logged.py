@@ -1,6 +1,6 @@
 """What `self.log` was given: single values of steps, and means over an epoch that are exact for uneven batches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,23 @@ class Entry:
         self.total = scaled if self.total is None else REDUCTIONS[self.reduce](self.total, scaled)
         self.weight += weight
 
-    def epoch_value(self) -> float | None:
+    def suffixes(self) -> list[str]:
+        """What is appended to the name: a metric may log several numbers, or none."""
+        return [""] if self.metric is None else self.metric.suffixes()
+
+    def step_values(self) -> dict[str, float]:
+        """The newest values, by suffix."""
         if self.metric is not None:
-            return self.metric.compute()
+            return self.metric.values()
+        return {} if self.last is None else {"": self.last}
+
+    def epoch_values(self) -> dict[str, float]:
+        """The values over the epoch, by suffix."""
+        if self.metric is not None:
+            return self.metric.values()
         if self.total is None:
-            return None
-        return self.total / self.weight if self.reduce == "mean" and self.weight else self.total
+            return {}
+        return {"": self.total / self.weight if self.reduce == "mean" and self.weight else self.total}
 
     def forget_epoch(self) -> None:
         self.total, self.weight = None, 0.0
@@ -75,18 +86,16 @@ class Logged:
         values = {}
         for name, entry in self.entries.items():
             if entry.on_step and (entry.prog_bar if prog_bar else entry.logger):
-                value = entry.metric.compute() if entry.metric is not None else entry.last
-                if value is not None:
-                    values[step_name(name, entry)] = value
+                for suffix, value in entry.step_values().items():
+                    values[step_name(name + suffix, entry)] = value
         return values
 
     def epoch_values(self, forget: bool = True) -> dict[str, float]:
         """The value over the epoch of each name that is logged on epochs; `forget`: the next epoch starts anew."""
         values = {}
         for name, entry in self.entries.items():
-            value = entry.epoch_value() if entry.on_epoch else None
-            if value is not None:
-                values[name] = value
+            if entry.on_epoch:
+                values |= {name + suffix: value for suffix, value in entry.epoch_values().items()}
             if forget:
                 entry.forget_epoch()
         return values
@@ -94,14 +103,28 @@ class Logged:
     def names(self) -> list[str]:
         """Every name under which something will be found in callback_metrics."""
         names = []
-        for name, entry in self.entries.items():
+        for name, entry in self._by_number():
             names += [step_name(name, entry)] if entry.on_step else []
             names += [name, f"{name}_epoch"] if entry.on_epoch and entry.on_step else [name] if entry.on_epoch else []
         return list(dict.fromkeys(names))
 
     def logged_names(self) -> set[str]:
         """The names that the logger gets, of epochs."""
-        return {name for name, entry in self.entries.items() if entry.logger}
+        return {name for name, entry in self._by_number() if entry.logger}
+
+    def names_of_both(self) -> set[str]:
+        """The names that are logged on steps and on epochs."""
+        return {name for name, entry in self._by_number() if entry.on_step and entry.on_epoch}
+
+    def names_shown(self) -> set[str]:
+        """The names that the progress bar shows."""
+        return {name for name, entry in self._by_number() if entry.prog_bar}
+
+    def _by_number(self) -> Iterator[tuple[str, Entry]]:
+        """(name, entry) of each number that is logged."""
+        for name, entry in self.entries.items():
+            for suffix in entry.suffixes():
+                yield name + suffix, entry
 
     def forget(self) -> None:
         """Starts anew: no entries."""

@@ -93,9 +93,8 @@ def end_epoch(t: "Trainer") -> None:
 
 def note_epoch(t: "Trainer", logged: Logged) -> None:
     """Makes the epoch's values known to the hooks at its end, which may still log more."""
-    both = [name for name, entry in logged.entries.items() if entry.on_step and entry.on_epoch]
     values = logged.epoch_values(forget=False)
-    t.note_metrics({**values, **{f"{name}_epoch": values[name] for name in both if name in values}})
+    t.note_metrics({**values, **{f"{name}_epoch": values[name] for name in logged.names_of_both() & values.keys()}})
 
 
 def boundary(t: "Trainer", final: bool = False) -> None:

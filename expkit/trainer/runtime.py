@@ -95,7 +95,7 @@ class Runtime(Arguments):
     @property
     def progress_bar_metrics(self) -> dict[str, float]:
         """What `log(prog_bar=True)` was given."""
-        shown = {name for logged in self.logged.values() for name, entry in logged.entries.items() if entry.prog_bar}
+        shown = {name for logged in self.logged.values() for name in logged.names_shown()}
         epochs = {name: value for name, value in self.epoch_metrics.items() if name in shown}
         return {**epochs, **(self.logged["train"].step_values(prog_bar=True) if self.fitting else {})}
 
@@ -168,7 +168,7 @@ class Runtime(Arguments):
     def publish(self, logged: Logged, log: bool = True) -> dict[str, float]:
         """The epoch's values of a stage: for callbacks, and for the loggers those that they are meant to get."""
         for_loggers = logged.logged_names()
-        both = {name for name, entry in logged.entries.items() if entry.on_step and entry.on_epoch}
+        both = logged.names_of_both()
         steps, values = logged.step_values(), logged.epoch_values()
         if log:
             self.note_metrics({**steps, **values, **{f"{name}_epoch": values[name] for name in both & values.keys()}})
@@ -306,7 +306,7 @@ class Runtime(Arguments):
     # ---- checkpoints
 
     def save_checkpoint(self, path: str | Path, weights_only: bool = False) -> Path:
-        """Writes the state at this step boundary to directory `path`, atomically. weights_only: it cannot be resumed."""
+        """Writes the state at this step boundary to directory `path`, atomically; weights alone cannot be resumed."""
         state = gather(self, weights_only)
         return checkpoint.save(path, state, config=self.config, metrics=self.callback_metrics)
 

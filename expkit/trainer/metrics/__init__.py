@@ -30,10 +30,11 @@ from expkit.trainer.metrics.regression import (
     MeanSquaredError,
     RootMeanSquaredError,
 )
-from expkit.trainer.metrics.select import TASK_METRICS, make_metrics, task_metrics
+from expkit.trainer.metrics.select import AUTO, TASK_METRICS, make_metrics, task_metrics
 
 __all__ = [
     "AUROC",
+    "AUTO",
     "F1",
     "R2",
     "TASK_METRICS",

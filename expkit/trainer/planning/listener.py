@@ -26,12 +26,13 @@ class Listener:
         return self.current_epoch
 
     def take_log(
-        self, name: str, _value: Any, *, on_step: bool | None = None, on_epoch: bool | None = None,
+        self, name: str, value: Any, *, on_step: bool | None = None, on_epoch: bool | None = None,
         prog_bar: bool = False, logger: bool = True, reduce_fx: str = "mean", batch_size: int | None = None,
     ) -> None:  # fmt: skip
         """`Task.log`, of which the value is not looked at."""
         step, epoch = occasions(self.stage == "train", on_step, on_epoch)
-        self.logged[self.stage].entries.setdefault(name, Entry(step, epoch, prog_bar, logger, reduce_fx))
+        metric = value if isinstance(value, Metric) else None
+        self.logged[self.stage].entries.setdefault(name, Entry(step, epoch, prog_bar, logger, reduce_fx, metric))
 
     def names(self) -> list[str]:
         """Every name that will be logged, in order."""
@@ -40,6 +41,13 @@ class Listener:
 
 class Unmeasured(Metric):
     """In a metric's place where predictions have no values."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def suffixes(self) -> list[str]:
+        return self._metric.suffixes()
 
     def update(self, preds: Tensor, target: Tensor) -> Stats:
         return {}

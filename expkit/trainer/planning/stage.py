@@ -76,7 +76,7 @@ class Stage:
             self.task.to(dtype=dtype_of(self.settings.precision))
             self.task.__dict__["_trainer"] = self.listener
             for metrics in getattr(self.task, "metrics", {}).values():
-                metrics.update(dict.fromkeys(metrics, Unmeasured()))
+                metrics.update({name: Unmeasured(metric) for name, metric in metrics.items()})
             self.optimizer, self.schedules = optimizers.single(self.task)
         self.places = Places(self.task)
 

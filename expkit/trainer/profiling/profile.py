@@ -96,7 +96,7 @@ def _step(task: Any, settings: Settings) -> Callable[..., Tensor]:
     task.__dict__["_trainer"] = Listener(CPU)
     task.train()
     for metrics in getattr(task, "metrics", {}).values():
-        metrics.update(dict.fromkeys(metrics, Unmeasured()))
+        metrics.update({name: Unmeasured(metric) for name, metric in metrics.items()})
     optimizer, _ = optimizers.single(task)
     forward = in_precision(settings.precision, CPU, flexible(task.training_step, ("batch", "batch_idx")))
 

@@ -10,7 +10,7 @@ from expkit.optim import Adam, Optimizer
 from expkit.registry import register
 from expkit.tensor import Tensor, as_tensor
 from expkit.trainer.console import say
-from expkit.trainer.metrics import TASK_METRICS, Metric, task_metrics
+from expkit.trainer.metrics import AUTO, TASK_METRICS, Metric, make_metrics
 from expkit.trainer.task import Task
 
 AUTO_LOSS = {
@@ -25,8 +25,9 @@ class SupervisedTask(Task):
     """Minimises loss(model(x), y) over batches (x, y); logs train/loss, val/loss, val/acc, ...
 
     model: any module. loss: module or function of (prediction, target). optimizer: parameters -> Optimizer (default:
-    Adam with lr 1e-3). scheduler: optimizer -> scheduler, or a dict as Lightning's. task: "classification" or
-    "regression", which chooses the metrics unless `metrics` names or holds them.
+    Adam with lr 1e-3). scheduler: optimizer -> scheduler, or a dict as Lightning's. task: "classification",
+    "regression" or "segmentation", which chooses the metrics unless `metrics` gives others: a function of nothing that
+    gives new ones by the name that they are logged under. They get the model's predictions as they are.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class SupervisedTask(Task):
             raise ConfigError(f"task={task!r}: expected {' or '.join(map(repr, TASK_METRICS))}.")
         self.model, self.loss, self.task = model, loss, task
         self._optimizer, self._scheduler = optimizer, scheduler
-        make = metrics or (lambda: task_metrics(task))
+        make = metrics or make_metrics(AUTO, task, logits=not isinstance(loss, BCELoss))
         self.metrics = {stage: make() for stage in STAGES}
 
     def forward(self, *inputs: Any) -> Any:
@@ -66,7 +67,6 @@ class SupervisedTask(Task):
         training = stage == "train"
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=True, batch_size=size)
         scores = prediction.detach() if prediction.itemsize > 2 else prediction.detach().float()
-        scores = scores - 0.5 if isinstance(self.loss, BCELoss) else scores
         for place, (name, metric) in enumerate(self.metrics[stage].items()):
             metric.update(scores, y)
             shown = place == 0 and not training
