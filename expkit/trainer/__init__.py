@@ -6,13 +6,16 @@ Trainer(max_epochs=3).fit(model, train_loader, val_loader)
 from expkit.trainer.callbacks import (
     Callback,
     EarlyStopping,
+    EMAWeightAveraging,
     GradientAccumulationScheduler,
     LambdaCallback,
     LearningRateMonitor,
     ModelCheckpoint,
     RichModelSummary,
     RichProgressBar,
+    StochasticWeightAveraging,
     Timer,
+    WeightAveraging,
 )
 from expkit.trainer.metrics import F1, R2, Accuracy, MeanAbsoluteError, MeanMetric, Metric
 from expkit.trainer.signals import Interrupted
@@ -26,6 +29,7 @@ __all__ = [
     "R2",
     "Accuracy",
     "Callback",
+    "EMAWeightAveraging",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "Interrupted",
@@ -37,9 +41,11 @@ __all__ = [
     "ModelCheckpoint",
     "RichModelSummary",
     "RichProgressBar",
+    "StochasticWeightAveraging",
     "SupervisedTask",
     "Task",
     "Timer",
     "Trainer",
+    "WeightAveraging",
     "seed_everything",
 ]

@@ -23,6 +23,7 @@ from expkit.trainer import (
     RichProgressBar,
     SupervisedTask,
     Timer,
+    WeightAveraging,
     checkpoint,
     console,
 )  # fmt: skip
@@ -36,6 +37,11 @@ def rows(trainer: Any, name: str) -> list[tuple[int, float]]:
 
 def kept(trainer: Any) -> set[str]:
     return {path.name for path in (trainer.run_dir / "checkpoints").iterdir() if path.is_dir()}
+
+
+def averaged(trainer: Any) -> int:
+    [callback] = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]
+    return int(callback.average.n_averaged.item())
 
 
 # config of the callback -> what must be true after two epochs of six batches
@@ -91,6 +97,9 @@ EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
         ({"scheduling": {0: 3, 1: 6}}, lambda t: t.global_step == 3),
         ({"scheduling": {1: 2}}, lambda t: t.global_step == 9),
     ],
+    "weight_averaging": [({}, lambda t: averaged(t) == 12)],
+    "ema_weight_averaging": [({"update_every_n_steps": 4}, lambda t: averaged(t) == 3)],
+    "stochastic_weight_averaging": [({"swa_lrs": 0.1, "swa_epoch_start": 2}, lambda t: averaged(t) == 1)],
     "rich_progress_bar": [({}, lambda t: True), ({"refresh_rate": 0}, lambda t: True)],
     "model_summary": [({}, lambda t: t.shapes["model.0"] == ((8, 4), (8, 8))), ({"max_depth": 0}, lambda t: True)],
 }

@@ -6,11 +6,14 @@ from expkit.trainer.callbacks.function import LambdaCallback
 from expkit.trainer.callbacks.learning_rate import LearningRateMonitor
 from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
 from expkit.trainer.callbacks.progress import RichProgressBar
+from expkit.trainer.callbacks.stochastic_weight_averaging import StochasticWeightAveraging
 from expkit.trainer.callbacks.summary import RichModelSummary
 from expkit.trainer.callbacks.timer import GradientAccumulationScheduler, Timer
+from expkit.trainer.callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
 
 __all__ = [
     "Callback",
+    "EMAWeightAveraging",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
@@ -18,5 +21,7 @@ __all__ = [
     "ModelCheckpoint",
     "RichModelSummary",
     "RichProgressBar",
+    "StochasticWeightAveraging",
     "Timer",
+    "WeightAveraging",
 ]
