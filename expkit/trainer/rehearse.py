@@ -79,7 +79,8 @@ def check_monitors(t: "Trainer", known: list[str]) -> None:
         for callback in t.callbacks
         for argument, name in callback.monitors().items()
     ]
-    wanted += [("scheduler", "monitor", schedule.monitor) for schedule in t.schedules if schedule.monitor]
+    stepped = t.schedules if t.task.automatic_optimization else []  # other tasks step theirs with what they like
+    wanted += [("scheduler", "monitor", schedule.monitor) for schedule in stepped if schedule.monitor]
     for owner, argument, name in wanted:
         if name not in known:
             raise ConfigError(_unknown(t, ".".join(filter(None, (owner, argument))), name, known))
@@ -90,6 +91,8 @@ def check_schedules(t: "Trainer") -> None:
 
     Before training this cannot be said of a task whose hooks log too.
     """
+    if not t.task.automatic_optimization:
+        return
     if t.val_loaders and any(t.limits["val"]) and not t.logged["validate"].entries:
         return
     known = [*t.callback_metrics, *(name for logged in t.logged.values() for name in logged.names())]

@@ -82,7 +82,7 @@ def same_buffers_after(module: Module) -> Iterator[None]:
 def same_training_after(t: Any) -> Iterator[None]:
     """Optimizer steps within it, and what schedules and the loss scaling made of them, are undone."""
     params = [(p, p.detach().clone(), p.grad, p.requires_grad) for p in t.task.parameters()]
-    states = [(optimizer, deepcopy(optimizer.state_dict())) for optimizer in t.optimizers]
+    states = [(optimizer, deepcopy(optimizer.state_dict()), optimizer.stepped) for optimizer in t.optimizers]
     others = [*(schedule.scheduler for schedule in t.schedules), *([t.scaler] if t.scaler is not None else [])]
     kept = [(other, deepcopy(other.state_dict())) for other in others]
     steps = t.progress.global_step
@@ -94,8 +94,9 @@ def same_training_after(t: Any) -> Iterator[None]:
                 p.copy_(value)
                 p.grad = grad
                 p.requires_grad_(wanted)
-        for optimizer, state in states:
+        for optimizer, state, stepped in states:
             optimizer.state.clear()
+            optimizer.stepped = stepped
             optimizer.load_state_dict(state)
         for other, state in kept:
             other.load_state_dict(state)
