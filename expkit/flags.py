@@ -18,6 +18,7 @@ FLAGS = {
     "CONF": Flag(str, "", "folder of YAML groups searched before the built-in ones (as the command line's -cd)"),
     "OUTPUTS": Flag(str, "", "where runs and the MLflow database go (default: outputs/ in the working directory)"),
     "KERNEL_CACHE": Flag(str, "", "folder of compiled kernels (default: expkit/kernels in the user cache; off: none)"),
+    "TOKENIZER_CACHE": Flag(str, "", "folder of trained tokenizers (default: in the user cache; off: none)"),
     "KERNELS": Flag(int, 1, "0: no generated kernels, NumPy only; read when the first large array comes"),
     "WINOGRAD": Flag(int, 1, "0: no Winograd convolutions, sums of products as exact as PyTorch's (slower)"),
     "SYNC_TIMEOUT": Flag(float, 20.0, "seconds that a command waits for MLflow to catch up before it returns"),

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from expkit.data.dataset import Dataset
+from expkit.data.module import Task
 from expkit.errors import DataError
 
 _only: ContextVar[bool] = ContextVar("headers_only", default=False)
@@ -30,7 +31,7 @@ class Header(NamedTuple):
 
     num_samples: int
     x_shape: tuple[int, ...]
-    task: Literal["classification", "regression"]
+    task: Task
     targets: int
     class_names: list[str] | None = None
     feature_names: list[str] | None = None

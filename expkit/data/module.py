@@ -1,6 +1,6 @@
 """DataModule: the parts of a dataset, and what a model and a Trainer must know of them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from expkit.data.sampler import BatchSampler
 from expkit.data.transforms import Standardize
 from expkit.errors import ConfigError, DataError
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "language_modeling"]
 
 
 class DataModule:
@@ -17,12 +17,14 @@ class DataModule:
 
     `train`, `val`, `test`: datasets of (x, y) samples; `val` and `test` may be None. `input_shape` (of one x) is looked
     up in the first sample; `output_size` is the number of classes, or of regression targets (looked up as well).
-    Targets are class numbers (int64, one per sample) or vectors (float32, `output_size` each).
+    Targets are class numbers (int64, one per sample) or vectors (float32, `output_size` each); in language modeling x
+    and y are tokens, (T,) int64, y those that come next, and `output_size` is the size of the vocabulary.
     """
 
     class_names: list[str] | None = None
     feature_names: list[str] | None = None
     input_transform: Standardize | None = None  # was applied to every x; a model that is served must be fed alike
+    tokenizer: Any = None  # of text: made the tokens, and turns them into text again
     target_transform: Standardize | None = None  # was applied to every y of a regression; `inverse` undoes it
 
     def __init__(
@@ -37,8 +39,8 @@ class DataModule:
         batch_size: int = 64,
         drop_last: bool = False,
     ) -> None:
-        if task not in ("classification", "regression"):
-            raise ConfigError(f"task={task!r} cannot be: it is 'classification' or 'regression'.")
+        if task not in get_args(Task):
+            raise ConfigError(f"task={task!r} cannot be: it is {' or '.join(map(repr, get_args(Task)))}.")
         if len(train) == 0:
             raise DataError("there are no training samples.")
         BatchSampler(range(len(train)), batch_size, drop_last)  # refuses a wrong batch size now, not at the first batch
@@ -54,7 +56,7 @@ class DataModule:
             return int(np.prod(y.shape)) if hasattr(y, "shape") else 1
         if self.class_names is not None:
             return len(self.class_names)
-        raise ConfigError("a classification needs output_size (the number of classes) or class_names.")
+        raise ConfigError(f"a {self.task} needs output_size (the number of classes, or tokens) or class_names.")
 
     @property
     def num_classes(self) -> int | None:

@@ -1,0 +1,11 @@
+"""Text as numbers: tokenizers, their files, and windows of tokens for language models.
+
+Files are Hugging Face's: tokenizer.json, vocab.json + merges.txt (GPT-2), vocab.txt (BERT).
+"""
+
+from expkit.data.text.base import Tokenizer
+from expkit.data.text.bpe import ByteLevelBPE
+from expkit.data.text.char import CharTokenizer
+from expkit.data.text.windows import TokenWindows
+
+__all__ = ["ByteLevelBPE", "CharTokenizer", "TokenWindows", "Tokenizer"]
