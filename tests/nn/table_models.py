@@ -32,6 +32,12 @@ ROWS = [
     ("vgg", {"depth": 11, "width": 8, "hidden": []}, (3, 32, 40), None),
     ("mobilenet", {"width_mult": 0.25, "dropout": 0.2}, IMAGE, None),
     ("mobilenet", {"width_mult": 0.1, "stem": "large"}, (3, 33, 64), None),
+    ("convnext", {"depths": [1, 2], "widths": [8, 16], "layer_scale": 0.1}, IMAGE, None),
+    ("convnext", {"depths": [1], "widths": [8], "patch_size": 5, "stochastic_depth": 0.0}, (3, 16, 12), None),
+    ("vit", {"hidden_dim": 24, "num_layers": 2, "mlp_dim": 32, "dropout": 0.1}, IMAGE, None),
+    ("vit", {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 8, "patch_size": 2}, (3, 6, 4), None),
+    ("mlp_mixer", {"hidden_dim": 16, "num_blocks": 2, "tokens_mlp_dim": 8, "channels_mlp_dim": 16}, IMAGE, None),
+    ("mlp_mixer", {"hidden_dim": 16, "num_blocks": 1, "patch_size": 4, "dropout": 0.1}, (3, 12, 8), None),
 ]
 
 # Have tests of their own, in other files: they do not map samples to classes.
@@ -52,6 +58,17 @@ PUBLISHED = [
     ("vgg", {"depth": 16}, (3, 224, 224), 1000, 138_365_992),
     ("vgg", {"depth": 19, "norm": "none"}, (3, 224, 224), 1000, 143_667_240),
     ("mobilenet", {}, (3, 224, 224), 1000, 3_504_872),
+    ("convnext", {}, (3, 224, 224), 1000, 28_589_128),
+    ("convnext", {"depths": [3, 3, 27, 3]}, (3, 224, 224), 1000, 50_223_688),
+    ("vit", {"hidden_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}, (3, 224, 224), 1000, 86_567_656),
+    ("vit", {"num_layers": 12}, (3, 224, 224), 1000, 5_717_416),
+    (
+        "mlp_mixer",
+        {"hidden_dim": 512, "num_blocks": 8, "tokens_mlp_dim": 256, "channels_mlp_dim": 2048},
+        (3, 224, 224),
+        1000,
+        18_528_264,
+    ),
 ]
 
 # name, arguments, sample shape, the name in torchvision_shapes.json
@@ -62,6 +79,8 @@ TORCHVISION = [
     ("vgg", {"depth": 11, "norm": "none"}, (3, 224, 224), "vgg11"),
     ("vgg", {}, (3, 224, 224), "vgg16_bn"),
     ("mobilenet", {}, (3, 224, 224), "mobilenet_v2"),
+    ("convnext", {}, (3, 224, 224), "convnext_tiny"),
+    ("vit", {"hidden_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}, (3, 224, 224), "vit_b_16"),
 ]
 
 # name, arguments, input shape, error, words that the message must hold
@@ -96,4 +115,15 @@ MISFITS = [
     ("mobilenet", {"width_mult": 0.0}, IMAGE, ConfigError, ["model.width_mult", "above 0"]),
     ("mobilenet", {"dropout": 1.0}, IMAGE, ConfigError, ["model.dropout"]),
     ("mobilenet", {}, FLAT, ShapeError, ["model mobilenet", "features.0.0 (Conv2d)"]),
+    ("convnext", {}, (3, 6, 6), ShapeError, ["6x6", "3 halvings", "model.depths", "model.patch_size"]),
+    ("convnext", {"patch_size": 4}, IMAGE, ShapeError, ["8x8", "patches of 4x4", "model.patch_size"]),
+    ("convnext", {"depths": [1]}, IMAGE, ConfigError, ["model.depths [1]", "model.widths", "one entry per stage"]),
+    ("convnext", {"stochastic_depth": 1.0}, IMAGE, ConfigError, ["model.stochastic_depth"]),
+    ("convnext", {}, FLAT, ShapeError, ["model convnext", "features.0.0 (Conv2d)"]),
+    ("vit", {"patch_size": 3}, IMAGE, ConfigError, ["model.patch_size=3", "8x8", "1, 2, 4, 8", "null takes 1"]),
+    ("vit", {"num_heads": 5}, IMAGE, ConfigError, ["model.hidden_dim=192", "model.num_heads=5"]),
+    ("vit", {"attention_dropout": -0.1}, IMAGE, ConfigError, ["model.attention_dropout"]),
+    ("vit", {}, FLAT, ShapeError, ["model vit", "conv_proj (Conv2d)"]),
+    ("mlp_mixer", {"patch_size": 5}, (1, 10, 6), ConfigError, ["model.patch_size=5", "10x6", "1, 2;"]),
+    ("mlp_mixer", {}, (3, 4), ShapeError, ["model mlp_mixer", "stem.proj (Conv2d)"]),
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 import expkit as ek
 import expkit.nn.functional as F
 from expkit import registry
+from tests.nn.table_models import IMAGE
 
 torch_models = pytest.importorskip("tests.nn.torch_models")
 torch = pytest.importorskip("torch")
@@ -13,7 +14,7 @@ torch = pytest.importorskip("torch")
 # name, arguments, sample shape, oracle, its arguments
 ROWS = [
     ("resnet20", {"width": 4}, (3, 12, 10), "resnet", {}),
-    ("resnet32", {"width": 2, "shortcut": "B"}, (1, 8, 8), "resnet", {}),
+    ("resnet32", {"width": 2, "shortcut": "B"}, IMAGE, "resnet", {}),
     ("resnet18", {"width": 4, "stem": "large"}, (3, 40, 33), "resnet", {"large": True}),
     ("resnet34", {"width": 2}, (1, 16, 16), "resnet", {}),
     ("resnet50", {"width": 2}, (3, 64, 64), "resnet", {"large": True}),
@@ -22,11 +23,22 @@ ROWS = [
         {"layers": (1, 0, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0), "norm": True, "pixels": (2, 1)},
     ),
     (
-        "vgg", {"depth": 13, "width": 2, "hidden": [], "norm": "none"}, (1, 8, 8), "vgg",
+        "vgg", {"depth": 13, "width": 2, "hidden": [], "norm": "none"}, IMAGE, "vgg",
         {"layers": (1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, -1, 1, 1, -1), "norm": False, "pixels": (1, 1)},
     ),
     ("mobilenet", {"width_mult": 0.2, "dropout": 0.0}, (3, 64, 70), "mobilenet", {"halvings": (0, 2, 4, 7, 14)}),
-    ("mobilenet", {"width_mult": 0.1, "dropout": 0.0}, (1, 8, 8), "mobilenet", {"halvings": (4, 7, 14)}),
+    ("mobilenet", {"width_mult": 0.1, "dropout": 0.0}, IMAGE, "mobilenet", {"halvings": (4, 7, 14)}),
+    (
+        "convnext", {"depths": [1, 2, 1], "widths": [4, 6, 8], "stochastic_depth": 0.0}, (3, 67, 64), "convnext",
+        {"side": 4},
+    ),
+    ("convnext", {"depths": [1, 1], "widths": [4, 6], "stochastic_depth": 0.0}, IMAGE, "convnext", {"side": 1}),
+    (
+        "vit", {"hidden_dim": 12, "num_layers": 2, "num_heads": 3, "mlp_dim": 20}, (3, 32, 28), "vit",
+        {"side": 4, "count": 3},
+    ),
+    ("vit", {"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "patch_size": 4}, IMAGE, "vit", {"side": 4, "count": 1}),
+    ("mlp_mixer", {"hidden_dim": 12, "num_blocks": 2, "tokens_mlp_dim": 5}, (3, 28, 56), "mlp_mixer", {"side": 4}),
 ]  # fmt: skip
 
 

@@ -114,3 +114,59 @@ def mobilenet(state, x, halvings):
 
 def conv_bn6(state, x, **options):
     return state.at(1).batch_norm(state.at(0).conv(x, **options)).clamp(0, 6)
+
+
+def convnext(state, x, side):
+    """`side`: of the first layer's patches."""
+    first = state.at("features.0")
+    x = first.at(0).conv(x, stride=side).permute(0, 2, 3, 1)
+    x = first.at(1).layer_norm(x, 1e-6)
+    for number in range(1, state.at("features").count()):
+        part = state.at("features", number)
+        if number % 2 == 0:
+            x = part.at(1).conv(part.at(0).layer_norm(x, 1e-6).permute(0, 3, 1, 2), stride=2).permute(0, 2, 3, 1)
+            continue
+        for block in (part.at(i) for i in range(part.count())):
+            y = block.at("block.0").conv(x.permute(0, 3, 1, 2), padding=3, groups=x.shape[-1]).permute(0, 2, 3, 1)
+            y = block.at("block.3").linear(block.at("block.2").layer_norm(y, 1e-6))
+            x = x + block["layer_scale"].flatten() * block.at("block.5").linear(F.gelu(y))
+    x = state.at("classifier.0").layer_norm(x.mean((1, 2)), 1e-6)
+    return state.at("classifier.2").linear(x)
+
+
+def attention(state, x, count):
+    """Softmax attention of (N, T, E) to itself, written out."""
+    rows, steps, width = x.shape
+    mixed = F.linear(x, state["in_proj_weight"], state["in_proj_bias"])
+    q, k, v = (part.reshape(rows, steps, count, width // count).transpose(1, 2) for part in mixed.chunk(3, -1))
+    scores = (q @ k.transpose(2, 3) / (width // count) ** 0.5).softmax(-1)
+    return state.at("out_proj").linear((scores @ v).transpose(1, 2).reshape(rows, steps, width))
+
+
+def patches(x, side):
+    """(N, patches, channels * side * side)"""
+    return F.unfold(x, side, stride=side).transpose(1, 2)
+
+
+def vit(state, x, side, count):
+    """`side`: of the patches; `count`: of the heads."""
+    x = F.linear(patches(x, side), state["conv_proj.weight"].flatten(1), state["conv_proj.bias"])
+    x = torch.cat([state["class_token"].repeat(len(x), 1, 1), x], 1) + state["encoder.pos_embedding"]
+    for number in range(state.at("encoder.layers").count()):
+        block = state.at("encoder.layers", f"encoder_layer_{number}")
+        x = x + attention(block.at("self_attention"), block.at("ln_1").layer_norm(x, 1e-6), count)
+        y = F.gelu(block.at("mlp.0").linear(block.at("ln_2").layer_norm(x, 1e-6)))
+        x = x + block.at("mlp.3").linear(y)
+    return state.at("heads.head").linear(state.at("encoder.ln").layer_norm(x, 1e-6)[:, 0])
+
+
+def mlp_mixer(state, x, side):
+    """`side`: of the patches."""
+    x = F.linear(patches(x, side), state["stem.proj.weight"].flatten(1), state["stem.proj.bias"])
+    for block in (state.at("blocks", i) for i in range(state.at("blocks").count())):
+        y = block.at("norm1").layer_norm(x, 1e-6).transpose(1, 2)
+        y = block.at("mlp_tokens.fc2").linear(F.gelu(block.at("mlp_tokens.fc1").linear(y)))
+        x = x + y.transpose(1, 2)
+        y = block.at("mlp_channels.fc1").linear(block.at("norm2").layer_norm(x, 1e-6))
+        x = x + block.at("mlp_channels.fc2").linear(F.gelu(y))
+    return state.at("head").linear(state.at("norm").layer_norm(x, 1e-6).mean(1))
