@@ -7,6 +7,7 @@ One JSON object a line, each with its time `t` (ms, fixed when written) and one 
     {"t", "params": {dotted name: text}}            {"t", "tags": {name: text}}     {"t", "experiment_tags": {...}}
     {"t", "artifact": path, "to": folder | null, "kind": "table" | "image"}   path: relative to the run directory
     {"t", "dataset": {name, digest, source, ...}}
+    {"t", "model": path, "step", "measured": {...}, "primary": [name, greater is better], "register": {...}}
     {"t", "end": "FINISHED" | "FAILED" | "KILLED"}
 
 A line counts once its newline is there. Whatever a crash leaves after the last newline is passed over by
@@ -194,6 +195,22 @@ class Journal:
         inside = full.is_relative_to(self.run_dir)
         record = {"artifact": str(full.relative_to(self.run_dir) if inside else full), "to": artifact_path}
         self.write({**record, "kind": kind} if kind else record)
+
+    def log_model(
+        self,
+        folder: str | os.PathLike[str],
+        step: int,
+        metrics: Mapping[str, float],
+        primary: tuple[str, bool] | None,
+        registration: Mapping[str, Any],
+    ) -> None:
+        """Journal a packaged model (packaged.py) of a step: what was measured of it, and how it is to be registered."""
+        path = str(Path(folder).absolute().relative_to(self.run_dir))
+        values = {str(name): _number(name, value) for name, value in metrics.items()}
+        self.write(
+            {"model": path, "step": int(step), "measured": values, "primary": list(primary) if primary else None,
+             "register": dict(registration)}
+        )  # fmt: skip
 
     def log_dataset(self, name: str, digest: str, *, source: str = "", profile: Mapping[str, Any] | None = None,
                     schema: Mapping[str, Any] | None = None, context: str = "training") -> None:  # fmt: skip

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from expkit.errors import ConfigError
 from expkit.registry import register
 from expkit.tracking import metadata, names
 from expkit.tracking.artifacts import Artifacts
 from expkit.tracking.journal import Journal, rows
+from expkit.tracking.names import registration
 from expkit.tracking.process import identity
 from expkit.tracking.runinfo import RunInfo, Status, database_path, outputs_root, read_status, resolve_uri
 from expkit.tracking.syncing import start_shipper, sync_hint, wait_for
@@ -118,6 +120,23 @@ class JournalLogger(Artifacts):
     def log_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Attach the best checkpoint to the run, where the logger keeps checkpoints."""
 
+    @property
+    def keeps_models(self) -> bool:
+        """Does the logger do something with a packaged model?"""
+        return False
+
+    def log_model(
+        self,
+        folder: str | os.PathLike[str],
+        step: int = 0,
+        metrics: Mapping[str, float] | None = None,
+        primary: tuple[str, bool] | None = None,
+    ) -> None:
+        """Publish a packaged model (packaged.py) of `step`, with what was measured of it, where models are kept.
+
+        primary: the metric that models are compared by, and whether greater is better.
+        """
+
     def log_dataset(self, name: str, digest: str, **details: Any) -> None:
         """Note a data set that the run reads; `details` as for Journal.log_dataset."""
         self.start()
@@ -193,20 +212,34 @@ class MLFlowLogger(JournalLogger):
     artifact_location: where a new experiment keeps files (default: `artifacts` beside the database, or the server's).
     tags: tags of the run, beside those for git, command and machine.
     log_checkpoints: copy the best checkpoint to the artifacts.
+    log_model: publish the best model as one of MLflow's, for mlflow.pyfunc.load_model.
+    register_as: name in the model registry under which the best model becomes a new version.
+    aliases: what that version is called as well, e.g. ["candidate"].
+    champion: alias that the version takes over if it beats, by the run's primary metric, the one that has it.
+    log_system_metrics: also log use of processor, memory, disk, network and GPUs.
+    system_metrics_interval: seconds between two looks at them.
     parent: directory of the run under which MLflow shows this one (a sweep's).
     run_dir: directory of the run (default: a new one in the outputs folder). One that holds a run goes on with it.
     """
 
     def __init__(self, experiment_name: str = "default", run_name: str | None = None, tracking_uri: str | None = None,
                  artifact_location: str | None = None, tags: dict[str, Any] | None = None, log_checkpoints: bool = True,
-                 parent: str | None = None, run_dir: str | None = None) -> None:  # fmt: skip
+                 log_model: bool = True, register_as: str | None = None, aliases: list[str] | None = None,
+                 champion: str | None = "champion", log_system_metrics: bool = True,
+                 system_metrics_interval: float = 10.0, parent: str | None = None,
+                 run_dir: str | None = None) -> None:  # fmt: skip
         super().__init__(run_dir)
+        if system_metrics_interval <= 0:
+            raise ConfigError(f"system_metrics_interval={system_metrics_interval}: expected seconds above 0.")
         self.experiment_name = experiment_name
         self.run_name = run_name
         self.tracking_uri = resolve_uri(tracking_uri)
         self.artifact_location = artifact_location
         self.tags = dict(tags or {})
         self.log_checkpoints = log_checkpoints
+        self.keep_model = log_model
+        self.registration = registration(register_as, aliases, champion)
+        self.system_metrics = float(system_metrics_interval) if log_system_metrics else None
         self.parent = parent
         self._next_check = 0.0
         self._warned = False
@@ -257,6 +290,7 @@ class MLFlowLogger(JournalLogger):
             artifact_location=self.artifact_location or self._default_artifacts(),
             parent=os.path.relpath(Path(self.parent).absolute(), self.run_dir) if self.parent else None,
             writer=identity(),
+            system_metrics=self.system_metrics,
         )
         if before is not None:
             info.uuid, info.created, info.parent = before.uuid, before.created, info.parent or before.parent
@@ -294,6 +328,20 @@ class MLFlowLogger(JournalLogger):
     def log_checkpoint(self, path: str | os.PathLike[str]) -> None:
         if self.log_checkpoints:
             self.log_artifact(path, "checkpoints")
+
+    @property
+    def keeps_models(self) -> bool:
+        return self.keep_model
+
+    def log_model(
+        self,
+        folder: str | os.PathLike[str],
+        step: int = 0,
+        metrics: Mapping[str, float] | None = None,
+        primary: tuple[str, bool] | None = None,
+    ) -> None:
+        self.start()
+        self.journal.log_model(folder, step, metrics or {}, primary, self.registration)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait (bounded, default EXPKIT_SYNC_TIMEOUT) until MLflow has everything; False when it has not."""

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from expkit.errors import ConfigError
+
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
@@ -17,6 +19,7 @@ TAG_LENGTH = 8000
 STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 _FORBIDDEN = re.compile(r"[^/\w.\- :]")
+_ALIAS = re.compile(r"[\w\-]+")
 _PASSWORD = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
 
 
@@ -56,6 +59,23 @@ def flatten(params: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{path}.")
         else:
             yield path, str(value)
+
+
+def registration(name: str | None, aliases: Iterable[str] | None, champion: str | None) -> dict[str, Any]:
+    """How a model is to be registered, for the journal; empty when it is not. ConfigError for what MLflow refuses."""
+    given = list(aliases or [])
+    for alias in [*given, *([champion] if champion else [])]:
+        if not _ALIAS.fullmatch(alias) or re.fullmatch(r"v\d+|latest", alias, re.IGNORECASE):
+            raise ConfigError(
+                f"alias {alias!r}: MLflow takes letters, digits, _ and -, but neither 'latest' nor names like 'v1'."
+            )
+    if name is None:
+        if given:
+            raise ConfigError(f"aliases={given} are for a registered model: say its name by register_as.")
+        return {}
+    if not name or "/" in name or ":" in name:
+        raise ConfigError(f"register_as={name!r}: the name of a registered model has no '/' and no ':'.")
+    return {"name": name, "aliases": given, "champion": champion}
 
 
 def chunks(texts: Mapping[str, str], count: int) -> Iterator[dict[str, str]]:

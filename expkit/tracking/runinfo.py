@@ -62,6 +62,7 @@ class RunInfo:
     artifact_location: str | None = None
     parent: str | None = None  # run directory of the parent run
     writer: dict[str, Any] | None = None  # identity of the training process
+    system_metrics: float | None = None  # seconds between two looks at the machine; None: it is not looked at
     uuid: str = field(default_factory=lambda: uuid.uuid4().hex)  # finds the run again in MLflow, whatever happened
     created: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
@@ -100,6 +101,8 @@ class State:
     sessions: int = 0  # processes that wrote the run so far
     epoch: list[int] | None = None  # [step, epoch] of the last `epoch` metric
     artifacts: list[list[Any]] = field(default_factory=list)  # [path, folder, kind] still to be copied
+    models: list[dict[str, Any]] = field(default_factory=list)  # records of models still to be published
+    system_offset: int = 0  # bytes of system.jsonl that MLflow has
     problems: list[str] = field(default_factory=list)  # what MLflow refused for good
     error: str | None = None  # why it cannot go on at present
     failures: int = 0  # attempts in a row that ended in `error`
@@ -148,7 +151,7 @@ def read_status(run_dir: str | os.PathLike[str]) -> Status | None:
     if state.destination != destination(info):
         state = State()
     pending = journal.size(where) - state.offset
-    shipped = pending <= 0 and not state.artifacts
+    shipped = pending <= 0 and not state.artifacts and not state.models
     return Status(
         run_dir=where, experiment=info.experiment, run_name=info.run_name, tracking_uri=info.tracking_uri,
         run_id=state.run_id, experiment_id=state.experiment_id, artifact_uri=state.artifact_uri,

@@ -16,11 +16,13 @@ import time
 from pathlib import Path
 
 from expkit.errors import TrackingError
+from expkit.tracking import system
 from expkit.tracking.adoption import adopted
 from expkit.tracking.files import locked
 from expkit.tracking.journal import has_ended
 from expkit.tracking.shipping import Shipper
 from expkit.tracking.store import Gone, Unavailable
+from expkit.tracking.system import Monitor
 
 LOCK = ".shipper.lock"
 POLL = 0.5  # seconds between looks at the journal
@@ -63,6 +65,15 @@ class Followed:
             log.warning("%s: attempt %d: %s", self.run_dir.name, self._shipper.state.failures, error)
             self._wait_or_leave()
 
+    @property
+    def in_training(self) -> bool:
+        return self._over_since is None
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between looks at the machine; None when the run wants none."""
+        return self._shipper.info.system_metrics
+
     def _wait_or_leave(self) -> None:
         now = time.monotonic()
         if self._over_since is not None and now - self._over_since >= self.patience:
@@ -84,7 +95,9 @@ def follow(run_dir: Path, patience: float = PATIENCE) -> bool:
     """
     runs = {run_dir: Followed(run_dir, patience, None)}  # the shipper of an earlier process may still be at work
     complete = True
+    monitor = Monitor()
     while True:
+        look_for(list(runs.values()), monitor)
         for child in adopted(run_dir, known=runs):
             try:
                 runs[child] = Followed(child, patience, timeout=5.0)
@@ -98,6 +111,16 @@ def follow(run_dir: Path, patience: float = PATIENCE) -> bool:
         if not runs:
             return complete
         time.sleep(POLL)
+
+
+def look_for(runs: list[Followed], monitor: Monitor) -> None:
+    """Look at the machine when it is time to, for those of the runs that are being trained."""
+    wanted = [run for run in runs if run.in_training and run.interval is not None]
+    if not monitor.due(min((run.interval or 0.0 for run in wanted), default=None)):
+        return
+    seen = monitor.look()
+    for run in wanted:
+        system.write(run.run_dir, seen)
 
 
 def once(run_dir: Path, timeout: float = 5.0) -> str | None:

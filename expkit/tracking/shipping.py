@@ -6,13 +6,15 @@ It may be killed at any moment: progress is noted after each batch, a batch that
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from expkit.errors import TrackingError
-from expkit.tracking import journal, metadata, names
+from expkit.tracking import journal, metadata, names, system
 from expkit.tracking.adoption import parent_of
 from expkit.tracking.files import locked
+from expkit.tracking.models import publish
 from expkit.tracking.runinfo import RunInfo, State, destination
 from expkit.tracking.store import UUID_TAG, Refused, Store, Unavailable
 
@@ -56,6 +58,8 @@ class Shipper:
         if not writing and not self.state.ended:
             self._bury(store, run_id)
         self._upload(store, run_id)
+        self._publish(store, run_id)
+        self._ship_system(store, run_id)
         if self.state.error:
             self.state.error, self.state.failures = None, 0
             self._save()
@@ -197,6 +201,32 @@ class Shipper:
             del self.state.artifacts[0]
             self._save()
 
+    def _note_model(self, _store: Store, _run_id: str, record: dict[str, Any]) -> None:
+        """Models are published when everything else has arrived."""
+        if record not in self.state.models:
+            self.state.models.append(record)
+
+    def _publish(self, store: Store, run_id: str) -> None:
+        while self.state.models:
+            record = self.state.models[0]
+            if (self.run_dir / record["model"]).is_dir():
+                self._send(store, run_id, partial(self._publish_one, store), [record])
+            else:
+                self._problem(f"model {record['model']}: is not there any more")
+            del self.state.models[0]
+            self._save()
+
+    def _publish_one(self, store: Store, run_id: str, records: list[dict[str, Any]]) -> None:
+        publish(store, str(self.state.experiment_id), run_id, self.run_dir, records[0])
+
+    def _ship_system(self, store: Store, run_id: str) -> None:
+        """What was seen of the machine, which the shipper's own process writes down (system.py)."""
+        found, offset = system.read(self.run_dir, self.state.system_offset)
+        if offset > self.state.system_offset:
+            self._send(store, run_id, store.log_metrics, found)
+            self.state.system_offset = offset
+            self._save()
+
     def _bury(self, store: Store, run_id: str) -> None:
         """The training process died without a word."""
         store.set_tags(run_id, {"expkit.died": f"session {self.state.sessions} ended without a final status"})
@@ -212,6 +242,7 @@ _SENDERS: dict[str, Callable[[Shipper, Store, str, dict[str, Any]], None]] = {
     "experiment_tags": Shipper._send_experiment_tags,
     "artifact": Shipper._note_artifact,
     "dataset": Shipper._send_dataset,
+    "model": Shipper._note_model,
     "end": Shipper._send_end,
 }
 

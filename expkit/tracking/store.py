@@ -25,6 +25,7 @@ UUID_TAG = "expkit.uuid"
 # Without it the dashboard opens our experiments as if they were about language-model applications.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+_UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED")
 
 
 class Unavailable(TrackingError):
@@ -40,11 +41,16 @@ class Gone(TrackingError):
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated(too_old: bool = False) -> Iterator[None]:
+    """Turns what MLflow and its libraries raise into Refused and Unavailable.
+
+    too_old: for what servers of MLflow 2 do not know, and will not know when asked again.
+    """
     try:
         yield
     except MlflowException as error:
-        kind = Refused if error.error_code in _REFUSALS else Unavailable
+        refusals = _REFUSALS + (_UNKNOWN if too_old else ())
+        kind = Refused if error.error_code in refusals else Unavailable
         raise kind(_reworded(error)) from error
     except (SQLAlchemyError, OSError) as error:  # OSError: also what `requests` raises
         raise Unavailable(f"{type(error).__name__}: {error}") from error
@@ -83,14 +89,14 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         database = database_path(uri)
-        with _translated():
+        with translated():
             if database is not None:
                 create_database(database)
             self.client = MlflowClient(tracking_uri=uri)
 
     def experiment(self, name: str, artifact_location: str | None) -> str:
         """The id of the experiment `name`, which is created where it is missing. Gone when it was deleted."""
-        with _translated():
+        with translated():
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 try:
@@ -109,41 +115,41 @@ class Store:
 
     def find_run(self, uuid: str, experiment_id: str) -> Run | None:
         """The run that carries our `uuid`; None where there is none. Gone when it was deleted."""
-        with _translated():
+        with translated():
             found = self.client.search_runs(
                 [experiment_id], f"tags.`{UUID_TAG}` = '{uuid}'", run_view_type=ViewType.ALL, max_results=1
             )
         return _active(found[0]) if found else None
 
     def create_run(self, experiment_id: str, name: str, started: int, tags: Mapping[str, str]) -> Run:
-        with _translated():
+        with translated():
             return self.client.create_run(experiment_id, start_time=started, run_name=name, tags=dict(tags))
 
     def run(self, run_id: str) -> Run:
         """The run as MLflow has it. Gone when it was deleted."""
-        with _translated():
+        with translated():
             return _active(self.client.get_run(run_id))
 
     def log_metrics(self, run_id: str, metrics: list[tuple[str, float, int, int]]) -> None:
         """Send (name, value, t, step) rows. Rows that are there already stay single."""
         for start in range(0, len(metrics), names.METRICS_PER_BATCH):
             batch = [Metric(*row) for row in metrics[start : start + names.METRICS_PER_BATCH]]
-            with _translated():
+            with translated():
                 self.client.log_batch(run_id, metrics=batch)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         for chunk in names.chunks(params, names.PARAMS_PER_BATCH):
-            with _translated():
+            with translated():
                 self.client.log_batch(run_id, params=[Param(name, text) for name, text in chunk.items()])
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         for chunk in names.chunks(tags, names.TAGS_PER_BATCH):
-            with _translated():
+            with translated():
                 self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in chunk.items()])
 
     def set_experiment_tags(self, experiment_id: str, tags: Mapping[str, str]) -> None:
         for name, text in tags.items():
-            with _translated():
+            with translated():
                 self.client.set_experiment_tag(experiment_id, name, text)
 
     def log_dataset(self, run_id: str, entry: Mapping[str, Any]) -> None:
@@ -152,12 +158,12 @@ class Store:
             schema=_json(entry["schema"]), profile=_json(entry["profile"]),
         )  # fmt: skip
         context = InputTag("mlflow.data.context", entry["context"])
-        with _translated():
+        with translated():
             self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags=[context])])
 
     def upload(self, run_id: str, path: Path, folder: str | None) -> None:
         """Copy a file or folder to the run's artifacts (over what is there under its name)."""
-        with _translated():
+        with translated():
             self.client.log_artifact(run_id, str(path), folder)
 
     def announce(self, run_id: str, path: str, kind: str) -> None:
@@ -172,7 +178,7 @@ class Store:
             self.set_tags(run_id, {MLFLOW_LOGGED_ARTIFACTS: text})
 
     def set_status(self, run_id: str, status: str, end: int | None = None) -> None:
-        with _translated():
+        with translated():
             if status == "RUNNING":
                 self.client.update_run(run_id, status=status)
             else:

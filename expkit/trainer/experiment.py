@@ -20,7 +20,7 @@ from expkit.errors import ConfigError, ExpkitError, ShapeError
 from expkit.nn.functional.reduction import TargetError
 from expkit.tensor import devices
 from expkit.tracking import JournalLogger
-from expkit.trainer import assemble, checkpoint, record
+from expkit.trainer import assemble, checkpoint, package, record
 from expkit.trainer.assemble_task import make_task
 from expkit.trainer.callbacks import Callback
 from expkit.trainer.console import close_log_file, log, log_file, say, show, warn
@@ -172,6 +172,9 @@ class _Experiment:
         test = data.test_dataloader() if config["test"] else None
         if test is not None:
             metrics |= self._test(trainer, task, test, None if config["train"] else config["ckpt_path"])
+        if config["train"]:
+            primary = record.primary_metric(config, trainer.checkpoint_callback)
+            package.publish(self.logger, config, trainer, data, metrics, primary)
         return metrics
 
     def _seeded(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -267,7 +270,8 @@ class _Begin(Callback):
     def metric_names(self, trainer: Any) -> list[str]:
         if not self.config["test"] or self.data.test is None:
             return []
-        return ["test/loss", *(f"test/{name}" for name in _metrics_of(trainer.task, "test"))]
+        metrics = _metrics_of(trainer.task, "test")
+        return ["test/loss", *(f"test/{name}{end}" for name, metric in metrics.items() for end in metric.suffixes())]
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
         self._begin(trainer, task)
