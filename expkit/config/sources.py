@@ -26,8 +26,8 @@ from expkit.config.paths import ConfFolder, label
 from expkit.errors import ConfigError
 from expkit.registry import FOLDERS, lookup, registered
 
-# A folder of callbacks/ or logger/ holds named entries ({csv: {name: csv}}), the others one entry ({name: mlp}).
-NAMED = ("callbacks", "logger")
+# These folders hold named entries ({csv: {name: csv}}), the others one entry ({name: mlp}).
+NAMED = ("callbacks", "logger", "metrics")
 NO_MAPPING = "a config file holds 'key: value' lines, this one something else."
 
 

@@ -17,5 +17,5 @@ BUILTIN: dict[str, tuple[str, ...]] = {
 
 GROUPS = tuple(BUILTIN)
 
-# Group of the registry -> folder of conf/ where its YAML entries are (metrics have none).
-FOLDERS = {group: group for group in GROUPS} | {"callback": "callbacks", "logger": "logger"}
+# Group of the registry -> folder of conf/ where its YAML entries are.
+FOLDERS = {group: group for group in GROUPS} | {"callback": "callbacks", "metric": "metrics"}

@@ -10,9 +10,9 @@ from tests.structure.source import ROOT
 
 CONF = ROOT / "conf"
 # Names that the trainer or the command line resolves before anything is built.
-RESOLVED_EARLIER = {"loss": {"auto"}, "scheduler": {"none"}, "task": {"auto"}}
+RESOLVED_EARLIER = {"model": {"none"}, "loss": {"auto"}, "scheduler": {"none"}, "task": {"auto"}, "metric": {"auto"}}
 # Registered without a YAML of their own: built by name from others' configs, or needing values that only a user has.
-WITHOUT_YAML: dict[str, set[str]] = {}
+WITHOUT_YAML: dict[str, set[str]] = {"metric": {"mean"}}
 
 
 @cache
