@@ -182,8 +182,10 @@ def _compose(
     except UserWarning as warning:
         path = str(warning).partition("path=")[2].partition(" is not")[0]
         raise ConfigError(f"hydra.searchpath: there is no folder {path}.") from None
-    except (HydraException, ValueError, AssertionError) as error:
+    except (HydraException, ValueError, TypeError, AssertionError) as error:
         raise reword.composition_problem(error, attempt()) from None
+    except RecursionError:
+        raise reword.endless_problem(parsed) from None
     return _composed(full, loader, parsed, config_name, multirun)
 
 

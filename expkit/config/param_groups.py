@@ -16,7 +16,8 @@ Row = Mapping[str, Any]
 
 def split_groups(entry: Mapping[str, Any]) -> tuple[dict[str, Any], list[Row]]:
     """(what registry.build takes, the rows under `groups`) of an optimizer's config."""
-    return {key: value for key, value in entry.items() if key != "groups"}, list(entry.get("groups") or [])
+    rows = entry.get("groups") or []
+    return {key: value for key, value in entry.items() if key != "groups"}, rows if isinstance(rows, list) else []
 
 
 def options_of(row: Row) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def sweep_problem(override: Override) -> ConfigError:
     )
 
 
-def composition_problem(error: HydraException | ValueError | AssertionError, attempt: Attempt) -> ConfigError:
+def composition_problem(error: Exception, attempt: Attempt) -> ConfigError:
     """Any other complaint of Hydra's about choices and overrides."""
     if isinstance(error, MissingConfigException):
         return _missing_config(error, attempt)
@@ -73,12 +73,26 @@ def composition_problem(error: HydraException | ValueError | AssertionError, att
     return ConfigError(_tidy(said) or f"the config cannot be composed: {type(error).__name__}.")
 
 
+def endless_problem(parsed: list[Override]) -> ConfigError:
+    """Files whose defaults lists lead back to themselves, which Hydra follows until the stack ends."""
+    chosen = [str(override.input_line) for override in parsed if "." not in override.key_or_group]
+    return ConfigError(
+        f"override {' '.join(chosen)!r}: the defaults lists of the files go round in a circle: one of them names "
+        "itself, or a file that names it. Take that line out."
+    )
+
+
 def _refuse_misfit(override: Override, attempt: Attempt) -> None:
     """Raises for an override that Hydra stumbles over without saying which it was."""
     key, text = override.key_or_group, override.input_line
     value = "" if override.is_sweep_override() else override.value()
     if not key:
         raise ConfigError(f"override {text!r} has no key: write key=value.")
+    if key in attempt.groups and isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        raise ConfigError(
+            f"override {text!r}: {key} takes a list of names; arguments go with their key, "
+            f"{key}.NAME.ARGUMENT=VALUE. {_options(key, attempt)}"
+        )
     if key in attempt.groups and not isinstance(value, str | list | dict):
         raise ConfigError(f"override {text!r}: {key} takes the name of an option. {_options(key, attempt)}")
     parent = key.rpartition(".")[0]
@@ -239,6 +253,12 @@ def _unused_override(match: re.Match[str], attempt: Attempt) -> ConfigError:
     if key in attempt.groups and origin.startswith("override"):
         text = origin.removeprefix("override ").strip("'")
         return ConfigError(f"{origin}: no {key} is chosen so far; add one with +{text}. {_options(key, attempt)}")
+    group, _, package = key.partition("@")
+    if group in attempt.groups and package and not origin.startswith("override"):  # the package is the file's own
+        return ConfigError(
+            f"{origin}: 'override /{group}: ...' concerns {package} there, which nothing chooses. An experiment begins "
+            "with the line '# @package _global_'."
+        )
     return ConfigError(
         f"{origin}: nothing chooses {key!r}, so it cannot be overridden.{did_you_mean(key, attempt.groups)} "
         f"Groups: {', '.join(attempt.groups)}."

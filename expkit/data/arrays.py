@@ -55,6 +55,7 @@ class ArrayData(DataModule):
             self._know(self.describe(), batch_size, val_fraction, test_fraction, drop_last)
             return
         source = self.read()
+        self._check(source)
         train, val, test = divided(source, val_fraction, test_fraction, seed)
         if normalize:
             self.input_transform = Standardize.fit(train.x)
@@ -70,6 +71,14 @@ class ArrayData(DataModule):
             drop_last=drop_last,
         )
         self.feature_names = source.feature_names
+
+    def _check(self, source: Source) -> None:
+        for name, part in (("data", source.data), ("val", source.val), ("test", source.test)):
+            if part is not None and len(part.x) != len(part.y):
+                raise DataError(
+                    f"{type(self).__name__}.read() gave {len(part.x)} samples x and {len(part.y)} targets y as {name}: "
+                    "there must be as many."
+                )
 
     def read(self) -> Source:
         """The samples, as they are in the source."""

@@ -1,11 +1,12 @@
 """From config to object: `build` and `check`, and what `expkit show` prints: `describe`."""
 
 import inspect
+import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from expkit.errors import ConfigError, RegistryError
+from expkit.errors import ConfigError, ExpkitError, RegistryError
 from expkit.registry.arguments import Argument, Where, at, bind, require_mapping, signature_of
 from expkit.registry.store import Factory, lookup, names
 from expkit.registry.types import LATER
@@ -36,7 +37,17 @@ def build(
     """
     name, factory = _choose(group, config, where)
     values = bind(_what(group, name), factory, _arguments(config), positional=len(args), given=given, where=where)
-    return factory(*args, **values)
+    try:
+        return factory(*args, **values)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ExpkitError):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        culprit = next((key for key in config if key != "name" and str(key) in str(error)), "name")
+        raise ConfigError(
+            f"{at(where, culprit)}{_what(group, name)} cannot be built: {type(error).__name__}: {error} "
+            f"({frames[-1].filename}, line {frames[-1].lineno})."
+        ) from error
 
 
 def check(

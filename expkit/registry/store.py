@@ -138,4 +138,7 @@ def _broken(name: str, error: Exception) -> RegistryError:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = f" ({frame.tb_frame.f_code.co_filename}, line {frame.tb_lineno})" if frame is not None else ""
+    if isinstance(error, SyntaxError):
+        where = f" ({error.filename}, line {error.lineno})"
+        error = type(error)(error.msg)
     return RegistryError(f"plugin {name!r} fails while being imported: {type(error).__name__}: {error}{where}.")

@@ -111,7 +111,10 @@ def _is_share(value: int | float) -> bool:
 
 
 def _is_time(value: Any) -> bool:
-    seconds(value)
+    try:
+        seconds(value)
+    except ConfigError:
+        return False
     return True
 
 
@@ -128,7 +131,7 @@ RULES: dict[str, Rule] = {
     "min_epochs": _at_least(0, None),
     "max_steps": _at_least(0, -1),
     "min_steps": _at_least(0, None),
-    "max_time": (_is_time, "a duration"),
+    "max_time": (_is_time, "'DD:HH:MM:SS', e.g. '00:01:30:00' for an hour and a half"),
     **dict.fromkeys([f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")], _SHARE),
     "overfit_batches": _SHARE,
     "val_check_interval": (

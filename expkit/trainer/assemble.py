@@ -47,7 +47,13 @@ def _largest(entry: Mapping[str, Any]) -> str:
 
 def make_data(composed: Composed, config: Mapping[str, Any]) -> DataModule:
     """The data module of a config."""
-    return make(composed, "data", config["data"])
+    data = make(composed, "data", config["data"])
+    if not isinstance(data, DataModule):
+        raise ConfigError(
+            f"{composed.origins.of('data.name')}: data {config['data']['name']!r} is {type(data).__name__}, no "
+            "DataModule (expkit.data.DataModule, ArrayData)."
+        )
+    return data
 
 
 def derive(data: DataModule, trainer: Mapping[str, Any]) -> dict[str, Any]:
