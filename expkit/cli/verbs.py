@@ -17,6 +17,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "Run": {
         "train": Verb("compose an experiment and run it: expkit train model=cnn optim.lr=0.01", ("overrides",)),
         "resume": Verb("go on with a run that was interrupted: expkit resume last", ("run",)),
+        "eval": Verb("the metrics of a trained run: expkit eval last", ("run", "overrides")),
+        "predict": Verb("what a trained run says of new samples: expkit predict last --input new.csv", ("run",)),
     },
     "Look before you train": {
         "plan": Verb("shapes, memory, operations, steps of an experiment, without running it", ("overrides",)),
