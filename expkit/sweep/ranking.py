@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-LOWER_IS_BETTER = ("loss", "mae", "mse", "rmse", "error", "perplexity", "time")
+from expkit.trainer.metrics import direction
 
 
 def criterion(config: dict[str, Any]) -> tuple[str | None, str]:
@@ -17,12 +17,8 @@ def criterion(config: dict[str, Any]) -> tuple[str | None, str]:
         if isinstance(entry, dict) and entry.get("monitor")
     }
     metric = config.get("optimized_metric") or next(iter(monitors), None)
-    return metric, monitors.get(metric) or direction(metric or "")
-
-
-def direction(metric: str) -> str:
-    """ "min" for what is an error by its name, "max" otherwise."""
-    return "min" if metric.rpartition("/")[2].lower() in LOWER_IS_BETTER else "max"
+    said = monitors.get(metric)
+    return metric, said if said in ("min", "max") else direction(metric or "") or "max"
 
 
 def value_of(metrics: dict[str, Any], metric: str | None) -> float | None:

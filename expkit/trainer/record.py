@@ -15,6 +15,7 @@ from expkit.errors import ConfigError
 from expkit.tracking import JournalLogger, metadata
 from expkit.trainer.callbacks import ModelCheckpoint
 from expkit.trainer.callbacks.summary import counts
+from expkit.trainer.metrics import direction
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
@@ -105,4 +106,4 @@ def primary_metric(config: Mapping[str, Any], checkpoint: ModelCheckpoint | None
         return None
     if checkpoint is not None and checkpoint.monitor == name:
         return name, checkpoint.mode == "max"
-    return name, name.rpartition("/")[2] not in ("loss", "mae")
+    return name, direction(name) != "min"

@@ -8,7 +8,8 @@ import pytest
 from expkit.errors import ConfigError, ShapeError
 from expkit.registry import build, lookup, names
 from expkit.tensor import from_numpy, tensor
-from expkit.trainer.metrics import AUROC, F1, TASK_METRICS, ConfusionMatrix, MeanMetric, make_metrics
+from expkit.trainer.callbacks import EarlyStopping, ModelCheckpoint
+from expkit.trainer.metrics import AUROC, F1, TASK_METRICS, ConfusionMatrix, MeanMetric, direction, make_metrics
 from tests.trainer.table_metrics import COUNT, LABEL, LOGIT, ROWS, SCORES
 
 SPLITS = {"whole": [57], "ones": [1] * 57, "uneven": [1, 30, 7, 19], "last small": [28, 28, 1], "empty": [20, 0, 37]}
@@ -217,9 +218,30 @@ class TestMakeMetrics:
             ({"f1": {"name": "f1", "average": "none"}, "f1_0": {"name": "f1"}}, "'f1_0' is logged by f1 already"),
             ({"loss": {"name": "log_loss"}}, "'loss' is logged by loss already"),
             ([{"name": "f1", "averag": "micro"}], "Did you mean 'average'"),
+            (["mae"], "is for predicted numbers, but the data is for classification"),
         ],
     )
     def test_wrong_choices_are_refused(self, entries, said):
         with pytest.raises(ConfigError) as caught:
             make_metrics(entries, "classification", 3)
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("val/loss", "min"), ("train/loss_epoch", "min"), ("test/f1_micro", "max"), ("val/top5", "max"),
+        ("val/auroc_3", "max"), ("val/calibration_error", "min"), ("val/brier", "min"), ("perplexity", "min"),
+        ("val/average_precision", "max"), ("val/confusion_matrix", None), ("val/mine", None), ("val/accident", None),
+    ],
+)  # fmt: skip
+def test_the_name_says_which_way_is_better(name, expected):
+    assert direction(name) == expected
+
+
+def test_monitors_ask_the_metric_which_way_is_better():
+    assert EarlyStopping("val/acc", mode="auto").mode == "max"
+    assert ModelCheckpoint(monitor="val/loss", mode="auto").mode == "min"
+    assert ModelCheckpoint(mode="auto").mode == "min"
+    with pytest.raises(ConfigError, match="whether less of 'val/mine' is better"):
+        EarlyStopping("val/mine", mode="auto")

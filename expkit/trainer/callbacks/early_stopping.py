@@ -15,7 +15,7 @@ class EarlyStopping(Monitor):
 
     A check follows each new value: a validation for val/..., an epoch for train/.... check_on_train_epoch_end: True
     checks at the end of the training epoch only, False after validations only.
-    mode: min or max is better. check_finite: stop when the value is NaN or infinite. stopping_threshold: stop once the
+    mode: min, max or auto. check_finite: stop when the value is NaN or infinite. stopping_threshold: stop once the
     value is better than this. divergence_threshold: stop once it is worse than this. verbose: say each improvement.
     strict: a metric that nobody logs is an error. log_rank_zero_only makes no difference: there is one process.
     """

@@ -24,7 +24,7 @@ class ModelCheckpoint(Monitor):
     """Keeps the `save_top_k` best checkpoints by `monitor`, and with `save_last` also the newest one.
 
     dirpath: folder (default: checkpoints/ in the run directory). filename: name with {epoch}, {step} and metrics, e.g.
-    "{epoch:03d}-{val/acc:.3f}". monitor: metric; without one the newest counts as best. mode: min or max is better.
+    "{epoch:03d}-{val/acc:.3f}". monitor: metric; without one the newest counts as best. mode: min, max or auto.
     save_top_k: how many; -1 = all, 0 = none. save_last: whether each check also saves the newest state ("link" means
     the same, as last.json always points to a checkpoint that has a name of its own). verbose: say what is saved.
     save_weights_only: without what resuming needs.

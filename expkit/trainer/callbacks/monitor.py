@@ -4,21 +4,34 @@ from typing import Any, Literal
 
 from expkit.errors import ConfigError
 from expkit.trainer.callbacks.base import Callback
+from expkit.trainer.metrics import direction
 
-Mode = Literal["min", "max"]
+Mode = Literal["min", "max", "auto"]
 
 
 class Monitor(Callback):
-    """Base of callbacks that watch `monitor`, where less ("min") or more ("max") is better."""
+    """Base of callbacks that watch `monitor`, where less ("min") or more ("max") is better.
+
+    mode: "auto" is what the metric says of itself (`val/loss`: less, `val/acc`: more).
+    """
 
     late = True
 
     def __init__(self, monitor: str | None, mode: Mode) -> None:
-        if mode not in ("min", "max"):
-            raise ConfigError(f"{type(self).__name__}: mode={mode!r}: expected 'min' or 'max'.")
-        self.monitor, self.mode = monitor, mode
-        self.sign = 1 if mode == "min" else -1
+        if mode not in ("min", "max", "auto"):
+            raise ConfigError(f"{type(self).__name__}: mode={mode!r}: expected 'min', 'max' or 'auto'.")
+        self.monitor, self.mode = monitor, self._found(monitor) if mode == "auto" else mode
+        self.sign = 1 if self.mode == "min" else -1
         self._seen = -1  # the stamp of the value that was looked at last
+
+    def _found(self, monitor: str | None) -> Literal["min", "max"]:
+        found = "min" if monitor is None else direction(monitor)
+        if found is None:
+            raise ConfigError(
+                f"{type(self).__name__}: mode='auto': whether less of {monitor!r} is better is known of registered "
+                "metrics alone (`expkit ls metrics`): give 'min' or 'max'."
+            )
+        return found
 
     def monitors(self) -> dict[str, str]:
         return {"monitor": self.monitor} if self.monitor else {}

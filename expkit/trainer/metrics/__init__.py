@@ -30,7 +30,7 @@ from expkit.trainer.metrics.regression import (
     MeanSquaredError,
     RootMeanSquaredError,
 )
-from expkit.trainer.metrics.select import AUTO, TASK_METRICS, make_metrics, task_metrics
+from expkit.trainer.metrics.select import AUTO, TASK_METRICS, direction, make_metrics, task_metrics
 
 __all__ = [
     "AUROC",
@@ -62,6 +62,7 @@ __all__ = [
     "Stats",
     "TopKAccuracy",
     "Value",
+    "direction",
     "make_metrics",
     "task_metrics",
 ]

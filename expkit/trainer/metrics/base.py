@@ -1,6 +1,6 @@
 """Metric, the base: statistics that are added up over batches, and turned into a value once, at the end."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,9 +15,13 @@ TRACED = "a metric has no value inside a step that is compiled; log the metric i
 
 
 class Metric:
-    """Base: streams statistics in float64 on the host. `higher_is_better` tells monitors which way is up."""
+    """Base: streams statistics in float64 on the host.
+
+    `higher_is_better` tells monitors which way is up; `of` says what it is for, if that matters: classes or numbers.
+    """
 
     higher_is_better: bool | None = None
+    of: Literal["classes", "numbers"] | None = None
 
     def __init__(self) -> None:
         self._total: Stats | None = None

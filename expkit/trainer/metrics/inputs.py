@@ -16,6 +16,8 @@ class ClassMetric(Metric):
     logits: scores are logits or logarithms of probabilities; False: they are probabilities.
     """
 
+    of = "classes"
+
     def __init__(self, num_classes: int | None = None, ignore_index: int | None = None, logits: bool = True) -> None:
         super().__init__()
         self.num_classes, self.ignore_index = at_least(self, "num_classes", num_classes, 1), ignore_index

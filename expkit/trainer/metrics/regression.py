@@ -12,6 +12,7 @@ class ErrorMetric(Metric):
     """Base: the mean over all elements of what `error` makes of them. preds, target: the same shape."""
 
     higher_is_better = False
+    of = "numbers"
 
     def error(self, preds: np.ndarray, target: np.ndarray) -> np.ndarray:
         """The error of each element, in float64."""
@@ -69,6 +70,7 @@ class R2(Metric):
     """
 
     higher_is_better = True
+    of = "numbers"
 
     def stats(self, preds: np.ndarray, target: np.ndarray) -> Stats:
         preds, target = same_shape(self, preds, target)

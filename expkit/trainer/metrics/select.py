@@ -1,10 +1,11 @@
 """Which metrics a task logs, from what a config says."""
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from expkit.errors import ConfigError
-from expkit.registry import build
+from expkit.registry import build, lookup, names
 from expkit.trainer.metrics.base import Metric
 
 AUTO = "auto"
@@ -16,6 +17,11 @@ TASK_METRICS: dict[str, tuple[str, ...]] = {
     "language_modeling": ("perplexity",),
     "reconstruction": (),
 }
+# What is predicted, by the kind of data.
+PREDICTED = {"regression": "numbers", "reconstruction": "numbers"} | dict.fromkeys(
+    ("classification", "segmentation", "language_modeling"), "classes"
+)
+LESS_IS_BETTER = ("loss", "recon", "kl", "error", "time")  # logged without being metrics
 
 
 class Maker(Protocol):
@@ -45,8 +51,23 @@ def make_metrics(
     def metrics() -> dict[str, Metric]:
         return {name: make(entry, key, given) for name, (entry, key) in chosen.items()}
 
-    _check_names(metrics())
+    _check(metrics(), task)
     return metrics
+
+
+def direction(name: str) -> Literal["min", "max"] | None:
+    """Whether less or more of what is logged by this name (val/loss, test/f1_micro) is better; None if not known.
+
+    A metric is known by its registered name, to which something may be appended.
+    """
+    logged = name.rpartition("/")[2].lower()
+    if logged in LESS_IS_BETTER or logged.removesuffix("_epoch").removesuffix("_step") in LESS_IS_BETTER:
+        return "min"
+    if re.fullmatch(r"top\d+", logged):
+        return "max"
+    fitting = [known for known in names("metric") if logged == known or logged.startswith(f"{known}_")]
+    higher = getattr(lookup("metric", max(fitting, key=len)), "higher_is_better", None) if fitting else None
+    return None if higher is None else "max" if higher else "min"
 
 
 def task_metrics(task: str) -> dict[str, Metric]:
@@ -91,10 +112,15 @@ def _expanded(
     return found
 
 
-def _check_names(metrics: Mapping[str, Metric]) -> None:
-    """ConfigError where the number of one metric has the name of another's (f1 of class 0, and f1_0)."""
+def _check(metrics: Mapping[str, Metric], task: str) -> None:
+    """ConfigError for what is not for such data, and where two numbers have one name (f1 of class 0, and f1_0)."""
     owners: dict[str, str] = {"loss": "loss"}
     for name, metric in metrics.items():
+        if metric.of is not None and metric.of != PREDICTED.get(task, metric.of):
+            raise ConfigError(
+                f"metrics.{name}: {type(metric).__name__} is for predicted {metric.of}, but the data is for {task}. "
+                f"Choose others, or metrics=auto: {', '.join(TASK_METRICS[task])}."
+            )
         for logged in (name + suffix for suffix in metric.suffixes()):
             if logged in owners:
                 raise ConfigError(f"metrics.{name}: {logged!r} is logged by {owners[logged]} already. Rename one.")
