@@ -76,10 +76,14 @@ EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
         ({"monitor": "val/loss", "stopping_threshold": 99.0}, lambda t: t.global_step == 6),
         ({"monitor": "train/loss", "divergence_threshold": 0.0}, lambda t: t.global_step == 6),
         ({"monitor": "val/loss", "patience": 1, "min_delta": 99.0}, lambda t: t.global_step == 12),
-        ({"monitor": "val/loss", "stopping_threshold": 99.0, "check_on_train_epoch_end": True},
-         lambda t: t.early_stopping_callback.stopped_epoch == 0 and t.global_step == 6),
-        ({"monitor": "train/loss_epoch", "stopping_threshold": 99.0, "check_on_train_epoch_end": False},
-         lambda t: t.global_step == 12),
+        (
+            {"monitor": "val/loss", "stopping_threshold": 99.0, "check_on_train_epoch_end": True},
+            lambda t: t.early_stopping_callback.stopped_epoch == 0 and t.global_step == 6,
+        ),
+        (
+            {"monitor": "train/loss_epoch", "stopping_threshold": 99.0, "check_on_train_epoch_end": False},
+            lambda t: t.global_step == 12,
+        ),
     ],
     "learning_rate_monitor": [
         ({}, lambda t: rows(t, "lr-Adam") == [(0, 1e-3), (6, 1e-3)]),
@@ -100,6 +104,15 @@ EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "weight_averaging": [({}, lambda t: averaged(t) == 12)],
     "ema_weight_averaging": [({"update_every_n_steps": 4}, lambda t: averaged(t) == 3)],
     "stochastic_weight_averaging": [({"swa_lrs": 0.1, "swa_epoch_start": 2}, lambda t: averaged(t) == 1)],
+    "throughput_monitor": [
+        ({}, lambda t: [value for _, value in rows(t, "train/samples")] == [32.0, 64.0, 96.0]),
+    ],
+    "device_stats_monitor": [({}, lambda t: len(rows(t, "device/process_memory_megabytes")) == 3)],
+    "on_exception_checkpoint": [({}, lambda t: "on_exception" not in kept(t))],
+    "prediction_writer": [({"write_interval": "epoch"}, lambda t: not (t.run_dir / "predictions").exists())],
+    "backbone_finetuning": [
+        ({"backbone": "0", "unfreeze_backbone_at_epoch": 1}, lambda t: len(t.optimizer.param_groups) == 2),
+    ],
     "rich_progress_bar": [({}, lambda t: True), ({"refresh_rate": 0}, lambda t: True)],
     "model_summary": [({}, lambda t: t.shapes["model.0"] == ((8, 4), (8, 8))), ({"max_depth": 0}, lambda t: True)],
 }
@@ -353,6 +366,13 @@ def test_max_time_adds_a_timer(trainer):
     ours.fit(net(), loader())
     assert ours.global_step == 1
     assert any(isinstance(callback, Timer) for callback in ours.callbacks)
+
+
+def test_two_optimizers_of_a_kind_are_told_apart():
+    class Trainer:
+        optimizers = [Adam(net().parameters(), lr=lr) for lr in (0.1, 0.2)]  # noqa: RUF012
+
+    assert LearningRateMonitor().metric_names(Trainer()) == ["lr-Adam", "lr-Adam-1"]
 
 
 def test_lambda_callbacks_may_be_many(trainer):

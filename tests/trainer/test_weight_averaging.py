@@ -202,9 +202,7 @@ def test_swa_averages_the_ends_of_epochs_with_fresh_statistics(trainer):
 
 def test_swa_statistics_are_those_of_the_training_data(trainer):
     def plain():
-        return SupervisedTask(
-            nn.Sequential(net(), nn.BatchNorm1d(3)), nn.CrossEntropyLoss(), lambda p: SGD(p, lr=0.1)
-        )
+        return SupervisedTask(nn.Sequential(net(), nn.BatchNorm1d(3)), nn.CrossEntropyLoss(), lambda p: SGD(p, lr=0.1))
 
     model = plain()
     trainer(max_epochs=3, callbacks=StochasticWeightAveraging(0.05, 2)).fit(model, loader(), loader(16))

@@ -17,7 +17,8 @@ VALUES: dict[str, Callable[[dict[str, Any]], float]] = {
 
 @register("callback", "learning_rate_monitor")
 class LearningRateMonitor(Callback):
-    """Logs lr-<optimizer> (lr-Adam; with several parameter groups lr-Adam/pg1, ...) as the step begins that uses it.
+    """Logs lr-<optimizer> as the step begins that uses it: lr-Adam; with several parameter groups lr-Adam/pg1, ...; the
+    second of two such optimizers is lr-Adam-1.
 
     logging_interval: "step" (each log_every_n_steps) or "epoch"; by default each epoch, and each step where a schedule
     is stepped by steps. log_momentum: also log the momentum, or Adam's first beta (lr-Adam-momentum).
@@ -53,9 +54,17 @@ class LearningRateMonitor(Callback):
         trainer.log_metrics(values)
 
     def _values(self, trainer: Any) -> dict[str, float]:
-        optimizer, values = trainer.optimizer, {}
-        for number, group in enumerate(optimizer.param_groups, 1):
-            suffix = f"/pg{number}" if len(optimizer.param_groups) > 1 else ""
-            for kind, of in self._kinds.items():
-                values[f"lr-{type(optimizer).__name__}{kind}{suffix}"] = float(of(group))
+        values, names = {}, _names(trainer.optimizers)
+        for name, optimizer in zip(names, trainer.optimizers, strict=True):
+            for number, group in enumerate(optimizer.param_groups, 1):
+                suffix = f"/pg{number}" if len(optimizer.param_groups) > 1 else ""
+                for kind, of in self._kinds.items():
+                    values[f"{name}{kind}{suffix}"] = float(of(group))
         return values
+
+
+def _names(optimizers: list[Any]) -> list[str]:
+    """lr-Adam for each optimizer; further ones of a class are lr-Adam-1, ..."""
+    kinds = [type(optimizer).__name__ for optimizer in optimizers]
+    before = [kinds[:place].count(kind) for place, kind in enumerate(kinds)]
+    return [f"lr-{kind}-{count}" if count else f"lr-{kind}" for kind, count in zip(kinds, before, strict=True)]

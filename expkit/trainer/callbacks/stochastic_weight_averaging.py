@@ -71,6 +71,8 @@ class StochasticWeightAveraging(WeightAveraging):
             self.started = self._complete = False
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
+        if len(trainer.optimizers) != 1:
+            raise ConfigError("StochasticWeightAveraging goes with one optimizer, whose learning rate it sets.")
         groups = len(trainer.optimizer.param_groups)
         if isinstance(self.swa_lrs, list) and len(self.swa_lrs) != groups:
             raise ConfigError(

@@ -51,7 +51,8 @@ class WeightAveraging(Callback):
         avg_fn: AvgFn | None = None,
         multi_avg_fn: MultiAvgFn | None = None,
     ) -> None:
-        self.how: dict[str, Any] = {"device": device, "use_buffers": use_buffers, "avg_fn": avg_fn, "multi_avg_fn": multi_avg_fn}
+        self.how: dict[str, Any] = {"device": device, "use_buffers": use_buffers}
+        self.how |= {"avg_fn": avg_fn, "multi_avg_fn": multi_avg_fn}
         self.swapped = False  # whether the task has the averaged weights, and `average` those of training
         self._latest_update_step, self._latest_update_epoch = 0, -1
         self._weights: Weights | None = None
