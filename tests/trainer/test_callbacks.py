@@ -132,7 +132,7 @@ def test_effect(trainer, name, arguments, holds):
 
 
 def test_every_registered_callback_has_a_row():
-    assert set(EFFECTS) == set(names("callback"))
+    assert set(EFFECTS) == set(names("callback")) - {"sample_text"}  # which needs tokens: test_language.py
 
 
 WRONG = [

@@ -78,7 +78,7 @@ class _Context:
 
     def __init__(self, model: Module, ids: Tensor, use_cache: bool) -> None:
         self.model, self.ids, self.state = model, ids, None
-        self.limit = getattr(model, "block_size", None)
+        self.limit: int | None = getattr(model, "block_size", None)
         self.cached = use_cache and hasattr(model, "read")
         self.unread = ids
 
@@ -88,10 +88,11 @@ class _Context:
 
     def logits(self) -> Tensor:
         """Those of the next token, (N, V)."""
-        full = self.limit is not None and self.ids.shape[1] > self.limit
-        if full or not self.cached:  # the positions of all tokens move, so nothing that was known of them holds
-            window = self.ids[:, -self.limit :] if full else self.ids
-            return self.model(window)[:, -1]
+        if self.limit is not None and self.ids.shape[1] > self.limit:
+            self.cached = False  # the positions of all tokens move, so nothing that was known of them holds
+            return self.model(self.ids[:, -self.limit :])[:, -1]
+        if not self.cached:
+            return self.model(self.ids)[:, -1]
         logits, self.state = self.model.read(self.unread, self.state)
         return logits[:, -1]
 

@@ -13,7 +13,7 @@ from expkit.nn.linear import Linear
 from expkit.nn.models.parts import probability, size
 from expkit.nn.models.tokens import context_length, require_tokens
 from expkit.nn.module import Module
-from expkit.nn.rnn import GRU, LSTM, RNNBase
+from expkit.nn.rnn import GRU, LSTM
 from expkit.registry import register
 from expkit.tensor import Tensor
 
@@ -26,7 +26,7 @@ class RecurrentLM(Module):
     """
 
     block_size: int | None = None  # a recurrent network has no longest context
-    cell: type[RNNBase]
+    cell: type[LSTM | GRU]
 
     def __init__(
         self,

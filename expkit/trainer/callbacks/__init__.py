@@ -10,6 +10,7 @@ from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
 from expkit.trainer.callbacks.on_exception import OnExceptionCheckpoint
 from expkit.trainer.callbacks.prediction_writer import BasePredictionWriter, PredictionWriter
 from expkit.trainer.callbacks.progress import RichProgressBar
+from expkit.trainer.callbacks.sample_text import SampleText
 from expkit.trainer.callbacks.stochastic_weight_averaging import StochasticWeightAveraging
 from expkit.trainer.callbacks.summary import RichModelSummary
 from expkit.trainer.callbacks.throughput import ThroughputMonitor
@@ -32,6 +33,7 @@ __all__ = [
     "PredictionWriter",
     "RichModelSummary",
     "RichProgressBar",
+    "SampleText",
     "StochasticWeightAveraging",
     "ThroughputMonitor",
     "Timer",

@@ -1,5 +1,6 @@
 """Training styles by name: what `task: {name: ...}` of a config may choose."""
 
+from expkit.trainer.tasks.language import LanguageModelTask
 from expkit.trainer.tasks.supervised import SupervisedTask
 
-__all__ = ["SupervisedTask"]
+__all__ = ["LanguageModelTask", "SupervisedTask"]
