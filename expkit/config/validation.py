@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import open_dict
@@ -12,16 +13,17 @@ from expkit.config.composition import Composed
 from expkit.config.derived import is_derived
 from expkit.config.device import settle_device, trainer_arguments
 from expkit.config.filled import DERIVED, POSITIONAL
+from expkit.config.initial import frozen_of, weights_of
 from expkit.config.param_groups import check_optimizer, refuse_closures
-from expkit.config.tasks import AUTO, check_task
+from expkit.config.tasks import AUTO, check_task, is_chosen, settle_task, unused_groups
 from expkit.errors import ConfigError, did_you_mean
 from expkit.registry import LATER, bind, check
 
-NAMED_GROUPS = {"callbacks": "callback", "logger": "logger"}
+NAMED_GROUPS = {"callbacks": "callback", "logger": "logger", "metrics": "metric"}
 # Trainer arguments that are objects in Python and groups in configs.
 NOT_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir")
 # Names that the trainer resolves itself: nothing is built under them.
-RESOLVED_LATER = {"loss": "auto", "scheduler": "none", "task": AUTO}
+RESOLVED_LATER = {"loss": "auto", "scheduler": "none", "task": AUTO, "metrics": AUTO}
 
 
 def root(
@@ -30,6 +32,8 @@ def root(
     train: bool = True,
     test: bool = True,
     ckpt_path: str | None = None,
+    weights: str | dict[str, Any] | None = None,
+    freeze: str | list[str] = [],  # noqa: B006
     seed: int | None = None,
     optimized_metric: str | None = None,
     plugins: list[str] = [],  # noqa: B006
@@ -40,6 +44,7 @@ def root(
     task: dict[str, Any] | None = None,
     optim: dict[str, Any] | None = None,
     scheduler: dict[str, Any] | None = None,
+    metrics: dict[str, Any] | None = None,
     callbacks: dict[str, Any] | None = None,
     logger: dict[str, Any] | None = None,
     trainer: dict[str, Any] | None = None,
@@ -65,11 +70,34 @@ def validate(composed: Composed) -> dict[str, Any]:
     _settle(composed)
     config = composed.resolved()
     config["trainer"] = _check_trainer(config, origin)
+    task = config.get("task") or {"name": AUTO}
+    if task.get("name") == AUTO:
+        _refuse_arguments("task", task, origin)
+    else:
+        check_task(symbolic(task), origin)
+        settle_task(composed)
+        config |= dict.fromkeys(unused_groups(config))
+    _check_groups(composed, config)
+    for folder, group in NAMED_GROUPS.items():
+        for key, entry in named_entries(config.get(folder), folder, origin):
+            if entry.get("name") == RESOLVED_LATER.get(folder, ""):
+                _refuse_arguments(key, entry, origin)
+            else:
+                check(group, symbolic(entry), (), composed.origins.within(key))
+    weights_of(config, origin)
+    frozen_of(config, origin)
+    _check_monitors(config, origin)
+    return config
+
+
+def _check_groups(composed: Composed, config: Mapping[str, Any]) -> None:
+    """The choices of data, model, loss, ..., as far as the task makes use of them."""
+    origin, unused = composed.origins.of, unused_groups(config)
     for group, positional in POSITIONAL.items():
         entry = config.get(group)
-        if entry is None and group in ("scheduler", "loss"):
+        if group in unused or (entry is None and group in ("scheduler", "loss")):
             continue
-        if entry is None:
+        if entry is None or (group == "model" and not is_chosen(entry)):
             raise ConfigError(f"{origin(group)}: a {group} must be chosen: write {group}=NAME (`expkit ls {group}`).")
         if group == "scheduler":
             entry, timing = split_schedule(entry)
@@ -82,16 +110,6 @@ def validate(composed: Composed) -> dict[str, Any]:
             check(group, symbolic(entry), DERIVED, composed.origins.within(group), positional=positional)
         if group == "optim" and config.get("train", True):
             refuse_closures(entry["name"], origin)
-    task = config.get("task") or {"name": AUTO}
-    if task.get("name") == AUTO:
-        _refuse_arguments("task", task, origin)
-    else:
-        check_task(symbolic(task), origin)
-    for folder, group in NAMED_GROUPS.items():
-        for key, entry in named_entries(config.get(folder), folder, origin):
-            check(group, symbolic(entry), (), composed.origins.within(key))
-    _check_monitors(config, origin)
-    return config
 
 
 def schedule_timing(
@@ -107,7 +125,7 @@ def split_schedule(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def named_entries(entries: Any, folder: str, origin: Callable[[str], str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(key, config) of each callback or logger: a mapping of named entries, or one entry with a `name` of its own.
+    """(key, config) of each callback, logger, metric: a mapping of named entries, or one entry with its own `name`.
 
     An entry that is null is switched off.
     """
@@ -146,6 +164,11 @@ def _check_root(config: dict[str, Any], origin: Callable[[str], str]) -> None:
     bind("the config", root, symbolic(config), where=origin)
     if not config["task_name"].strip():
         raise ConfigError(f"{origin('task_name')}: task_name is empty: it names the folder of the runs. Write a word.")
+    if ".." in Path(config["task_name"]).parts or Path(config["task_name"]).is_absolute():
+        raise ConfigError(
+            f"{origin('task_name')}: task_name={config['task_name']!r} leads out of the folder of the runs. Write a "
+            "word; paths.log_dir says where the folder is."
+        )
 
 
 def _refuse_arguments(group: str, entry: Mapping[str, Any], origin: Callable[[str], str]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from expkit.config import Composed, split_schedule
 from expkit.config.filled import TASK_PARTS
+from expkit.config.initial import frozen_of, weights_of
 from expkit.config.param_groups import split_groups
 from expkit.config.tasks import AUTO
 from expkit.data import DataModule
@@ -16,6 +17,8 @@ from expkit.tensor import Tensor
 from expkit.trainer.assemble import make
 from expkit.trainer.console import say
 from expkit.trainer.groups import choose
+from expkit.trainer.initial import begin_with
+from expkit.trainer.metrics import Metric, make_metrics
 from expkit.trainer.optimizers import Schedule
 from expkit.trainer.task import Task
 from expkit.trainer.tasks.supervised import AUTO_LOSS
@@ -53,6 +56,8 @@ def make_task(composed: Composed, config: Mapping[str, Any], data: DataModule, d
             f"{composed.origins.of('task.name')}: task {entry['name']!r} is {type(task).__name__}, no Task "
             "(expkit.trainer.Task)."
         )
+    if "model" not in wanted:
+        parts.begin(task)
     return task
 
 
@@ -88,14 +93,37 @@ class _Parts:
 
     def model(self) -> Module:
         outputs = _outputs(self.config.get("loss"), self._data)
-        self._model = make(self.composed, "model", self.config["model"], given={**self.derived, **outputs})
-        return self._model
+        made = make(self.composed, "model", self.config["model"], given={**self.derived, **outputs})
+        if not isinstance(made, Module):
+            raise ConfigError(
+                f"{self.composed.origins.of('model.name')}: model {self.config['model']['name']!r} is "
+                f"{type(made).__name__}, no Module (expkit.nn.Module)."
+            )
+        self.begin(made)
+        self._model = made
+        return made
+
+    def begin(self, module: Module) -> None:
+        """Gives a model, or a task that has built its own, the weights to begin with, and freezes what is to be."""
+        origin = self.composed.origins.of
+        begin_with(module, weights_of(self.config, origin), frozen_of(self.config, origin), origin("freeze"))
 
     def loss(self) -> Any:
         return _make_loss(self.composed, self.config.get("loss"), self._kind, self.derived)
 
-    def metrics(self) -> None:
-        return None
+    def metrics(self) -> Callable[[], dict[str, Metric]]:
+        def build(entry: Mapping[str, Any], key: str, given: Mapping[str, Any]) -> Metric:
+            return make(self.composed, "metric", entry, key=key, given=given)
+
+        loss = (self.config.get("loss") or {}).get("name")
+        entries = self.config.get("metrics")
+        return make_metrics(
+            {AUTO: {"name": AUTO}} if entries is None else entries,
+            self._kind,
+            self._data.num_classes,
+            logits=loss != "bce",
+            make=build,
+        )
 
     def optimizer(self) -> Callable[[Iterable[Tensor]], Optimizer]:
         entry, rows = split_groups(self.config["optim"])

@@ -96,14 +96,14 @@ def _check_patterns(row: Row, named: Iterable[str], owners: dict[str, set[str]],
     names = list(named)
     for pattern in _listed(row.get("params")):
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ConfigError(f"{place}: no parameter is called {pattern!r}.{_near(pattern, names)}")
+            raise ConfigError(f"{place}: no parameter is called {pattern!r}.{near(pattern, names)}")
     kinds = sorted({kind for name in names for kind in owners.get(name, ())} - {"object", "Module", "Hooks"})
     for kind in _listed(row.get("modules")):
         if kind not in kinds:
-            raise ConfigError(f"{place}: the model has no {kind!r} with parameters.{_near(kind, kinds)}")
+            raise ConfigError(f"{place}: the model has no {kind!r} with parameters.{near(kind, kinds)}")
 
 
-def _near(word: str, known: list[str]) -> str:
+def near(word: str, known: list[str]) -> str:
     """The names that come closest, or the first ones."""
     near = get_close_matches(word.replace("*", ""), known, n=4, cutoff=0.4) or known[:6]
     return f" Close to it, or there at all: {', '.join(near)}."
