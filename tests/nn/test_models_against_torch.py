@@ -11,6 +11,9 @@ from tests.nn.table_models import IMAGE
 torch_models = pytest.importorskip("tests.nn.torch_models")
 torch = pytest.importorskip("torch")
 
+TOKENS = {"vocab_size": 7, "embedding_dim": 4, "padding_idx": 0}
+WIDE = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 12, "dropout": 0.0}
+
 # name, arguments, sample shape, oracle, its arguments
 ROWS = [
     ("resnet20", {"width": 4}, (3, 12, 10), "resnet", {}),
@@ -39,6 +42,29 @@ ROWS = [
     ),
     ("vit", {"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "patch_size": 4}, IMAGE, "vit", {"side": 4, "count": 1}),
     ("mlp_mixer", {"hidden_dim": 12, "num_blocks": 2, "tokens_mlp_dim": 5}, (3, 28, 56), "mlp_mixer", {"side": 4}),
+    ("lstm", {"hidden_size": 5}, (6, 3), "recurrent", {"kind": "LSTM", "how": "last"}),
+    (
+        "lstm", {"hidden_size": 4, "num_layers": 2, "bidirectional": True}, IMAGE, "recurrent",
+        {"kind": "LSTM", "how": "last", "layers": 2, "both": True},
+    ),
+    ("lstm", {"hidden_size": 4, **TOKENS}, (6,), "recurrent", {"kind": "LSTM", "how": "last"}),
+    ("gru", {"hidden_size": 4, "pooling": "mean"}, (7,), "recurrent", {"kind": "GRU", "how": "mean"}),
+    (
+        "gru", {"hidden_size": 4, "pooling": "max", "bidirectional": True, **TOKENS}, (6,), "recurrent",
+        {"kind": "GRU", "how": "max", "both": True},
+    ),
+    ("tcn", {"channels": [4, 4, 6]}, (9, 3), "tcn", {"how": "last"}),
+    ("tcn", {"channels": [4], "weight_norm": False, "pooling": "max", **TOKENS}, (6,), "tcn", {"how": "max"}),
+    ("transformer", {**WIDE, "num_layers": 2}, (6, 3), "transformer", {"count": 2, "how": "cls"}),
+    (
+        "transformer", {**WIDE, "positions": "learned", "norm_first": False, "pooling": "mean"}, IMAGE, "transformer",
+        {"count": 2, "how": "mean", "sinusoids": False, "first": False},
+    ),
+    ("transformer", {**WIDE, "vocab_size": 7, "padding_idx": 0}, (6,), "transformer", {"count": 2, "how": "cls"}),
+    (
+        "transformer", {**WIDE, "vocab_size": 7, "padding_idx": 0, "pooling": "last", "positions": "none"}, (6,),
+        "transformer", {"count": 2, "how": "last", "sinusoids": False},
+    ),
 ]  # fmt: skip
 
 
@@ -52,6 +78,8 @@ def test_logits_and_gradients(name, arguments, shape, oracle, options):
         with ek.no_grad():
             weight.add_(ek.tensor(rng.normal(0, 0.1, weight.shape)))
     x, y = rng.normal(size=(4, *shape)), np.array([0, 2, 1, 1])
+    if "vocab_size" in arguments:
+        x = np.array([[3, 1, 6, 2, 2, 5], [4, 4, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
     state = {key: torch.tensor(value.numpy()) for key, value in model.state_dict().items()}
     weights = {key: state[key].requires_grad_() for key, _ in model.named_parameters()}
 

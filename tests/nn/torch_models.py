@@ -3,6 +3,7 @@
 Each takes a `State` (our weights under our names) and a batch. Batches are normalised by their own statistics.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -170,3 +171,82 @@ def mlp_mixer(state, x, side):
         y = block.at("mlp_channels.fc1").linear(block.at("norm2").layer_norm(x, 1e-6))
         x = x + block.at("mlp_channels.fc2").linear(F.gelu(y))
     return state.at("head").linear(state.at("norm").layer_norm(x, 1e-6).mean(1))
+
+
+def vectors(state, x):
+    """Sequences of vectors (N, T, features), and which of their steps count (N, T)."""
+    if state.has("input.embedding"):
+        there = x != 0  # the padding of the rows with tokens
+        there[:, 0] = True
+        return F.embedding(x, state["input.embedding.weight"], padding_idx=0), there
+    x = x.permute(0, 2, 1, 3).flatten(2) if x.ndim == 4 else x.reshape(*x.shape[:2], -1)
+    return x, torch.ones(x.shape[:2], dtype=torch.bool)
+
+
+def pooled(x, there, how):
+    """One vector for each sequence, found sequence by sequence."""
+    return torch.stack([
+        {"last": lambda s: s[-1], "mean": lambda s: s.mean(0), "max": lambda s: s.amax(0)}[how](one[kept])
+        for one, kept in zip(x, there, strict=True)
+    ])  # fmt: skip
+
+
+def recurrent(state, x, kind, how, layers=1, both=False):
+    """`kind`: PyTorch's class; `how`: pooling; `both` directions."""
+    x, there = vectors(state, x)
+    weights = {key.removeprefix("rnn."): value for key, value in state.values.items() if key.startswith("rnn.")}
+    hidden = weights["weight_hh_l0"].shape[1]
+    cells = getattr(torch.nn, kind)(x.shape[2], hidden, layers, batch_first=True, bidirectional=both).double()
+    out, last = torch.func.functional_call(cells, weights, (x,))
+    if both and how == "last":
+        last = last[0] if kind == "LSTM" else last
+        return state.at("fc").linear(torch.cat([last[-2], last[-1]], 1))
+    return state.at("fc").linear(pooled(out, there, how))
+
+
+def tcn(state, x, how):
+    x, there = vectors(state, x)
+    x = x.transpose(1, 2)
+    for level in range(state.at("network").count()):
+        block, y = state.at("network", level), x
+        for name in ("conv1", "conv2"):
+            conv, dilation = block.at(name), 2**level
+            if conv.has("parametrizations"):
+                length, direction = (conv[f"parametrizations.weight.original{i}"] for i in (0, 1))
+                weight = length * direction / direction.square().sum((1, 2), keepdim=True).sqrt()
+            else:
+                weight = conv["weight"]
+            after = dilation * (weight.shape[2] - 1)  # steps too many at the end: cut off, as in the paper's code
+            y = F.conv1d(y, weight, conv["bias"], padding=after, dilation=dilation)[..., : -after or None].relu()
+        if block.has("downsample"):
+            x = F.conv1d(x, block["downsample.weight"], block["downsample.bias"])
+        x = (y + x).relu()
+    return state.at("linear").linear(pooled(x.transpose(1, 2), there, how))
+
+
+def transformer(state, x, count, how, sinusoids=True, first=True, act=F.gelu):
+    """`count`: of the heads; `first`: norms before attention and dense layers."""
+    x, there = vectors(state, x)
+    x = state.at("project").linear(x) if state.has("project") else x
+    if how == "cls":
+        x = torch.cat([state["cls"].repeat(len(x), 1, 1), x], 1)
+        there = torch.cat([torch.ones(len(x), 1, dtype=torch.bool), there], 1)
+    width = x.shape[2]
+    if sinusoids:
+        waves = torch.zeros(x.shape[1:])
+        for place in range(x.shape[1]):
+            for pair in range(width // 2):
+                angle = place / 10000 ** (2 * pair / width)
+                waves[place, 2 * pair : 2 * pair + 2] = torch.tensor([math.sin(angle), math.cos(angle)])
+        x = x + waves
+    elif state.has("positions"):
+        x = x + state["positions"]
+    for block in (state.at("layers", i) for i in range(state.at("layers").count())):
+        layer = torch.nn.TransformerEncoderLayer(
+            width, count, len(block["linear1.weight"]), 0.0, act, batch_first=True, norm_first=first
+        ).double()
+        prefix = block.prefix + "."
+        weights = {key.removeprefix(prefix): v for key, v in state.values.items() if key.startswith(prefix)}
+        x = torch.func.functional_call(layer, weights, (x,), {"src_key_padding_mask": ~there})
+    x = state.at("norm").layer_norm(x) if state.has("norm") else x
+    return state.at("fc").linear(x[:, 0] if how == "cls" else pooled(x, there, how))
