@@ -11,6 +11,7 @@ from expkit.errors import ConfigError, did_you_mean
 from expkit.nn.module import Module
 from expkit.tensor import Tensor, no_grad
 from expkit.trainer import feed
+from expkit.trainer.callbacks.monitor import Monitor
 from expkit.trainer.state import same_buffers_after, same_rng_after, same_training_after
 from expkit.trainer.task import loss_of
 
@@ -35,7 +36,7 @@ def rehearse(t: "Trainer") -> Shapes:
         for stage, loader, what in plan:
             if feed.restartable(loader):
                 with _watched(t.task, shapes if stage == "train" else {}):
-                    _step(t, stage, t.prepare(feed.first_batch(loader, what)))
+                    _step(t, stage, feed.first_batch(loader, what))
                 known += logged[stage].names()
     t.task.train(training)
     for callback in t.callbacks:
@@ -46,17 +47,16 @@ def rehearse(t: "Trainer") -> Shapes:
 
 
 def _step(t: "Trainer", stage: str, batch: Any) -> None:
-    t.batch = batch
     with t.evaluating(stage, sanity=True):
+        t.task.train(stage == "train")
+        t.batch = batch = t.prepare(batch)
         if stage == "train":
-            t.task.train()
             if t.task.automatic_optimization:
                 loss_of(t.steps[stage](batch, 0), t.task)
             else:
                 with same_training_after(t):
                     t.training_step(batch, 0)
         else:
-            t.task.eval()
             with no_grad():
                 t.steps[stage](batch, 0, 0)
     t.task.train()
@@ -84,6 +84,9 @@ def check_monitors(t: "Trainer", known: list[str]) -> None:
     for owner, argument, name in wanted:
         if name not in known:
             raise ConfigError(_unknown(t, ".".join(filter(None, (owner, argument))), name, known))
+    for callback in t.callbacks:
+        if isinstance(callback, Monitor):
+            callback.check_mode()
 
 
 def check_schedules(t: "Trainer") -> None:

@@ -244,4 +244,4 @@ def test_monitors_ask_the_metric_which_way_is_better():
     assert ModelCheckpoint(monitor="val/loss", mode="auto").mode == "min"
     assert ModelCheckpoint(mode="auto").mode == "min"
     with pytest.raises(ConfigError, match="whether less of 'val/mine' is better"):
-        EarlyStopping("val/mine", mode="auto")
+        EarlyStopping("val/mine", mode="auto").check_mode()

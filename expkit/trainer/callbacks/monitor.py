@@ -20,18 +20,19 @@ class Monitor(Callback):
     def __init__(self, monitor: str | None, mode: Mode) -> None:
         if mode not in ("min", "max", "auto"):
             raise ConfigError(f"{type(self).__name__}: mode={mode!r}: expected 'min', 'max' or 'auto'.")
-        self.monitor, self.mode = monitor, self._found(monitor) if mode == "auto" else mode
+        self.monitor, self.mode = monitor, mode
+        if mode == "auto":
+            self.mode = "min" if monitor is None else direction(monitor) or "auto"
         self.sign = 1 if self.mode == "min" else -1
         self._seen = -1  # the stamp of the value that was looked at last
 
-    def _found(self, monitor: str | None) -> Literal["min", "max"]:
-        found = "min" if monitor is None else direction(monitor)
-        if found is None:
+    def check_mode(self) -> None:
+        """ConfigError where nobody knows which way is better. A wrong name of a metric is told first, elsewhere."""
+        if self.mode == "auto":
             raise ConfigError(
-                f"{type(self).__name__}: mode='auto': whether less of {monitor!r} is better is known of registered "
-                "metrics alone (`expkit ls metrics`): give 'min' or 'max'."
+                f"{type(self).__name__}: mode='auto': whether less of {self.monitor!r} is better is known of "
+                "registered metrics alone (`expkit ls metrics`): give 'min' or 'max'."
             )
-        return found
 
     def monitors(self) -> dict[str, str]:
         return {"monitor": self.monitor} if self.monitor else {}
@@ -50,5 +51,6 @@ class Monitor(Callback):
         stamp = trainer.metric_stamps.get(self.monitor, -1)
         if stamp <= self._seen:
             return None
+        self.check_mode()
         self._seen = stamp
         return trainer.epoch_metrics[self.monitor]
