@@ -51,6 +51,8 @@ class JournalLogger(Artifacts):
     run_dir: directory of the run (default: a new one in the outputs folder).
     """
 
+    system_metrics: float | None = None  # seconds between two looks at the machine, where that is logged
+
     def __init__(self, run_dir: str | None = None) -> None:
         self._run_dir = run_dir
         self._journal: Journal | None = None

@@ -67,6 +67,11 @@ def packages() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def requirements() -> str:
+    """The installed distributions as lines of a requirements.txt."""
+    return "".join(f"{name}=={version}\n" for name, version in packages().items())
+
+
 def git_state(folder: str | None = None) -> dict[str, Any]:
     """`{"commit", "branch", "dirty", "repo"}` of the working tree around `folder`; empty where there is none."""
     status = _git(["status", "--porcelain=v2", "--branch", "--untracked-files=no"], folder)

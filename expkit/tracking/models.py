@@ -33,7 +33,9 @@ def publish(store: Store, experiment_id: str, run_id: str, run_dir: Path, record
             _upload(store, model, run_id, folder)
         measured = [Metric(*row, model_id=model.model_id) for row in _measured(run_dir, record)]
         store.client.log_batch(run_id, metrics=measured)
-        store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, record["step"])])
+        outputs = store.client.get_run(run_id).outputs
+        if all(known.model_id != model.model_id for known in (outputs.model_outputs if outputs else [])):
+            store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, record["step"])])
         if model.status.name != "READY":
             store.client.finalize_logged_model(model.model_id, "READY")
         if record["register"]:

@@ -1,10 +1,13 @@
 """Versions of a model in MLflow's registry, and who is champion. Part of the shipper, since it imports mlflow."""
 
+import json
 import math
 from collections.abc import Iterable
 
+import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from expkit.tracking.store import Store, translated
 
@@ -26,6 +29,7 @@ def register(
     beats that of the version which has it; one without a score by the same metric is beaten by any.
     """
     with translated():
+        mlflow.set_tracking_uri(store.uri)  # the registry looks for the model in the global store
         version = _version(store, model_id, run_id, name)
         for alias in aliases:
             store.client.set_registered_model_alias(name, alias, version.version)
@@ -46,7 +50,11 @@ def _version(store: Store, model_id: str, run_id: str, name: str) -> ModelVersio
     for found in store.client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'"):
         if found.model_id == model_id or found.source == f"models:/{model_id}":
             return found
-    return store.client.create_model_version(name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    made = store.client.create_model_version(name, f"models:/{model_id}", run_id=run_id, model_id=model_id)
+    known = json.loads(store.client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    entries = [*known, {"name": name, "version": made.version}]  # by which the model's page finds its versions
+    store.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(entries)})
+    return made
 
 
 def _holder(store: Store, name: str, alias: str) -> ModelVersion | None:

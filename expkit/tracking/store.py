@@ -93,6 +93,7 @@ class Store:
             if database is not None:
                 create_database(database)
             self.client = MlflowClient(tracking_uri=uri)
+        self.uri = uri
 
     def experiment(self, name: str, artifact_location: str | None) -> str:
         """The id of the experiment `name`, which is created where it is missing. Gone when it was deleted."""
@@ -154,8 +155,8 @@ class Store:
 
     def log_dataset(self, run_id: str, entry: Mapping[str, Any]) -> None:
         dataset = Dataset(
-            name=entry["name"], digest=entry["digest"], source_type="local", source=entry["source"],
-            schema=_json(entry["schema"]), profile=_json(entry["profile"]),
+            name=entry["name"], digest=entry["digest"], schema=_json(entry["schema"]), profile=_json(entry["profile"]),
+            source_type="local", source=json.dumps({"uri": entry["source"]}),
         )  # fmt: skip
         context = InputTag("mlflow.data.context", entry["context"])
         with translated():

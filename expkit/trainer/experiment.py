@@ -92,6 +92,7 @@ def open_parent(composed: Composed, sweep_dir: Path, params: Mapping[str, Any]) 
     logger = assemble.make_logger(composed, config, sweep_dir)
     if type(logger) is JournalLogger:
         return None
+    logger.system_metrics = None  # they belong to its runs
     logger.log_params(params)
     return logger
 

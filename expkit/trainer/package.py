@@ -35,6 +35,8 @@ def publish(
     task = trainer.task
     if not logger.keeps_models or not isinstance(getattr(task, "model", None), Module):
         return
+    if (config.get("model") or {}).get("name", "none") == "none":  # the task built it: no config says how
+        return
     callback = trainer.checkpoint_callback
     best = callback.best_model_path if callback is not None else None
     try:

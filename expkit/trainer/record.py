@@ -1,6 +1,7 @@
 """What a run directory says about its run: the config, the overrides, and what the logger is told."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from expkit.data import DataModule
 from expkit.errors import ConfigError
 from expkit.tracking import JournalLogger, metadata
 from expkit.trainer.callbacks import ModelCheckpoint
-from expkit.trainer.callbacks.summary import counts
+from expkit.trainer.callbacks.summary import counts, layers
 from expkit.trainer.metrics import direction
 
 CONFIG = "config.yaml"
@@ -59,17 +60,51 @@ def params(config: Mapping[str, Any], task: Any) -> dict[str, Any]:
     return {**chosen, "num_params": {"total": total, "trainable": trainable}}
 
 
-def log_dataset(logger: JournalLogger, config: Mapping[str, Any], part: Any, context: str) -> None:
-    """Notes which samples were used for what; the digest tells contents apart (of its ends, where it is large)."""
+def log_dataset(
+    logger: JournalLogger, config: Mapping[str, Any], part: Any, context: str, features: list[str] | None = None
+) -> None:
+    """Notes which samples were used for what; the digest tells contents apart (of its ends, where it is large).
+
+    features: names of the columns, where samples are rows of a table.
+    """
     digest = hashlib.sha256(repr((len(part), dict(config))).encode())
-    schema = {}
-    for number, tensor in enumerate(getattr(part, "tensors", ())):
-        data = np.ascontiguousarray(tensor.detach().cpu().numpy()).reshape(-1).view(np.uint8)
-        schema["xy"[number] if number < 2 else str(number)] = f"{tensor.dtype} {list(tensor.shape[1:])}"
+    arrays = [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in getattr(part, "tensors", ())]
+    for array in arrays:
+        data = array.reshape(-1).view(np.uint8)
         for piece in (data[:DIGESTED], data[max(DIGESTED, len(data) - DIGESTED) :]):
             digest.update(piece.tobytes())
-    details = {"source": str(config.get("path") or config["name"]), "profile": {"num_samples": len(part)}}
-    logger.log_dataset(config["name"], digest.hexdigest()[:16], schema=schema, context=context, **details)
+    profile: dict[str, Any] = {"num_rows": len(part)}
+    for name, array in zip(("features", "targets"), arrays, strict=False):
+        profile |= {f"{name}_shape": list(array.shape), f"{name}_nbytes": array.nbytes}
+    source = str(config.get("path") or f"{config['name']} (part of expkit)")
+    details = {"source": source, "profile": profile, "schema": _schema(arrays, features), "context": context}
+    logger.log_dataset(config["name"], digest.hexdigest()[:16], **details)
+
+
+def _schema(arrays: list[np.ndarray], features: list[str] | None) -> dict[str, Any]:
+    """The schema of samples (x, y) in MLflow's form: columns of a table, or tensors."""
+    if len(arrays) != 2:
+        return {}
+    if features and arrays[0].ndim == 2:
+        targets = ["target"] if arrays[1].ndim == 1 else [f"target_{n}" for n in range(arrays[1].shape[1])]
+        kind = "long" if arrays[1].dtype.kind == "i" else "float"
+        columns = [*((name, "float") for name in features), *((name, kind) for name in targets)]
+        return {"mlflow_colspec": [{"name": name, "type": kind, "required": True} for name, kind in columns]}
+    texts = [
+        json.dumps([{"type": "tensor", "tensor-spec": {"dtype": array.dtype.name, "shape": [-1, *array.shape[1:]]}}])
+        for array in arrays
+    ]
+    return {"mlflow_tensorspec": dict(zip(("features", "targets"), texts, strict=True))}
+
+
+def summary_text(task: Any) -> str:
+    """The layers of a model as a table of plain text, with the sizes that it has in all."""
+    head = ("name", "type", "parameters", "in", "out")
+    rows = [head, *((name, kind, f"{n:,}", a, b) for name, kind, n, a, b in layers(task, task.trainer.shapes, -1))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    total, trainable, size = counts(task)
+    return "\n".join([*lines, "", f"parameters {total:,}, trainable {trainable:,}, {size / 2**20:.3g} MiB", ""])
 
 
 def begin(
@@ -92,9 +127,11 @@ def begin(
     for name in (CONFIG, OVERRIDES, metadata.NAME):
         if (run_dir / name).is_file():
             logger.log_artifact(run_dir / name, "config")
+    logger.log_text(metadata.requirements(), "config/requirements.txt")
+    logger.log_text(summary_text(task), "model_summary.txt")
     for context, part in (("training", data.train), ("validation", data.val), ("test", data.test)):
         if part is not None:
-            log_dataset(logger, config["data"], part, context)
+            log_dataset(logger, config["data"], part, context, data.feature_names)
     if primary is not None:
         logger.set_primary_metric(*primary)
 
