@@ -38,6 +38,9 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "on_exception": ("exception",),
 }
 
+#: Methods of tasks alone that give a batch back, so that they are no hooks.
+TRANSFER = ("on_before_batch_transfer", "on_after_batch_transfer")
+
 OPTIONAL = {"dataloader_idx"}  # an argument that a hook may leave out
 
 _SWITCH = "the trainer calls eval() and train() itself: override those of the module that must stay as it is"
@@ -49,8 +52,6 @@ REFUSED: dict[str, str] = {
     **{f"on_{stage}_model_eval": _SWITCH for stage in ("validation", "test", "predict")},
     **{f"on_{stage}_model_train": _SWITCH for stage in ("validation", "test", "predict")},
     "on_validation_model_zero_grad": "gradients are cleared as a step begins: write on_before_zero_grad",
-    "on_before_batch_transfer": _MOVE,
-    "on_after_batch_transfer": _MOVE,
     "transfer_batch_to_device": _MOVE,
     "configure_sharded_model": "models are not sharded: build it in __init__",
     "on_keyboard_interrupt": "write on_exception, which gets the KeyboardInterrupt",
@@ -96,6 +97,8 @@ def written(owner: Any, leading: tuple[str, ...]) -> dict[str, Callable[..., Any
     hooks = {}
     for name in dir(type(owner)) + list(vars(owner)):
         if not name.startswith("on_") and name not in HOOKS:
+            continue
+        if name in TRANSFER and not leading:
             continue
         method = getattr(owner, name)
         if not callable(method) or getattr(method, "is_default", False):

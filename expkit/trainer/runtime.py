@@ -252,8 +252,11 @@ class Runtime(Arguments):
         return islice(loader, progress.batch, None)
 
     def prepare(self, batch: Any) -> Any:
-        """A batch on the trainer's device, its floating-point tensors in the trainer's precision."""
-        return feed.move(batch, self.device, self.dtype)
+        """A batch on the trainer's device, its floating-point tensors in the trainer's precision; the task's hooks
+        around that may change it."""
+        number = self.loader_index if self.stage else 0
+        batch = self.task.on_before_batch_transfer(batch, number)
+        return self.task.on_after_batch_transfer(feed.move(batch, self.device, self.dtype), number)
 
     def gathering(self) -> bool:
         """Whether gradients of an unfinished optimizer step exist."""

@@ -98,6 +98,14 @@ class Task(Module):
         list where training_step makes the steps. Needed for `fit`."""
         raise self._not_written("configure_optimizers")
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """What becomes of a batch as it came from the loader; self.training tells in what stage."""
+        return batch
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """What becomes of a batch that is on the device, in the trainer's precision."""
+        return batch
+
     # ---- making the steps oneself: trainer/manual.py
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:

@@ -12,6 +12,7 @@ from expkit.tensor import Tensor, as_tensor
 from expkit.trainer.console import say
 from expkit.trainer.metrics import AUTO, TASK_METRICS, Metric, make_metrics
 from expkit.trainer.task import Task
+from expkit.trainer.tasks.mixing import Mixing, hardest
 
 AUTO_LOSS = {
     **dict.fromkeys(("classification", "segmentation", "language_modeling"), CrossEntropyLoss),
@@ -28,6 +29,9 @@ class SupervisedTask(Task):
     Adam with lr 1e-3). scheduler: optimizer -> scheduler, or a dict as Lightning's. task: "classification",
     "regression" or "segmentation", which chooses the metrics unless `metrics` gives others: a function of nothing that
     gives new ones by the name that they are logged under. They get the model's predictions as they are.
+
+    mixup_alpha, cutmix_alpha, mix_prob, switch_prob: mixtures of training samples (tasks/mixing.py), whose likeliest
+    class is what the metrics of training take for the target; num_classes: how many classes there are then.
     """
 
     def __init__(
@@ -38,6 +42,11 @@ class SupervisedTask(Task):
         scheduler: Callable[[Optimizer], Any] | None = None,
         task: str = "classification",
         metrics: Callable[[], dict[str, Metric]] | None = None,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        mix_prob: float = 1.0,
+        switch_prob: float = 0.5,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         if task not in TASK_METRICS:
@@ -46,9 +55,30 @@ class SupervisedTask(Task):
         self._optimizer, self._scheduler = optimizer, scheduler
         make = metrics or make_metrics(AUTO, task, logits=not isinstance(loss, BCELoss))
         self.metrics = {stage: make() for stage in STAGES}
+        self.mixing = Mixing(mixup_alpha, cutmix_alpha, mix_prob, switch_prob)
+        self._classes = num_classes if task == "classification" else None
+        if self.mixing.on:
+            self._check_mixing(task)
 
     def forward(self, *inputs: Any) -> Any:
         return self.model(*inputs)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Training batches mixed, where that is asked for."""
+        if not (self.mixing.on and self.training):
+            return batch
+        return self.mixing(*split(batch), self._classes)
+
+    def _check_mixing(self, task: str) -> None:
+        if task not in ("classification", "regression"):
+            raise ConfigError(f"mixup_alpha and cutmix_alpha are for classification and regression, not for {task}.")
+        if task == "classification" and not isinstance(self.loss, CrossEntropyLoss):
+            raise ConfigError(
+                "mixup_alpha, cutmix_alpha: mixed classes are probabilities, which take loss=cross_entropy, not "
+                f"{type(self.loss).__name__}."
+            )
+        if task == "classification" and self._classes is None:
+            raise ConfigError("mixup_alpha, cutmix_alpha: give num_classes, the number of classes.")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self._step(batch, "train")
@@ -68,7 +98,7 @@ class SupervisedTask(Task):
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=True, batch_size=size)
         scores = prediction.detach() if prediction.itemsize > 2 else prediction.detach().float()
         for place, (name, metric) in enumerate(self.metrics[stage].items()):
-            metric.update(scores, y)
+            metric.update(scores, hardest(y) if training and self.mixing.on else y)
             shown = place == 0 and not training
             self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=shown, batch_size=size)
         return loss
