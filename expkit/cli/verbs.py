@@ -21,6 +21,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "predict": Verb("what a trained run says of new samples: expkit predict last --input new.csv", ("run",)),
     },
     "Look before you train": {
+        "validate": Verb("check a config without running it, all mistakes at once", ("overrides",)),
         "plan": Verb("shapes, memory, operations, steps of an experiment, without running it", ("overrides",)),
         "graph": Verb("a picture of the compiled training step: expkit graph model=cnn --html FILE", ("overrides",)),
         "profile": Verb("time, operations and bytes a second of each kernel of a training step", ("overrides",)),

@@ -17,6 +17,7 @@ import numpy as np
 
 from expkit.data.dataset import Dataset
 from expkit.data.module import Task
+from expkit.data.split import require_shares
 from expkit.errors import DataError
 
 _only: ContextVar[bool] = ContextVar("headers_only", default=False)
@@ -79,6 +80,9 @@ def divided_sizes(header: Header, val_fraction: float, test_fraction: float) -> 
 
     As `split` shares them out, but for classes of so few samples that one of them has to stay in training.
     """
+    require_shares(
+        0.0 if header.num_val is not None else val_fraction, 0.0 if header.num_test is not None else test_fraction
+    )
     n = header.num_samples
     test = round(n * test_fraction) if header.num_test is None else 0
     val = round(n * val_fraction) if header.num_val is None else 0

@@ -16,17 +16,22 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
+def require_shares(val_fraction: float, test_fraction: float) -> None:
+    """ConfigError for shares that cannot be, or leave nothing to train on."""
+    for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise ConfigError(f"{name}={fraction} cannot be: it is a share of all samples, from 0 to below 1.")
+    if val_fraction + test_fraction >= 1:
+        raise ConfigError(f"val_fraction={val_fraction} and test_fraction={test_fraction} leave no training samples.")
+
+
 def split(n: int, val_fraction: float, test_fraction: float, seed: int, classes: np.ndarray | None = None) -> Split:
     """A split of n samples that hangs on `seed` only, stratified by `classes` (n,) where given.
 
     Stratified: each class has its share of each part to within one sample, and at least one sample in training.
     ConfigError when the fractions leave nothing to train on.
     """
-    for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-        if not 0 <= fraction < 1:
-            raise ConfigError(f"{name}={fraction} cannot be: it is a share of all samples, from 0 to below 1.")
-    if val_fraction + test_fraction >= 1:
-        raise ConfigError(f"val_fraction={val_fraction} and test_fraction={test_fraction} leave no training samples.")
+    require_shares(val_fraction, test_fraction)
     order = permutation(n, seed)
     kinds = np.zeros(n, dtype=np.int64) if classes is None else np.asarray(classes)
     _, kind_of, counts = np.unique(kinds, return_inverse=True, return_counts=True)
