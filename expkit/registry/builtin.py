@@ -9,7 +9,7 @@ BUILTIN: dict[str, tuple[str, ...]] = {
     "scheduler": ("expkit.optim.schedulers",),
     "loss": ("expkit.nn.losses", "expkit.nn.margin"),
     "data": ("expkit.data.datasets",),
-    "callback": ("expkit.trainer.callbacks",),
+    "callback": ("expkit.trainer.callbacks", "expkit.trainer.tuning"),
     "logger": ("expkit.tracking",),
     "metric": ("expkit.trainer.metrics",),
     "task": ("expkit.trainer.tasks",),

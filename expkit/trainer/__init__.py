@@ -30,6 +30,7 @@ from expkit.trainer.state import seed_everything
 from expkit.trainer.task import Task
 from expkit.trainer.tasks.supervised import SupervisedTask
 from expkit.trainer.trainer import Trainer
+from expkit.trainer.tuning import BatchSizeFinder, LearningRateFinder, Tuner
 
 __all__ = [
     "F1",
@@ -38,6 +39,7 @@ __all__ = [
     "BackboneFinetuning",
     "BaseFinetuning",
     "BasePredictionWriter",
+    "BatchSizeFinder",
     "Callback",
     "DeviceStatsMonitor",
     "EMAWeightAveraging",
@@ -45,6 +47,7 @@ __all__ = [
     "GradientAccumulationScheduler",
     "Interrupted",
     "LambdaCallback",
+    "LearningRateFinder",
     "LearningRateMonitor",
     "MeanAbsoluteError",
     "MeanMetric",
@@ -60,6 +63,7 @@ __all__ = [
     "ThroughputMonitor",
     "Timer",
     "Trainer",
+    "Tuner",
     "WeightAveraging",
     "seed_everything",
 ]

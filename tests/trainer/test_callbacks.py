@@ -113,6 +113,11 @@ EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
     "backbone_finetuning": [
         ({"backbone": "0", "unfreeze_backbone_at_epoch": 1}, lambda t: len(t.optimizer.param_groups) == 2),
     ],
+    "learning_rate_finder": [
+        ({"num_training_steps": 30, "max_lr": 10.0}, lambda t: t.optimizer.param_groups[0]["lr"] != 1e-3),
+        ({"num_training_steps": 30, "update_attr": False}, lambda t: t.optimizer.param_groups[0]["lr"] == 1e-3),
+    ],
+    "batch_size_finder": [({"max_val": 24}, lambda t: t.global_step == 4)],
     "rich_progress_bar": [({}, lambda t: True), ({"refresh_rate": 0}, lambda t: True)],
     "model_summary": [({}, lambda t: t.shapes["model.0"] == ((8, 4), (8, 8))), ({"max_depth": 0}, lambda t: True)],
 }
