@@ -25,7 +25,7 @@ def schema(group: str) -> dict[str, Any]:
 def _choice(group: str, name: str) -> dict[str, Any]:
     entry = describe(group, name)
     properties: dict[str, Any] = {"name": {"const": name}}
-    properties |= {argument.name: _property(argument) for argument in entry.arguments}
+    properties |= {argument.name: property_schema(argument) for argument in entry.arguments}
     # Required arguments may still be filled in from the data, so only the name is demanded.
     return {
         "title": name,
@@ -37,7 +37,8 @@ def _choice(group: str, name: str) -> dict[str, Any]:
     }
 
 
-def _property(argument: Argument) -> dict[str, Any]:
+def property_schema(argument: Argument) -> dict[str, Any]:
+    """The values that an argument takes, and its default where JSON has it."""
     spec = _type(argument.annotation)
     if not argument.required and isinstance(argument.default, bool | int | float | str | list | dict | None):
         spec = spec | {"default": argument.default}
