@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import expkit.nn.functional as F
@@ -126,7 +127,8 @@ class Identity(Module):
 
 # What a model's `activation` argument may name.
 BY_NAME: dict[str, Callable[[], Module]] = {
-    "celu": CELU, "elu": ELU, "gelu": GELU, "hardsigmoid": Hardsigmoid, "hardswish": Hardswish, "hardtanh": Hardtanh,
+    "celu": CELU, "elu": ELU, "gelu": GELU, "gelu_tanh": partial(GELU, approximate="tanh"),
+    "hardsigmoid": Hardsigmoid, "hardswish": Hardswish, "hardtanh": Hardtanh,
     "identity": Identity, "leaky_relu": LeakyReLU, "logsigmoid": LogSigmoid, "mish": Mish, "none": Identity,
     "prelu": PReLU, "relu": ReLU, "relu6": ReLU6, "selu": SELU, "sigmoid": Sigmoid, "silu": SiLU,
     "softplus": Softplus, "softsign": Softsign, "swish": SiLU, "tanh": Tanh, "tanhshrink": Tanhshrink,

@@ -1,8 +1,10 @@
 """Built-in architectures, registered in the group "model"; sizes come from `input_shape` and `output_size`."""
 
+from expkit.nn.models.bert import BERT
 from expkit.nn.models.cnn import CNN
 from expkit.nn.models.convnext import ConvNeXt
 from expkit.nn.models.gpt import GPT
+from expkit.nn.models.gpt2 import GPT2
 from expkit.nn.models.language_rnn import GRULanguageModel, LSTMLanguageModel
 from expkit.nn.models.linear import LinearModel
 from expkit.nn.models.mlp import MLP

@@ -7,7 +7,7 @@ import numpy as np
 
 import expkit.nn.functional as F
 import expkit.tensor as T
-from expkit.errors import ShapeError
+from expkit.errors import ConfigError, ShapeError
 from expkit.nn import CrossEntropyLoss
 from expkit.nn.module import Module
 from expkit.optim import Optimizer
@@ -55,6 +55,11 @@ class LanguageModelTask(SupervisedTask):
         metrics: Callable[[], dict[str, Metric]] | None = None,
         data: Any = None,
     ) -> None:
+        if not getattr(model, "causal", True):
+            raise ConfigError(
+                f"{type(model).__name__} sees the tokens that follow, so it cannot learn to predict them: choose "
+                "model=gpt, gpt2, lstm_lm or gru_lm, or data of another kind."
+            )
         super().__init__(model, loss or CrossEntropyLoss(), optimizer, scheduler, metrics=dict)
         self.task = "language_modeling"
         self.tokenizer = getattr(data, "tokenizer", None)

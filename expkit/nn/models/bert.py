@@ -1,0 +1,295 @@
+"""bert: a transformer that looks both ways, from a Hugging Face folder; names of parameters are Hugging Face's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import expkit.nn.functional as F
+import expkit.tensor as T
+from expkit.errors import ConfigError, ShapeError
+from expkit.nn import init
+from expkit.nn.activation import Tanh, by_name
+from expkit.nn.containers import ModuleList
+from expkit.nn.dropout import Dropout
+from expkit.nn.embedding import Embedding
+from expkit.nn.linear import Linear
+from expkit.nn.models.huggingface import activation_of, read_config, read_weights, require, sizes_of, take_over
+from expkit.nn.models.parts import choice, probability
+from expkit.nn.models.tokens import context_length, require_room, require_tokens
+from expkit.nn.module import Module
+from expkit.nn.norm import LayerNorm
+from expkit.nn.parameter import Parameter
+from expkit.registry import register
+from expkit.tensor import Tensor
+
+HEADS = ("masked_lm", "classification")
+SIZES = {"vocabulary": "vocab_size", "width": "hidden_size", "layers": "num_hidden_layers",
+         "heads": "num_attention_heads", "inner": "intermediate_size", "positions": "max_position_embeddings",
+         "segments": "type_vocab_size"}  # fmt: skip
+PLAIN = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
+         "tie_word_embeddings": True}  # fmt: skip
+
+OLD: Mapping[str, str] = {"gamma": "weight", "beta": "bias"}
+# The vocabulary's layer is the embeddings; its bias is there twice; next sentences are not predicted.
+NEVER = ("cls.predictions.decoder.", "cls.seq_relationship.", "bert.embeddings.position_ids")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What config.json says of the architecture."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    positions: int
+    segments: int
+    activation: str
+    dropout: float
+    attention_dropout: float
+    head_dropout: float
+    eps: float
+
+    @classmethod
+    def read(cls, folder: str | Path, dropout: float | None = None) -> Shape:
+        """Of a folder's config.json. ConfigError for what is not supported."""
+        config = read_config(folder, "bert")
+        require(config, folder, PLAIN)
+        made: dict[str, Any] = dict(sizes_of(config, folder, SIZES))
+        if made["width"] % made["heads"]:
+            raise ConfigError(
+                f"{Path(folder) / 'config.json'}: hidden_size={made['width']} is no multiple of "
+                f"num_attention_heads={made['heads']}."
+            )
+        hidden, attention = (config.get(f"{kind}_prob", 0.1) for kind in ("hidden_dropout", "attention_probs_dropout"))
+        head = config.get("classifier_dropout")
+        drops = [hidden, attention, hidden if head is None else head] if dropout is None else [dropout] * 3
+        rest: tuple[Any, ...] = (
+            activation_of(config, folder, "hidden_act", "gelu"),
+            *(probability("model.dropout", value) for value in drops),
+            config.get("layer_norm_eps", 1e-12),
+        )
+        return cls(*made.values(), *rest)
+
+
+class Embeddings(Module):
+    """Tokens, positions and segments, added up and normalised.   (N, T) -> (N, T, width)"""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.word_embeddings = Embedding(shape.vocabulary, shape.width)
+        self.position_embeddings = Embedding(shape.positions, shape.width)
+        self.token_type_embeddings = Embedding(shape.segments, shape.width)
+        self.LayerNorm = LayerNorm(shape.width, eps=shape.eps)
+        self.dropout = Dropout(shape.dropout)
+
+    def forward(self, ids: Tensor, segments: Tensor | None) -> Tensor:
+        first = self.token_type_embeddings.weight[0] if segments is None else self.token_type_embeddings(segments)
+        places = self.position_embeddings.weight[: ids.shape[1]]
+        return self.dropout(self.LayerNorm(self.word_embeddings(ids) + first + places))
+
+
+class SelfAttention(Module):
+    """Each token sees all of its text.   (N, T, width) -> (N, T, width)"""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads, self.dropout = shape.heads, shape.attention_dropout
+        self.query, self.key, self.value = (Linear(shape.width, shape.width) for _ in range(3))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        batch, length, width = x.shape
+        q, k, v = (
+            layer(x).reshape(batch, length, self.heads, width // self.heads).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
+        return out.transpose(1, 2).reshape(batch, length, width)
+
+
+class Output(Module):
+    """A linear layer, added to what came in, and normalised (post-norm)."""
+
+    def __init__(self, features: int, shape: Shape) -> None:
+        super().__init__()
+        self.dense = Linear(features, shape.width)
+        self.LayerNorm = LayerNorm(shape.width, eps=shape.eps)
+        self.dropout = Dropout(shape.dropout)
+
+    def forward(self, hidden: Tensor, x: Tensor) -> Tensor:
+        return self.LayerNorm(x + self.dropout(self.dense(hidden)))
+
+
+class Attention(Module):
+    """Self-attention and its output layer."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.self = SelfAttention(shape)
+        self.output = Output(shape.width, shape)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.output(self.self(x, mask), x)
+
+
+class Dense(Module):
+    """A linear layer and an activation."""
+
+    def __init__(self, features: int, outputs: int, activation: Module) -> None:
+        super().__init__()
+        self.dense = Linear(features, outputs)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.dense(x))
+
+
+class Layer(Module):
+    """Attention, then a feed-forward net."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.attention = Attention(shape)
+        self.intermediate = Dense(shape.width, shape.inner, by_name(shape.activation)())
+        self.output = Output(shape.inner, shape)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = self.attention(x, mask)
+        return self.output(self.intermediate(x), x)
+
+
+class Encoder(Module):
+    """The layers, one after the other."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.layer = ModuleList(Layer(shape) for _ in range(shape.layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        for layer in self.layer:
+            x = layer(x, mask)
+        return x
+
+
+class Body(Module):
+    """Embeddings and encoder; with a pooler, tanh of a linear layer of the first token, where that is asked for."""
+
+    def __init__(self, shape: Shape, pooler: bool) -> None:
+        super().__init__()
+        self.embeddings, self.encoder = Embeddings(shape), Encoder(shape)
+        self.pooler = Dense(shape.width, shape.width, Tanh()) if pooler else None
+
+    def forward(self, ids: Tensor, mask: Tensor | None, segments: Tensor | None) -> Tensor:
+        """(N, T, width), or (N, width) with a pooler."""
+        x = self.encoder(self.embeddings(ids, segments), mask)
+        return x if self.pooler is None else self.pooler(x[:, 0])
+
+
+class Transform(Module):
+    """The layer before the vocabulary's."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.dense = Linear(shape.width, shape.width)
+        self.activation = by_name(shape.activation)()
+        self.LayerNorm = LayerNorm(shape.width, eps=shape.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.LayerNorm(self.activation(self.dense(x)))
+
+
+class Predictions(Module):
+    """Logits of the vocabulary; the weights are the embeddings.   (N, T, width) -> (N, T, vocabulary)"""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.transform = Transform(shape)
+        self.bias = Parameter(T.zeros(shape.vocabulary))
+
+    def forward(self, x: Tensor, embeddings: Tensor) -> Tensor:
+        return F.linear(self.transform(x), embeddings, self.bias)
+
+
+@register("model", "bert")
+class BERT(Module):
+    """BERT (Devlin et al., 2019) of a local Hugging Face folder: config.json, model.safetensors.
+
+    path: the folder. head: masked_lm gives logits (N, T, vocabulary), classification (N, output_size) through the
+    pooler. weights: false starts with random ones, in the sizes of config.json alone; a classifier that the file does
+    not have starts so in any case (`fresh` names such parameters). dropout: null is that of config.json.
+    """
+
+    causal = False  # a token sees those that follow: no model of the next token
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        output_size: int,
+        path: str,
+        head: Literal["masked_lm", "classification"] = "classification",
+        weights: bool = True,
+        dropout: float | None = None,
+    ) -> None:
+        super().__init__()
+        shape, classify = Shape.read(path, dropout), choice("model.head", head, HEADS) == "classification"
+        self.block_size = context_length("bert", input_shape, shape.positions)
+        if not classify and output_size != shape.vocabulary:
+            raise ConfigError(
+                f"path={path!r}: the model knows {shape.vocabulary} tokens, but the data has {output_size}: another "
+                f"tokenizer made them. Choose the model's own: data.tokenizer={path}."
+            )
+        self.bert = Body(shape, pooler=classify)
+        self.dropout = Dropout(shape.head_dropout)
+        self.predictions: Any = None if classify else Predictions(shape)
+        self.classifier: Any = Linear(shape.width, output_size) if classify else None
+        self.reset_parameters()
+        self.fresh: list[str] = [name for name, _ in self.named_parameters()]
+        if weights:
+            self.fresh = take_over(self, read_weights(path), path, self._renamed, optional=_of_the_classifier)
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew: normal(0, 0.02), biases zero."""
+        for path, param in self.named_parameters():
+            if path.endswith("bias"):
+                init.zeros_(param)
+            elif param.ndim > 1:
+                init.normal_(param, 0.0, 0.02)
+
+    def forward(
+        self, ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """ids: (N, T). attention_mask: (N, T), 0 at padding. token_type_ids: (N, T), the segment of each token; 0."""
+        require_tokens("bert", ids)
+        require_room(ids.shape[1], self.block_size)
+        for name, given in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+            if given is not None and given.shape != ids.shape:
+                raise ShapeError(f"bert: {name} has shape {tuple(given.shape)}, the tokens have {tuple(ids.shape)}.")
+        mask = None if attention_mask is None else T.ne(attention_mask, 0)[:, None, None, :]
+        x = self.bert(ids, mask, token_type_ids)
+        if self.predictions is not None:
+            return self.predictions(x, self.bert.embeddings.word_embeddings.weight)
+        return self.classifier(self.dropout(x))
+
+    def _renamed(self, name: str) -> str | None:
+        """Our name of a tensor of the file; None for the other head's, and for what the embeddings are already."""
+        name = re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: f"LayerNorm.{OLD[m[1]]}", name)
+        name = re.sub(r"^(embeddings|encoder|pooler)\.", r"bert.\1.", name)
+        name = re.sub(r"^cls\.predictions\.(?!decoder\.)", "predictions.", name)
+        classify = self.classifier is not None
+        unused = ("predictions.",) if classify else ("bert.pooler.", "classifier.")
+        return None if name.startswith((*unused, *NEVER)) else name
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, head: str = "masked_lm", num_labels: int = 2, **how: Any) -> BERT:
+        """The model of a folder, without data: `BERT.from_pretrained("models/bert")`."""
+        shape = Shape.read(path)
+        return cls((shape.positions,), shape.vocabulary if head == "masked_lm" else num_labels, str(path), head, **how)  # type: ignore[arg-type]
+
+
+def _of_the_classifier(name: str) -> bool:
+    return name.startswith(("classifier.", "bert.pooler."))
