@@ -14,7 +14,15 @@ from expkit.tracking.dashboard import ui
 from expkit.tracking.journal import Journal, history, rows
 from expkit.tracking.loggers import CSVLogger, JournalLogger, MLFlowLogger, new_run_dir
 from expkit.tracking.runinfo import RunInfo, Status, outputs_root, read_status, resolve_uri
-from expkit.tracking.syncing import Report, start_shipper, sync, sync_hint, tracked_runs, wait_for
+from expkit.tracking.syncing import (
+    Report,
+    register_model,
+    start_shipper,
+    sync,
+    sync_hint,
+    tracked_runs,
+    wait_for,
+)
 
 __all__ = [
     "CSVLogger",
@@ -28,6 +36,7 @@ __all__ = [
     "new_run_dir",
     "outputs_root",
     "read_status",
+    "register_model",
     "resolve_uri",
     "rows",
     "start_shipper",

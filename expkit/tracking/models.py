@@ -15,8 +15,10 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
+from expkit.errors import TrackingError
 from expkit.tracking import journal, names, registering
 from expkit.tracking.packaged import Description, read_example
+from expkit.tracking.runinfo import State, published, read_info
 from expkit.tracking.store import Store, translated
 
 LOADER = "expkit.tracking.pyfunc"
@@ -42,20 +44,37 @@ def publish(store: Store, experiment_id: str, run_id: str, run_dir: Path, record
             registering.register(store, model.model_id, run_id, _score(record), **record["register"])
 
 
+def register_last(run_dir: Path, registration: Mapping[str, Any]) -> str:
+    """Register the model that the run published last; its version. TrackingError when it was deleted since."""
+    state, record = State.read(run_dir), published(run_dir)
+    store, run_id = Store(read_info(run_dir).tracking_uri), str(state.run_id)
+    with translated(too_old=True):
+        model = _find(store, str(state.experiment_id), run_id, Path(record["model"]).name, str(record["t"]))
+        if model is None:
+            raise TrackingError(f"{run_dir}: its model was deleted in MLflow.")
+        version = registering.register(store, model.model_id, run_id, _score(record), **registration)
+    return str(version.version)
+
+
 def _logged_model(
     store: Store, experiment_id: str, run_id: str, folder: Path, record: Mapping[str, Any]
 ) -> LoggedModel:
     """The model as MLflow has it, created unless an earlier try did."""
     name, key = folder.name, str(record["t"])
-    wanted = f"source_run_id = '{run_id}' AND name = '{name}'"
-    for found in store.client.search_logged_models([experiment_id], filter_string=wanted):
-        if found.tags.get(PACKAGE_TAG) == key:
-            return found
+    found = _find(store, experiment_id, run_id, name, key)
+    if found is not None:
+        return found
     params = dict(names.flatten({"model": Description.read(folder).model}))
     return store.client.create_logged_model(
         experiment_id, name=name, source_run_id=run_id, tags={PACKAGE_TAG: key},
         params=names.cleaned(params.items(), 250), model_type=KIND,
     )  # fmt: skip
+
+
+def _find(store: Store, experiment_id: str, run_id: str, name: str, key: str) -> LoggedModel | None:
+    wanted = f"source_run_id = '{run_id}' AND name = '{name}'"
+    known = store.client.search_logged_models([experiment_id], filter_string=wanted)
+    return next((model for model in known if model.tags.get(PACKAGE_TAG) == key), None)
 
 
 def _upload(store: Store, model: LoggedModel, run_id: str, folder: Path) -> None:

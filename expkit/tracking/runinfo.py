@@ -37,6 +37,8 @@ def resolve_uri(uri: str | None) -> str:
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{outputs_root() / DATABASE}"
     scheme, colon, rest = uri.partition(":")
+    if scheme.startswith("databricks"):  # "databricks", "databricks://profile", "databricks-uc": MLflow's business
+        return uri
     if not colon or scheme == "file" or len(scheme) == 1:
         raise ConfigError(
             f"logger.tracking_uri: {uri!r} is a folder; MLflow keeps runs in a database or on a server. "
@@ -87,6 +89,14 @@ class RunInfo:
         return alive(self.writer, run_dir / journal.NAME)
 
 
+def read_info(run_dir: Path) -> RunInfo:
+    """The tracking information of a run directory; TrackingError where there is none."""
+    info = RunInfo.read(run_dir)
+    if info is None:
+        raise TrackingError(f"{run_dir}: is no tracked run (it has no tracking.json).")
+    return info
+
+
 @dataclass
 class State:
     """How far the shipper came. Losing it costs nothing but work: everything is sent again and found to be there."""
@@ -119,6 +129,15 @@ class State:
     @property
     def ended(self) -> bool:
         return self.status in STATUSES
+
+
+def published(run_dir: Path) -> dict[str, Any]:
+    """The journal's record of the model that the run published last. TrackingError when MLflow has none of it."""
+    info, state = read_info(run_dir), State.read(run_dir)
+    records = [record for _, record in journal.lines(run_dir / journal.NAME) if record and "model" in record]
+    if not records or state.run_id is None or state.models or state.destination != destination(info):
+        raise TrackingError(f"{run_dir}: MLflow has no model of this run (yet): `expkit sync {run_dir}` sends it.")
+    return records[-1]
 
 
 class Status(NamedTuple):

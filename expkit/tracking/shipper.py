@@ -1,6 +1,7 @@
 """The process that carries journals to MLflow:
 
     python -m expkit.tracking.shipper RUN_DIR            follows the run until it has ended and MLflow has all of it
+    python -m expkit.tracking.shipper --register JSON RUN_DIR    makes its model a version in the registry
     python -m expkit.tracking.shipper --once RUN_DIR...  sends what there is now; one line of JSON per run on stdout
 
 The shipper of a sweep also follows the runs of the sweep: a process for each would cost seconds of CPU time each.
@@ -14,12 +15,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from expkit.errors import TrackingError
 from expkit.tracking import system
 from expkit.tracking.adoption import adopted
 from expkit.tracking.files import locked
 from expkit.tracking.journal import has_ended
+from expkit.tracking.models import register_last
 from expkit.tracking.shipping import Shipper
 from expkit.tracking.store import Gone, Unavailable
 from expkit.tracking.system import Monitor
@@ -138,13 +141,28 @@ def once(run_dir: Path, timeout: float = 5.0) -> str | None:
     return None
 
 
+def register(run_dir: Path, registration: dict[str, Any]) -> int:
+    """Register the model of a run; one line of JSON on stdout."""
+    version, error = None, None
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            version = register_last(run_dir, registration)
+        except TrackingError as why:
+            error = str(why)
+    print(json.dumps({"version": version, "error": error}), flush=True)
+    return 0 if error is None else 1
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m expkit.tracking.shipper", description=__doc__)
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
     parser.add_argument("--once", action="store_true", help="send what there is now and report as JSON lines")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds of trying after the training ended")
+    parser.add_argument("--register", type=json.loads, metavar="JSON", help="register the published model; says how")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    if options.register is not None:
+        return register(options.run_dirs[0].absolute(), options.register)
     if not options.once:
         if hasattr(os, "nice"):
             os.nice(5)  # the training goes first

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from expkit.errors import TrackingError
 from expkit.tracking import journal, metadata, names, system
 from expkit.tracking.adoption import parent_of
 from expkit.tracking.files import locked
 from expkit.tracking.models import publish
-from expkit.tracking.runinfo import RunInfo, State, destination
+from expkit.tracking.runinfo import RunInfo, State, destination, read_info
 from expkit.tracking.store import UUID_TAG, Refused, Store, Unavailable
 
 CREATE_LOCK = ".create.lock"
@@ -245,14 +244,6 @@ _SENDERS: dict[str, Callable[[Shipper, Store, str, dict[str, Any]], None]] = {
     "model": Shipper._note_model,
     "end": Shipper._send_end,
 }
-
-
-def read_info(run_dir: Path) -> RunInfo:
-    """The tracking information of a run directory; TrackingError where there is none."""
-    info = RunInfo.read(run_dir)
-    if info is None:
-        raise TrackingError(f"{run_dir}: is no tracked run (it has no tracking.json).")
-    return info
 
 
 def ensure_run(store: Store, run_dir: Path, info: RunInfo, experiment_id: str) -> Any:

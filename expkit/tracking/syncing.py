@@ -14,8 +14,9 @@ from expkit.errors import TrackingError
 from expkit.tracking import journal
 from expkit.tracking.adoption import offer, parent_of
 from expkit.tracking.files import read_json, write_json
+from expkit.tracking.names import registration
 from expkit.tracking.process import alive, identity
-from expkit.tracking.runinfo import INFO, STATE, Status, outputs_root, read_status
+from expkit.tracking.runinfo import INFO, STATE, Status, outputs_root, published, read_status
 
 LOG = "shipper.log"
 PROCESS = ".shipper.json"
@@ -123,6 +124,31 @@ def sync_hint(run_dir: str | os.PathLike[str]) -> str | None:
         return None
     why = f" ({state.error})" if state.error else ""
     return f"MLflow does not have all of this run yet{why}; nothing is lost: `expkit sync {run_dir}` sends the rest."
+
+
+def register_model(
+    run_dir: str | os.PathLike[str], name: str, aliases: Iterable[str] = (), champion: str | None = None
+) -> str:
+    """Register the model that a run published as a new version of `name`; the version's number.
+
+    A model that is registered already keeps its version. aliases: what the version is called as well.
+    champion: the alias that it takes over if it beats, by the run's primary metric, the version that has it.
+    TrackingError when MLflow does not have the model, or does not answer.
+    """
+    where = Path(run_dir).absolute()
+    how = registration(name, aliases, champion)
+    published(where)
+    done = subprocess.run(
+        [*COMMAND, "--register", json.dumps(how), str(where)], env=environment(), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    answers = done.stdout.strip().splitlines()
+    if not answers:
+        raise TrackingError(f"registering {where} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    answer = json.loads(answers[-1])
+    if answer["error"] is not None:
+        raise TrackingError(answer["error"])
+    return str(answer["version"])
 
 
 class Report(NamedTuple):

@@ -149,6 +149,8 @@ URIS = [
     ("sqlite:////abs/x.db", "sqlite:////abs/x.db"),
     ("http://host:5000", "http://host:5000"),
     ("postgresql://u:p@h/db", "postgresql://u:p@h/db"),
+    ("databricks", "databricks"),
+    ("databricks://profile", "databricks://profile"),
 ]
 
 
