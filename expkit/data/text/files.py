@@ -1,6 +1,7 @@
 """Tokenizers from files: tokenizer.json, or vocab.json with merges.txt (GPT-2), or vocab.txt (BERT); and into them."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from expkit.data.text.base import Tokenizer
 from expkit.data.text.bpe import END_OF_TEXT, ByteLevelBPE
 from expkit.data.text.char import CharTokenizer
+from expkit.data.text.wordpiece import WordPieceTokenizer
 from expkit.errors import DataError
 
 Json = Mapping[str, Any]
@@ -32,6 +34,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         path = found
     if path.name == "vocab.json":
         return _gpt2(path, path.with_name("merges.txt"))
+    if path.suffix == ".txt":
+        return _bert(path)
     return from_json(read_json(path), str(path))
 
 
@@ -59,12 +63,8 @@ def read_json(path: Path) -> Any:
 
 def _gpt2(vocab: Path, merges: Path) -> ByteLevelBPE:
     """GPT-2's two files; a first line `#version: ...` of merges.txt is a comment."""
-    try:
-        lines = merges.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{merges} cannot be read: {error.strerror}. It belongs to {vocab.name}.") from None
     pairs = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(merges, f"It belongs to {vocab.name}."), 1):
         if not line or (number == 1 and line.startswith("#version")):
             continue
         pair = tuple(line.split(" "))
@@ -73,6 +73,26 @@ def _gpt2(vocab: Path, merges: Path) -> ByteLevelBPE:
         pairs.append(pair)
     words = read_json(vocab)
     return ByteLevelBPE(words, pairs, [END_OF_TEXT] if END_OF_TEXT in words else [])
+
+
+def _bert(path: Path) -> WordPieceTokenizer:
+    """BERT's vocab.txt, a token a line; whether it is lowercase stands in tokenizer_config.json, if that is there."""
+    tokens = _lines(path, f"{path} is no vocabulary.")
+    repeated = next((token for token, count in Counter(tokens).items() if count > 1), None)
+    missing = [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in tokens]
+    if repeated is not None or missing:
+        what = f"{repeated!r} is there twice" if repeated is not None else f"{missing[0]} is not among its lines"
+        raise DataError(f"{path}: {what}; it must be a BERT's vocabulary, a token a line.")
+    options = path.with_name("tokenizer_config.json")
+    lowercase = read_json(options).get("do_lower_case", True) if options.is_file() else True
+    return WordPieceTokenizer({token: number for number, token in enumerate(tokens)}, bool(lowercase))
+
+
+def _lines(path: Path, advice: str) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. {advice}") from None
 
 
 def _specials(content: Json) -> list[str]:
@@ -99,4 +119,16 @@ def _characters(content: Json, where: str) -> Tokenizer:
     return CharTokenizer(sorted(vocab, key=vocab.__getitem__))
 
 
-KINDS: dict[str, Callable[[Json, str], Tokenizer]] = {"BPE": _bpe, "WordLevel": _characters}
+def _wordpiece(content: Json, where: str) -> Tokenizer:
+    model, normalizer = content["model"], content.get("normalizer") or {}
+    plain = model.get("continuing_subword_prefix", "##") == "##" and normalizer.get("type") == "BertNormalizer"
+    if not plain or (content.get("pre_tokenizer") or {}).get("type") != "BertPreTokenizer":
+        raise DataError(f"{where}: only BERT's WordPiece is known (BertNormalizer, BertPreTokenizer, prefix ##).")
+    return WordPieceTokenizer(model["vocab"], bool(normalizer.get("lowercase", True)))
+
+
+KINDS: dict[str, Callable[[Json, str], Tokenizer]] = {
+    "BPE": _bpe,
+    "WordLevel": _characters,
+    "WordPiece": _wordpiece,
+}
