@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -101,10 +102,10 @@ class Page:
         if arguments[0] == "train" and "--cfg" not in arguments and "--info" not in arguments:
             exact = command.expected or "debug=" in text
             arguments += [more for word, more in SMALL.items() if word not in text and not (exact and word != "logger")]
-        wanted = 2 if command.expected and "Error: " in command.expected[0] else 0
+        refused = any(re.match(r"\w+Error: ", line) for line in command.expected)
         with self._captured(command.line) as output:
             code = main(arguments)
-        if code != wanted:
+        if bool(code) != refused:
             raise PageError(f"{self.path}:{command.line}: exit code {code} of {command.text}\n{output.getvalue()}")
         return output.getvalue()
 
@@ -127,13 +128,15 @@ class Page:
             raise PageError(f"{self.path}:{line}: {type(error).__name__}: {error}\n{output.getvalue()}") from error
 
     def _run_dir(self, word: str) -> str:
-        """`outputs/train/runs/...` stands for the newest run that the page has made so far."""
-        if not word.endswith("/..."):
-            return word
-        runs = sorted(self.folder.glob(f"{word[:-4]}/*/config.yaml"), key=lambda path: path.stat().st_mtime)
-        if not runs:
-            raise PageError(f"{self.path}: no run was made that {word} could stand for")
-        return str(runs[-1].parent)
+        """`outputs/train/runs/...` stands for the newest run there that the page has made so far."""
+
+        def newest(match: re.Match[str]) -> str:
+            runs = sorted(self.folder.glob(f"{match[1]}/*/config.yaml"), key=lambda path: path.stat().st_mtime)
+            if not runs:
+                raise PageError(f"{self.path}: no run was made that {word} could stand for")
+            return str(runs[-1].parent)
+
+        return re.sub(r"(outputs/[\w/]+)/\.\.\.", newest, word)
 
     def _compare(self, expected: list[str], printed: str, line: int) -> None:
         lacking = None if printed == "..." else missing(expected, printed)
