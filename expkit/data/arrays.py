@@ -15,7 +15,7 @@ from expkit.tensor import from_numpy
 
 
 class Part(NamedTuple):
-    """Samples x (n, ...) and targets y: class numbers (n,), or regression targets (n, k)."""
+    """Samples x (n, ...) and targets y: class numbers (n,), of pixels (n, height, width), regression targets (n, k)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -62,9 +62,9 @@ class ArrayData(DataModule):
             if source.task == "regression":
                 self.target_transform = Standardize.fit(train.y)
         super().__init__(
-            self._dataset(train),
-            self._dataset(val) if val is not None else None,
-            self._dataset(test) if test is not None else None,
+            self._dataset(train, source.task),
+            self._dataset(val, source.task) if val is not None else None,
+            self._dataset(test, source.task) if test is not None else None,
             task=source.task,
             class_names=source.class_names,
             batch_size=batch_size,
@@ -88,7 +88,7 @@ class ArrayData(DataModule):
         """What is known without the samples; unless a subclass finds it out more cheaply, they are read."""
         source = self.read()
         x, y = source.data
-        targets = len(source.class_names or ()) if source.task == "classification" else y.shape[1]
+        targets = y.shape[1] if source.task == "regression" else len(source.class_names or ())
         val, test = (None if part is None else len(part.x) for part in (source.val, source.test))
         return Header(len(x), x.shape[1:], source.task, targets, source.class_names, source.feature_names, val, test)
 
@@ -109,9 +109,9 @@ class ArrayData(DataModule):
         )
         self.feature_names = header.feature_names
 
-    def _dataset(self, part: Part) -> TensorDataset:
+    def _dataset(self, part: Part, task: Task) -> TensorDataset:
         x = self.input_transform(part.x) if self.input_transform else part.x.astype(np.float32)
-        if part.y.ndim == 1:
+        if part.y.ndim == 1 or task == "segmentation":
             y = part.y.astype(np.int64)
         else:
             y = self.target_transform(part.y) if self.target_transform else part.y.astype(np.float32)

@@ -54,7 +54,8 @@ class Unread(Dataset):
         regression = self.header.task == "regression"
         x = np.broadcast_to(np.zeros((), np.float32), self.header.x_shape)
         y = np.zeros((), np.float32 if regression else np.int64)
-        return x, np.broadcast_to(y, (self.header.targets,) if regression else ())
+        shapes = {"regression": (self.header.targets,), "segmentation": self.header.x_shape[1:]}
+        return x, np.broadcast_to(y, shapes.get(self.header.task, ()))
 
     def batch(self, indices: np.ndarray) -> Any:
         raise DataError("only the header of these data was read; there are no samples to take batches of.")

@@ -9,7 +9,7 @@ from expkit.data.sampler import BatchSampler
 from expkit.data.transforms import Standardize
 from expkit.errors import ConfigError, DataError
 
-Task = Literal["classification", "regression", "language_modeling"]
+Task = Literal["classification", "regression", "language_modeling", "segmentation"]
 
 
 class DataModule:
@@ -18,7 +18,8 @@ class DataModule:
     `train`, `val`, `test`: datasets of (x, y) samples; `val` and `test` may be None. `input_shape` (of one x) is looked
     up in the first sample; `output_size` is the number of classes, or of regression targets (looked up as well).
     Targets are class numbers (int64, one per sample) or vectors (float32, `output_size` each); in language modeling x
-    and y are tokens, (T,) int64, y those that come next, and `output_size` is the size of the vocabulary.
+    and y are tokens, (T,) int64, y those that come next, and `output_size` is the size of the vocabulary; in
+    segmentation x is an image (channels, height, width) and y the class of each pixel, (height, width) int64.
     """
 
     class_names: list[str] | None = None
@@ -60,8 +61,8 @@ class DataModule:
 
     @property
     def num_classes(self) -> int | None:
-        """The number of classes; None for a regression."""
-        return self.output_size if self.task == "classification" else None
+        """The number of classes; None where there are none."""
+        return self.output_size if self.task in ("classification", "segmentation") else None
 
     @property
     def derived(self) -> dict[str, Any]:

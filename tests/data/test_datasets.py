@@ -28,7 +28,7 @@ ROWS = {
     "npz": [({"path": "arrays.npz"}, (3, 3), 1, "regression", 30)],
 }
 # Those of tokens: test_language_data.py; of images drawn by rule: test_shapes.py.
-ELSEWHERE = {"pystdlib", "text"}
+ELSEWHERE = {"pystdlib", "shapes", "text"}
 ALL = [(name, *row) for name, rows in ROWS.items() for row in rows]
 IDS = [f"{name}-{number}" for name, rows in ROWS.items() for number in range(len(rows))]
 

@@ -1,6 +1,7 @@
 """Training styles by name: what `task: {name: ...}` of a config may choose."""
 
 from expkit.trainer.tasks.language import LanguageModelTask
+from expkit.trainer.tasks.reconstruction import ReconstructionTask
 from expkit.trainer.tasks.supervised import SupervisedTask
 
-__all__ = ["LanguageModelTask", "SupervisedTask"]
+__all__ = ["LanguageModelTask", "ReconstructionTask", "SupervisedTask"]
