@@ -156,6 +156,23 @@ def last(folder: Path) -> Path | None:
     return folder / name
 
 
+def best(newest: Path) -> Path:
+    """The best checkpoint, by what the newest one knows of it; the newest one where nothing ranks them."""
+    states = load(newest).get("callbacks", {}).values()
+    paths = [state["best_model_path"] for state in states if isinstance(state, dict) and state.get("best_model_path")]
+    for path in map(Path, paths):
+        for place in (path, newest.parent / path.name):  # the second one where the run was moved
+            if (place / MANIFEST).is_file():
+                return place
+    return newest
+
+
+def best_of(path: str | Path) -> Path:
+    """`resolve`, but of a run directory the best checkpoint."""
+    found = resolve(path)
+    return found if found == Path(path) or Path(path).name in ("last", POINTER) else best(found)
+
+
 def resolve(path: str | Path) -> Path:
     """The checkpoint directory meant by `path`: itself, `last` in its folder, checkpoints/ or a run directory."""
     path = Path(path)

@@ -66,7 +66,7 @@ def take_weights(module: Module, entry: WeightsEntry) -> str:
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The weights in a safetensors file, a folder with a model.safetensors, a checkpoint, or a run directory."""
+    """The weights in a safetensors file, a folder with a model.safetensors, a checkpoint, or the best one of a run."""
     path = Path(path).expanduser()
     file = path / "model.safetensors" if path.is_dir() else path
     if file.is_file() and not (file.parent / checkpoint.MANIFEST).is_file():
@@ -76,7 +76,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
                 "read."
             )
         return {name: from_numpy(array) for name, array in tensorfile.load(file.read_bytes(), file).items()}
-    return checkpoint.load_weights(file.parent if file.is_file() else path)
+    return checkpoint.load_weights(checkpoint.best_of(file.parent if file.is_file() else path))
 
 
 def _left(own: Mapping[str, Any], given: Mapping[str, Any], fitting: Mapping[str, Any]) -> list[str]:

@@ -110,7 +110,7 @@ def locate(path: Path, which: str = "best") -> tuple[Path, Path]:
             f"{path} has no checkpoint: the run ended before one was saved, or kept none "
             "(callbacks.model_checkpoint, trainer.enable_checkpointing, trainer.fast_dev_run)."
         )
-    return path, newest if which == "last" else _best(newest)
+    return path, newest if which == "last" else checkpoint.best(newest)
 
 
 def _run_of(saved: Path) -> Path:
@@ -119,17 +119,6 @@ def _run_of(saved: Path) -> Path:
         if (folder / "config.yaml").is_file():
             return folder
     raise ConfigError(f"{saved}: this checkpoint lies in no run directory: no folder above it has a config.yaml.")
-
-
-def _best(newest: Path) -> Path:
-    """The best checkpoint, by what the newest one knows of it; the newest one where nothing ranks them."""
-    states = checkpoint.load(newest).get("callbacks", {}).values()
-    paths = [state["best_model_path"] for state in states if isinstance(state, dict) and state.get("best_model_path")]
-    for path in map(Path, paths):
-        for place in (path, newest.parent / path.name):  # the second one where the run was moved
-            if (place / checkpoint.MANIFEST).is_file():
-                return place
-    return newest
 
 
 def _own_data(composed: Composed) -> dict[str, Any]:

@@ -92,9 +92,9 @@ class SupervisedTask(Task):
     def _step(self, batch: Any, stage: str) -> Tensor:
         x, y = split(batch)
         prediction, target = fit_target(self.model(x), y, self.loss)
-        loss = self.loss(prediction, target)
-        size = len(y)
         training = stage == "train"
+        loss = self.objective(x, prediction, target) if training else self.loss(prediction, target)
+        size = len(y)
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=True, batch_size=size)
         scores = prediction.detach() if prediction.itemsize > 2 else prediction.detach().float()
         for place, (name, metric) in enumerate(self.metrics[stage].items()):
@@ -102,6 +102,10 @@ class SupervisedTask(Task):
             shown = place == 0 and not training
             self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=shown, batch_size=size)
         return loss
+
+    def objective(self, x: Any, prediction: Tensor, target: Tensor) -> Tensor:
+        """What training minimises: the loss. Written anew by tasks that add to it."""
+        return self.loss(prediction, target)
 
     def configure_optimizers(self) -> Any:
         parameters = [param for param in self.parameters() if param.requires_grad]
