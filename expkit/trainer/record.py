@@ -68,10 +68,10 @@ def log_dataset(
     features: names of the columns, where samples are rows of a table.
     """
     digest = hashlib.sha256(repr((len(part), dict(config))).encode())
-    arrays = [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in getattr(part, "tensors", ())]
+    arrays = [tensor.detach().cpu().numpy() for tensor in getattr(part, "tensors", ())]
     for array in arrays:
-        data = array.reshape(-1).view(np.uint8)
-        for piece in (data[:DIGESTED], data[max(DIGESTED, len(data) - DIGESTED) :]):
+        rows = max(1, DIGESTED // max(1, array[:1].nbytes))  # views, such as overlapping windows, are copied by parts
+        for piece in (array[:rows], array[max(rows, len(array) - rows) :]):
             digest.update(piece.tobytes())
     profile: dict[str, Any] = {"num_rows": len(part)}
     for name, array in zip(("features", "targets"), arrays, strict=False):

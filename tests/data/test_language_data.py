@@ -39,6 +39,7 @@ def test_windows_are_shifted_by_one(n, size, stride, starts):
     assert (x.dtype, y.dtype, x.shape) == (ek.int64, ek.int64, (len(starts), size))
     np.testing.assert_array_equal(x.numpy(), np.array(starts)[:, None] + 100 + np.arange(size))
     np.testing.assert_array_equal(y.numpy(), x.numpy() + 1)
+    assert all((a == b).all() for a, b in zip(windows.tensors, (x, y), strict=True))
     one = windows[-1]
     assert (one[0].tolist(), one[1].tolist()) == (x[-1].tolist(), y[-1].tolist())
     with pytest.raises(IndexError):

@@ -42,7 +42,14 @@ class TokenWindows(Dataset):
         windows = self._windows[indices]
         return [from_numpy(np.ascontiguousarray(part)) for part in (windows[:, :-1], windows[:, 1:])]
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """All x and all y, (len(self), block_size): views of the tokens."""
+        return from_numpy(self._windows[:, :-1]), from_numpy(self._windows[:, 1:])
+
     @cached_property
     def _windows(self) -> np.ndarray:
         """All windows with the token behind them, as a view: no copy."""
-        return np.lib.stride_tricks.sliding_window_view(self.tokens, self.block_size + 1)[:: self.stride]
+        return np.lib.stride_tricks.sliding_window_view(self.tokens, self.block_size + 1, writeable=True)[
+            :: self.stride
+        ]
