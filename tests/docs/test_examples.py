@@ -10,7 +10,12 @@ import pytest
 import expkit as ek
 from tests.docs.running import ROOT
 
-SHORT = {"bare_loop": ["--epochs", "1"], "compiled_loop": ["--steps", "2"], "own_task": ["--epochs", "1"]}
+SHORT = {
+    "bare_loop": ["--epochs", "1"],
+    "compiled_loop": ["--steps", "2"],
+    "gan": ["--epochs", "1"],
+    "own_task": ["--epochs", "1"],
+}
 PROGRAMS = {path.stem: path for path in sorted((ROOT / "examples").glob("*.py"))}
 EXPERIMENTS = {path.stem: path for path in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))}
 FIGURE = re.compile(r"(?P<metric>(?:test|val)/\w+) (?P<value>\d+(?:\.\d+)?)")
