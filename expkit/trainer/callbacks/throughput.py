@@ -78,10 +78,6 @@ class ThroughputMonitor(Callback):
         samples = self.batch_size_fn(batch)
         self._courses[stage].add(samples, samples * self.length_fn(batch))
 
-    def metric_names(self, trainer: Any) -> list[str]:
-        rates = ("batches", "samples", "items", "flops")
-        return [f"train/device/{name}_per_sec" for name in rates] + ["train/time", "train/batches", "train/samples"]
-
     def values(self, trainer: Any, stage: str) -> dict[str, float]:
         """What there is to log of a stage now."""
         course = self._courses[stage]
@@ -96,11 +92,6 @@ class ThroughputMonitor(Callback):
             f"{stage}/batches": float(last.batches),
             f"{stage}/samples": float(last.samples),
         }
-
-    def _log(self, trainer: Any, stage: str) -> None:
-        values = self.values(trainer, stage)
-        trainer.note_metrics(values)
-        trainer.log_metrics(values)
 
     def _flops_of_a_sample(self, trainer: Any) -> float | None:
         size = self.batch_size_fn(trainer.batch)
@@ -120,7 +111,7 @@ class ThroughputMonitor(Callback):
     def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._add("train", batch)
         if not trainer.gathering() and Every(trainer.log_every_n_steps or 0)(trainer.global_step):
-            self._log(trainer, "train")
+            trainer.log_metrics(self.values(trainer, "train"))
 
     # ---- evaluation
 
@@ -134,7 +125,7 @@ class ThroughputMonitor(Callback):
         if "train" in self._courses:
             self._courses["train"].paused += monotonic() - self._courses["validate"].began
         if not trainer.sanity_checking:
-            self._log(trainer, "validate")
+            trainer.log_metrics(self.values(trainer, "validate"))
 
     def on_test_start(self, trainer: Any, task: Any) -> None:
         self._begin("test")
@@ -143,7 +134,7 @@ class ThroughputMonitor(Callback):
         self._add("test", batch)
 
     def on_test_end(self, trainer: Any, task: Any) -> None:
-        self._log(trainer, "test")
+        trainer.log_metrics(self.values(trainer, "test"))
 
 
 def tokens(batch: Any) -> int:
