@@ -34,6 +34,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "sync": Verb("send MLflow what it has missed: expkit sync [RUNS]", ("run",)),
     },
     "Set up": {
+        "init": Verb("start a project of your own: expkit init my_project", ("folder",)),
         "doctor": Verb("this machine: kernels, libraries, settings that cost speed, what is broken"),
         "schema": Verb("JSON schema of the configs, for editors", ("schema",)),
         "completion": Verb('shell completion: eval "$(expkit completion bash)"', ("shell",)),
