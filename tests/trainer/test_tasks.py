@@ -88,7 +88,7 @@ class Made(nn.Linear):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    for name, task in (("test_own", Own), ("test_two", Two), ("test_asking", Asking), ("test_no_task", dict)):
+    for name, task in (("test_own", Own), ("test_two", Two), ("test_asking", Asking), ("test_no_task", lambda: 3)):
         names("task")
         monkeypatch.setitem(store._factories["task"], name, task)
     names("model")
@@ -122,9 +122,7 @@ def test_a_task_that_builds_its_own_model_takes_none(name, model):
     result = expkit.train([*SMALL, f"task={name}", *model])
     config = yaml.safe_load((result.run_dir / "config.yaml").read_text())
     assert [config[group] for group in ("model", "loss", "optim", "scheduler")] == [None] * 4
-    assert set(result.metrics) == {"train/loss", "val/loss", "test/loss"} | (
-        set(result.metrics) & {"lr-SGD", "lr-Adam"}
-    )
+    assert {"train/loss", "val/loss", "test/loss"} <= set(result.metrics)
 
 
 def test_what_such_a_task_would_not_use_is_refused():
@@ -152,7 +150,7 @@ def test_wrong_choices(overrides, said):
 
 
 def test_what_is_no_task_is_refused():
-    with pytest.raises(ConfigError, match="task 'test_no_task' is dict, no Task"):
+    with pytest.raises(ConfigError, match="task 'test_no_task' is int, no Task"):
         task_of("task=test_no_task")
 
 
