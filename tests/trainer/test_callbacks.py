@@ -118,6 +118,8 @@ EFFECTS: dict[str, list[tuple[dict[str, Any], Any]]] = {
         ({"num_training_steps": 30, "update_attr": False}, lambda t: t.optimizer.param_groups[0]["lr"] == 1e-3),
     ],
     "batch_size_finder": [({"max_val": 24}, lambda t: t.global_step == 4)],
+    "confusion_matrix": [({}, lambda t: (t.run_dir / "artifacts/confusion_matrix/val.csv").is_file())],
+    "prediction_samples": [({"every_n_epochs": 2}, lambda t: (t.run_dir / "artifacts/samples").is_dir())],
     "rich_progress_bar": [({}, lambda t: True), ({"refresh_rate": 0}, lambda t: True)],
     "model_summary": [({}, lambda t: t.shapes["model.0"] == ((8, 4), (8, 8))), ({"max_depth": 0}, lambda t: True)],
 }
