@@ -45,6 +45,7 @@ OPTIONAL = {"dataloader_idx"}  # an argument that a hook may leave out
 
 _SWITCH = "the trainer calls eval() and train() itself: override those of the module that must stay as it is"
 _MOVE = "batches are moved, and cast, by the trainer: change them in the data set or at the beginning of the step"
+_BY_HAND = "the trainer's own step is one program: set automatic_optimization = False, and make the steps yourself"
 _OLD_EPOCH = "Lightning 2 has no such hook either: write on_{stage}_epoch_end, and keep what steps gave on self"
 
 #: Methods of Lightning's (also of its older versions) that nobody calls here -> what to do instead.
@@ -53,7 +54,12 @@ REFUSED: dict[str, str] = {
     **{f"on_{stage}_model_train": _SWITCH for stage in ("validation", "test", "predict")},
     "on_validation_model_zero_grad": "gradients are cleared as a step begins: write on_before_zero_grad",
     "transfer_batch_to_device": _MOVE,
+    **dict.fromkeys(("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step"), _BY_HAND),
+    "configure_gradient_clipping": "set trainer.gradient_clip_val, or change gradients in on_before_optimizer_step",
+    "configure_callbacks": "give callbacks to the Trainer",
+    "configure_model": "build the model in __init__",
     "configure_sharded_model": "models are not sharded: build it in __init__",
+    "prepare_data": "get the data before training, or write a DataModule",
     "on_keyboard_interrupt": "write on_exception, which gets the KeyboardInterrupt",
     "on_epoch_start": "write on_train_epoch_start",
     "on_epoch_end": "write on_train_epoch_end",

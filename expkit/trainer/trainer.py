@@ -68,6 +68,8 @@ class Trainer(Runtime):
 
         NonFiniteError when the loss is; Interrupted (a KeyboardInterrupt) after SIGINT or SIGTERM, the state saved.
         """
+        if datamodule is None and train_dataloaders is None and hasattr(model, "train_dataloader"):
+            datamodule = model  # a task may bring its data
         train, val = _from_datamodule(datamodule or train_dataloaders, train_dataloaders, val_dataloaders)
         loaders = feed.as_loaders(train, "train_dataloaders")
         if len(loaders) != 1:
@@ -208,9 +210,11 @@ class Trainer(Runtime):
 
     def _evaluate(self, stage: str, limit: str, model: Module | None, dataloaders: Any, ckpt_path: str | Path | None,
                   verbose: bool, datamodule: Any) -> list[dict[str, float]]:  # fmt: skip
-        given = datamodule or dataloaders
-        if hasattr(given, f"{limit}_dataloader"):
-            given = getattr(given, f"{limit}_dataloader")()
+        given, own = datamodule or dataloaders, f"{limit}_dataloader"
+        if given is None:  # a task may bring its data
+            given = next((task for task in (model, self.task) if hasattr(task, own)), None)
+        if hasattr(given, own):
+            given = getattr(given, own)()
         loaders = feed.as_loaders(
             given if given is not None or stage != "validate" else self.val_loaders, "dataloaders"
         )

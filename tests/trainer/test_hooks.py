@@ -5,8 +5,9 @@ import inspect
 import pytest
 
 from expkit.errors import HookError
+from expkit.nn import CrossEntropyLoss
 from expkit.tensor import manual_seed
-from expkit.trainer import Callback, LambdaCallback, Task
+from expkit.trainer import Callback, LambdaCallback, SupervisedTask, Task
 from expkit.trainer.hooks import HOOKS, REFUSED
 from tests.trainer.conftest import loader, net
 
@@ -17,6 +18,7 @@ WRONG = {
     "too many arguments": ("on_train_end", lambda self, trainer, task, more: None, "wrong arguments"),
     "of older versions": ("training_epoch_end", lambda self, outputs: None, "write on_train_epoch_end"),
     "never called here": ("on_validation_model_eval", lambda self: None, "the trainer calls eval()"),
+    "of the trainer's step": ("optimizer_step", lambda self: None, "automatic_optimization = False"),
     "no batch": ("on_train_batch_start", lambda self, trainer, task: None, "(trainer, task, batch, batch_idx)"),
 }
 
@@ -42,6 +44,8 @@ def test_a_wrong_hook_of_a_task_is_refused(trainer):
 def test_a_lambda_callback_is_checked_too(trainer):
     with pytest.raises(HookError, match="Did you mean 'on_train_end'"):
         LambdaCallback(on_train_ned=print)
+    with pytest.raises(HookError, match="write on_train_epoch_end"):
+        LambdaCallback(on_epoch_end=print)
     with pytest.raises(HookError, match="wrong arguments"):
         trainer(callbacks=LambdaCallback(on_train_end=lambda: None))
     said = []
@@ -206,3 +210,21 @@ def test_each_of_lightnings_hooks_is_called_or_refused_with_a_reason():
     assert LIGHTNINGS - set(HOOKS) - set(REFUSED) == set()
     assert set(HOOKS) & set(REFUSED) == set()
     assert all(len(instead.split()) > 1 for instead in REFUSED.values())
+
+
+def test_a_task_may_bring_its_data(trainer):
+    class Mine(SupervisedTask):
+        def train_dataloader(self):
+            return loader(16)
+
+        def val_dataloader(self):
+            return loader(8)
+
+        test_dataloader = val_dataloader
+
+    ours = trainer()
+    ours.fit(Mine(net(), CrossEntropyLoss()))
+    assert ours.global_step == 2
+    assert "val/loss" in ours.callback_metrics
+    assert ours.validate(verbose=False)[0].keys() >= {"val/loss"}
+    assert set(ours.test(verbose=False)[0]) >= {"test/loss"}

@@ -132,6 +132,27 @@ def test_an_attribute_of_a_task_is_set(trainer):
         Tuner(trainer()).lr_find(mine, loader(), attr_name="rate")
 
 
+def test_the_finder_sets_an_attribute_and_configures_optimizers_anew(trainer):
+    class Mine(SupervisedTask):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.learning_rate = 0.1
+
+        def configure_optimizers(self):
+            optimizer = SGD(self.parameters(), lr=self.learning_rate)
+            return [optimizer], [OneCycleLR(optimizer, max_lr=self.learning_rate, total_steps=9)]
+
+        def train_dataloader(self):
+            return loader()
+
+    finder, mine = LearningRateFinder(num_training_steps=30, max_lr=10.0), Mine(net(), nn.CrossEntropyLoss())
+    ours = trainer(callbacks=finder)
+    ours.fit(mine)
+    assert mine.learning_rate == finder.optimal_lr.suggestion() != 0.1
+    assert ours.schedules[0].scheduler.max_lrs == [mine.learning_rate]
+    assert len(Tuner(trainer()).lr_find(mine, num_training=12).results["lr"]) == 12
+
+
 class Rates(Callback):
     def __init__(self):
         self.seen = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from expkit.errors import HookError, did_you_mean
 from expkit.trainer.callbacks.base import Callback
-from expkit.trainer.hooks import HOOKS
+from expkit.trainer.hooks import HOOKS, REFUSED
 
 
 class LambdaCallback(Callback):
@@ -14,7 +14,6 @@ class LambdaCallback(Callback):
     def __init__(self, **functions: Callable[..., Any]) -> None:
         for name, function in functions.items():
             if name not in HOOKS:
-                raise HookError(
-                    f"LambdaCallback: {name!r} is not a hook.{did_you_mean(name, HOOKS)} Hooks: {', '.join(HOOKS)}."
-                )
+                why = f" {REFUSED[name]}." if name in REFUSED else did_you_mean(name, HOOKS)
+                raise HookError(f"LambdaCallback: {name!r} is not a hook.{why} Hooks: {', '.join(HOOKS)}.")
             setattr(self, name, function)

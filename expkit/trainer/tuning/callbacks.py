@@ -54,7 +54,7 @@ class LearningRateFinder(Callback):
             learning_rate.set_rate(trainer, rate)
         else:
             setattr(task, name, rate)
-            trainer.optimizers, trainer.schedules = optimizers.of_task(task)
+            trainer.use_optimizers(*optimizers.of_task(task))
 
 
 @register("callback", "batch_size_finder")

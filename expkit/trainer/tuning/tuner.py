@@ -32,7 +32,7 @@ class Tuner:
         which configure_optimizers will take it. Validation data is not needed.
         """
         found = LRFinder(mode, min_lr, max_lr, num_training)
-        loader = _loader(train_dataloaders, datamodule)
+        loader = _loader(model, train_dataloaders, datamodule)
         task = self._trainer._as_task(model, loader)
         name = attribute(task, attr_name) if update_attr else None
         learning_rate.find(self._trainer, task, loader, found, early_stop_threshold)
@@ -53,7 +53,7 @@ class Tuner:
         mode: "power" doubles from init_val on, "binsearch" looks further between what worked and what did not. No more
         than the memory that is planned, than all samples, than max_val. Of a loader that was given, copies are tried.
         """
-        loader = _loader(train_dataloaders, datamodule)
+        loader = _loader(model, train_dataloaders, datamodule)
         task = self._trainer._as_task(model, loader)
         make: Callable[[int], Any] = lambda size: batch_size.with_batch_size(loader, size)  # noqa: E731
         before = None
@@ -87,8 +87,9 @@ def attribute(task: Any, name: str) -> str | None:
     return name or next((one for one in RATES if hasattr(task, one)), None)
 
 
-def _loader(train: Any, datamodule: Any) -> Any:
-    source = train if datamodule is None else datamodule
+def _loader(model: Any, train: Any, datamodule: Any) -> Any:
+    own = model if hasattr(model, "train_dataloader") else None
+    source: Any = next((given for given in (datamodule, train, own) if given is not None), None)
     loaders = feed.as_loaders(source.train_dataloader() if hasattr(source, "train_dataloader") else source, "train")
     if len(loaders) != 1:
         raise ConfigError(f"tuning needs one training loader, got {len(loaders) or 'none'}.")
