@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+import yaml  # type: ignore[import-untyped]
 
 from expkit.errors import TrackingError
 from expkit.tracking.files import read_json
@@ -57,7 +57,8 @@ class Artifacts(ABC):
         if suffix == ".json":
             text = json.dumps(dictionary, indent=2, default=_plain)
         else:
-            text = OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dictionary, default=_plain))))
+            plain = json.loads(json.dumps(dictionary, default=_plain))
+            text = yaml.safe_dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False)
         self.log_text(text, artifact_file)
 
     def log_figure(self, figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:
