@@ -189,6 +189,15 @@ CONFIG = {
         ["no registry group 'modle'", "Did you mean 'model'"],
         {"broken_group.py": "from expkit.registry import register\nregister('modle', 'x')\n"},
     ),
+    # -------------------------------------------------------------------------------------------- tasks and models
+    "no teacher": Row(["task=distillation"], ["task/distillation.yaml", "'task.teacher' must be given", "task.teacher="]),
+    "no model": Row(["model=none"], ["model/none.yaml", "a model must be chosen", "expkit ls model"]),
+    "frozen by a number": Row(["freeze=3"], ["override 'freeze=3'", "str or list of str"]),
+    "a folder that must be given": Row(["model=gpt2"], ["model/gpt2.yaml", "'model.path' must be given", "model.path="]),
+    "a switch that is none": Row(
+        ["logger.log_system_metrics=maybe"], ["override 'logger.log_system_metrics=maybe'", "expected bool"]
+    ),
+    "aliases that are no list": Row(["logger.aliases=champ"], ["override 'logger.aliases=champ'", "list of str"]),
 }
 
 # Found once the data, the model or a checkpoint is there.
@@ -304,6 +313,62 @@ RUN = {
     # -------------------------------------------------------------------------------------------- checkpoints
     "a folder that is no checkpoint": Row(["ckpt_path=."], [". is not an expkit checkpoint", "manifest.json"]),
     "a run folder that is a file": Row(["hydra.run.dir=d.csv"], ["d.csv cannot be made"], {"d.csv": GOOD_CSV}),
+    "weights that are not there": Row(["weights=none.ek"], ["override 'weights=none.ek'", "does not exist", "run dir"]),
+    "weights that are a table": Row(
+        ["weights=d.csv"], ["override 'weights=d.csv'", "no safetensors file"], {"d.csv": GOOD_CSV}
+    ),
+    "a teacher that is not there": Row(
+        ["task=distillation", "task.teacher=none"], ["teacher: none does not exist", "Train one first"]
+    ),
+    "frozen by another name": Row(["freeze=['nope.*']"], ["freeze: no parameter is called 'nope.*'", "layers.0.weight"]),
+    "all frozen": Row(["freeze=['*']"], ["freeze covers every parameter", "nothing to train"]),
+    # -------------------------------------------------------------------------------------------- text and pixels
+    "a model that reads no tokens": Row(
+        ["data=text", "data.path=t.txt", "data.block_size=8", "model=mlp"],
+        ["does not take tokens", "model=gpt"],
+        {"t.txt": "some text to read. " * 60},
+    ),
+    "a language model for images": Row(["model=gpt"], ["model/gpt.yaml", "rows of tokens", "data=text"]),
+    "windows longer than the text": Row(
+        ["data=text", "data.path=t.txt", "data.block_size=9999", "model=gpt"],
+        ["override 'data.block_size=9999'", "make it smaller"],
+        {"t.txt": "some text to read. " * 60},
+    ),
+    "a tokenizer that is not there": Row(
+        ["data=text", "data.path=t.txt", "data.tokenizer=none.json", "model=gpt"],
+        ["override 'data.tokenizer=none.json'", "tokenizer.json"],
+        {"t.txt": "some text to read. " * 60},
+    ),
+    "a folder without a model": Row(
+        ["data=text", "data.path=t.txt", "data.block_size=8", "model=gpt2", "model.path=none"],
+        ["override 'model.path=none'", "config.json", "Hugging Face"],
+        {"t.txt": "some text to read. " * 60},
+    ),
+    "no room for bytes": Row(
+        ["data=text", "data.path=t.txt", "data.tokenizer=bpe", "data.vocab_size=10", "model=gpt"],
+        ["override 'data.vocab_size=10'", "256 bytes"],
+        {"t.txt": "some text to read. " * 60},
+    ),
+    "a patch that does not divide": Row(
+        ["model=vit", "model.patch_size=3"], ["override 'model.patch_size=3'", "1, 2, 4, 8"]
+    ),
+    # -------------------------------------------------------------------------------------------- metrics, callbacks
+    "a metric of classes for numbers": Row(["data=diabetes", "metrics=[acc]"], ["metrics.acc", "regression", "mae, r2"]),
+    "a metric of numbers for classes": Row(["metrics=[mae]"], ["metrics.mae", "classification", "acc, f1"]),
+    "an average without memory": Row(
+        ["callbacks=[default,ema_weight_averaging]", "callbacks.ema_weight_averaging.decay=2"],
+        ["override 'callbacks.ema_weight_averaging.decay=2'", "from 0 to 1"],
+    ),
+    "a backbone that is none": Row(
+        ["callbacks=[default,backbone_finetuning]"], ["no module 'backbone'", "say which one", "model.layers"]
+    ),
+    "a test of rates upside down": Row(
+        ["callbacks=[default,learning_rate_finder]", "callbacks.learning_rate_finder.min_lr=2"],
+        ["override 'callbacks.learning_rate_finder.min_lr=2'", "above min_lr"],
+    ),
+    "a mixture out of range": Row(
+        ["task=supervised", "task.mixup_alpha=-1"], ["override 'task.mixup_alpha=-1'", "0 (off) or more"]
+    ),
 }
 
 # Other verbs, and sweeps. {run} is the directory of a finished run.
@@ -342,4 +407,16 @@ VERBS = {
     "sync what is not there": Row(["sync", "nothing"], ["sync nothing: there is no such folder", "a run directory"]),
     "a port that is none": Row(["ui", "--port", "99999999"], ["--port 99999999", "1 to 65535"]),
     "a flag of another verb": Row(["plan", "--port", "3"], ["'--port' is not understood", "--memory"]),
+    "evaluate nothing": Row(["eval", "nothing"], ["eval nothing: there is no such run directory", "expkit ls runs"]),
+    "predict by nothing": Row(["predict", "nothing"], ["predict nothing: there is no such run", "expkit ls runs"]),
+    "predict of a file that is not there": Row(["predict", "{run}", "--input", "none.csv"], ["none.csv"]),
+    "predict of other columns": Row(
+        ["predict", "{run}", "--input", "d.csv"], ["d.csv", "sepal length"], {"d.csv": "a,b\n1,2\n"}
+    ),
+    "predict into an unknown kind of file": Row(["predict", "{run}", "--output", "x.doc"], ["x.doc", ".csv"]),
+    "a part that is none": Row(["eval", "{run}", "--split", "tset"], ["tset", "test"]),
+    "compare with nothing": Row(["diff", "{run}", "nothing"], ["diff nothing: there is no such run directory"]),
+    "a shell that is none": Row(["completion", "tcsh"], ["no completion for 'tcsh'", "bash, zsh, fish"]),
+    "a schema of nothing": Row(["schema", "modle"], ["no schema of 'modle'", "Did you mean 'model'"]),
+    "a project where a file is": Row(["init", "d.csv"], ["d.csv is a file", "does not exist yet"], {"d.csv": "a\n"}),
 }

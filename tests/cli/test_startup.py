@@ -23,10 +23,21 @@ def loaded_by(argv, cwd):
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["--version"], ["ls"], ["ls", "experiment"], ["train", "--help"]], ids=" ".join
+    "argv",
+    [["--help"], ["--version"], ["ls"], ["train", "--help"], ["completion", "bash"], ["ls", "runs"]],
+    ids=" ".join,
 )
 def test_quick_commands_load_nothing_heavy(workdir, argv):
     assert loaded_by(argv, workdir) == set()
+
+
+def test_help_does_without_the_engine(workdir):
+    program = (
+        "import sys\nfrom expkit.cli.main import main\nmain(['--help'])\n"
+        "print('LOADED', *[name for name in ('numpy', 'yaml', 'rich', 'expkit.tensor') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=workdir, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "LOADED"
 
 
 @pytest.mark.parametrize(
