@@ -174,7 +174,8 @@ def test_an_untied_head(folder):
 
 
 def test_a_new_classifier_for_a_pretrained_body():
-    model = BERT.from_pretrained(FOLDERS / "bert_masked_lm", "classification", num_labels=5)
+    with pytest.warns(UserWarning, match=r"has no bert\.pooler.*start anew"):
+        model = BERT.from_pretrained(FOLDERS / "bert_masked_lm", "classification", num_labels=5)
     assert model.fresh == [
         "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias",
     ]  # fmt: skip
@@ -250,6 +251,9 @@ BAD = [
     ("gpt2", lambda place: configure(place, n_inner=20), CheckpointError, ["h.0.mlp.c_fc.bias", "(32,)", "(20,)"]),
     ("gpt2", lambda place: configure(place, n_layer=3), CheckpointError, ["missing: h.2.", "and 7 more"]),
     ("gpt2", lambda place: configure(place, n_layer=1), CheckpointError, ["not of this model: h.1."]),
+    ("gpt2", lambda place: configure(place, attn_pdrop=0.2), ConfigError, ["attn_pdrop=0.2", "model.dropout"]),
+    ("gpt2", lambda place: configure(place, layer_norm_epsilon="x"), ConfigError, ["layer_norm_epsilon", "'x'"]),
+    ("bert_masked_lm", lambda place: configure(place, hidden_dropout_prob=2), ConfigError, ["hidden_dropout_prob"]),
     ("gpt2", drop("transformer.ln_f.bias"), CheckpointError, ["missing: ln_f.bias"]),
     ("bert_masked_lm", drop("cls.predictions.bias"), CheckpointError, ["missing: predictions.bias"]),
     ("bert_masked_lm", lambda place: configure(place, vocab_size=20), CheckpointError, ["(19, 8)", "(20, 8)"]),

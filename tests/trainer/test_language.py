@@ -93,6 +93,10 @@ def test_a_model_of_something_else_is_explained(trainer):
         trainer(logger=False).validate(LanguageModelTask(Flat()), batches())
 
 
+    with pytest.raises(ShapeError, match=r"does not take tokens.*model=gpt"):
+        trainer(logger=False).validate(LanguageModelTask(nn.Linear(T, V)), batches())
+
+
 class Flat(nn.Module):
     """A model that makes one prediction of a text."""
 

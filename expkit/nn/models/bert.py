@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,15 @@ from expkit.nn.containers import ModuleList
 from expkit.nn.dropout import Dropout
 from expkit.nn.embedding import Embedding
 from expkit.nn.linear import Linear
-from expkit.nn.models.huggingface import activation_of, read_config, read_weights, require, sizes_of, take_over
+from expkit.nn.models.huggingface import (
+    activation_of,
+    number_of,
+    read_config,
+    read_weights,
+    require,
+    sizes_of,
+    take_over,
+)
 from expkit.nn.models.parts import choice, probability
 from expkit.nn.models.tokens import context_length, require_room, require_tokens
 from expkit.nn.module import Module
@@ -36,6 +45,7 @@ PLAIN = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_
 OLD: Mapping[str, str] = {"gamma": "weight", "beta": "bias"}
 # The vocabulary's layer is the embeddings; its bias is there twice; next sentences are not predicted.
 NEVER = ("cls.predictions.decoder.", "cls.seq_relationship.", "bert.embeddings.position_ids")
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 @dataclass(frozen=True)
@@ -66,14 +76,12 @@ class Shape:
                 f"{Path(folder) / 'config.json'}: hidden_size={made['width']} is no multiple of "
                 f"num_attention_heads={made['heads']}."
             )
-        hidden, attention = (config.get(f"{kind}_prob", 0.1) for kind in ("hidden_dropout", "attention_probs_dropout"))
-        head = config.get("classifier_dropout")
-        drops = [hidden, attention, hidden if head is None else head] if dropout is None else [dropout] * 3
-        rest: tuple[Any, ...] = (
-            activation_of(config, folder, "hidden_act", "gelu"),
-            *(probability("model.dropout", value) for value in drops),
-            config.get("layer_norm_eps", 1e-12),
-        )
+        hidden, attention = (number_of(config, folder, key, 0.1, below=1) for key in DROPOUTS)
+        own = config.get("classifier_dropout")
+        head = hidden if own is None else number_of(config, folder, "classifier_dropout", hidden, below=1)
+        drops = (hidden, attention, head) if dropout is None else (probability("model.dropout", dropout),) * 3
+        activation = activation_of(config, folder, "hidden_act", "gelu")
+        rest: tuple[Any, ...] = (activation, *drops, number_of(config, folder, "layer_norm_eps", 1e-12, below=1))
         return cls(*made.values(), *rest)
 
 
@@ -251,6 +259,8 @@ class BERT(Module):
         self.fresh: list[str] = [name for name, _ in self.named_parameters()]
         if weights:
             self.fresh = take_over(self, read_weights(path), path, self._renamed, optional=_of_the_classifier)
+            if self.fresh:
+                warnings.warn(f"{path} has no {', '.join(self.fresh)}: they start anew.", stacklevel=2)
 
     def reset_parameters(self) -> None:
         """Draw all weights anew: normal(0, 0.02), biases zero."""

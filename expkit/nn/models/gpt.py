@@ -41,9 +41,10 @@ class CausalAttention(Module):
         mask = None
         if past is not None:
             k, v = T.cat([past[0], k], 2), T.cat([past[1], v], 2)
-            mask = T.ones(length, k.shape[2], dtype=T.bool_, device=x.device).tril(k.shape[2] - length)
+            if length > 1:  # a single new token sees all
+                mask = T.ones(length, k.shape[2], dtype=T.bool_, device=x.device).tril(k.shape[2] - length)
         dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
+        out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=past is None)
         return self.c_proj(out.permute(0, 2, 1, 3).reshape(batch, length, width)), (k, v)
 
 

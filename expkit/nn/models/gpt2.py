@@ -8,8 +8,16 @@ from typing import Any
 
 from expkit.errors import ConfigError
 from expkit.nn.models.gpt import GPT
-from expkit.nn.models.huggingface import activation_of, read_config, read_weights, require, sizes_of, take_over
-from expkit.nn.models.parts import probability
+from expkit.nn.models.huggingface import (
+    Config,
+    activation_of,
+    number_of,
+    read_config,
+    read_weights,
+    require,
+    sizes_of,
+    take_over,
+)
 from expkit.registry import register
 
 SIZES = {"n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd", "block_size": "n_positions",
@@ -53,9 +61,9 @@ class GPT2(GPT):
             **made,
             n_inner=config.get("n_inner"),
             activation=activation_of(config, path, "activation_function", "gelu_new"),
-            dropout=probability("model.dropout", config.get("resid_pdrop", 0.1) if dropout is None else dropout),
+            dropout=_dropout(config, path) if dropout is None else dropout,
             tie_weights=tied,
-            layer_norm_eps=config.get("layer_norm_epsilon", 1e-5),
+            layer_norm_eps=number_of(config, path, "layer_norm_epsilon", 1e-5, below=1),
         )
         if weights:
             take_over(self, read_weights(path), path, self._renamed, lambda name: bool(CONV1D.fullmatch(name)))
@@ -67,7 +75,18 @@ class GPT2(GPT):
         return name
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **how: bool | float | None) -> GPT2:
+    def from_pretrained(cls, path: str | Path, weights: bool = True, dropout: float | None = None) -> GPT2:
         """The model of a folder, without data: `GPT2.from_pretrained("models/gpt2")`."""
         sizes = sizes_of(read_config(path, "gpt2"), path, {"length": "n_positions", "vocabulary": "vocab_size"})
-        return cls((sizes["length"],), sizes["vocabulary"], str(path), **how)  # type: ignore[arg-type]
+        return cls((sizes["length"],), sizes["vocabulary"], str(path), weights, dropout)
+
+
+def _dropout(config: Config, path: str | Path) -> float:
+    """The one probability of config.json. ConfigError where embeddings, attention and residuals have others."""
+    found = {key: number_of(config, path, key, 0.1, below=1) for key in ("embd_pdrop", "attn_pdrop", "resid_pdrop")}
+    if len(set(found.values())) > 1:
+        shown = ", ".join(f"{key}={value}" for key, value in found.items())
+        raise ConfigError(
+            f"{Path(path) / 'config.json'}: {shown}: they must be the same. Choose one: model.dropout=0.1."
+        )
+    return found["resid_pdrop"]

@@ -61,6 +61,14 @@ def sizes_of(config: Config, folder: str | Path, keys: Mapping[str, str]) -> dic
     return found
 
 
+def number_of(config: Config, folder: str | Path, key: str, default: float, below: float) -> float:
+    """A number from 0 to below `below`. ConfigError for anything else."""
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < below:
+        raise ConfigError(f"{Path(folder) / 'config.json'}: {key} must lie in [0, {below}), got {value!r}.")
+    return float(value)
+
+
 def activation_of(config: Config, folder: str | Path, key: str, default: str) -> str:
     """Our name of an activation. ConfigError for one that is not known."""
     name = config.get(key, default)

@@ -16,6 +16,7 @@ from expkit.tensor import Tensor
 from expkit.trainer.metrics import MeanMetric, Metric
 from expkit.trainer.tasks.supervised import SupervisedTask, split
 
+ADVICE = "Choose a model of tokens: model=gpt, lstm_lm, gru_lm."
 IGNORED = -100  # a target that does not count, as cross-entropy has it
 
 
@@ -71,11 +72,14 @@ class LanguageModelTask(SupervisedTask):
 
     def _step(self, batch: Any, stage: str) -> Tensor:
         x, y = split(batch)
-        logits = self.model(x)
+        try:
+            logits = self.model(x)
+        except TypeError as error:
+            raise ShapeError(f"the model does not take tokens, {x.dtype} (N, T): {error} {ADVICE}") from error
         if logits.ndim != 3 or logits.shape[:2] != y.shape:
             raise ShapeError(
                 f"the model made {tuple(logits.shape)} of tokens {tuple(x.shape)}; a language model makes logits "
-                f"(N, T, vocabulary) for targets {tuple(y.shape)}. Choose one: model=gpt, lstm_lm, gru_lm."
+                f"(N, T, vocabulary) for targets {tuple(y.shape)}. {ADVICE}"
             )
         logits, target = logits.flatten(0, 1), y.flatten()
         loss = self.loss(logits, target)
