@@ -92,7 +92,7 @@ class Logged:
 
     def epoch_values(self, forget: bool = True) -> dict[str, float]:
         """The value over the epoch of each name that is logged on epochs; `forget`: the next epoch starts anew."""
-        values = {}
+        values: dict[str, float] = {}
         for name, entry in self.entries.items():
             if entry.on_epoch:
                 values |= {name + suffix: value for suffix, value in entry.epoch_values().items()}
