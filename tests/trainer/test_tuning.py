@@ -1,5 +1,6 @@
 """Tuning: what is found, and that looking for it leaves no trace."""
 
+import json
 import math
 
 import numpy as np
@@ -182,6 +183,9 @@ def test_the_finder_starts_training_with_what_is_suggested(trainer, tmp_path, sc
     finder = LearningRateFinder(min_lr=1e-5, max_lr=10, num_training_steps=30)
     rates, weights = fit(0.3, finder)
     suggested = finder.optimal_lr.suggestion()
+    [kept] = (tmp_path / "1").rglob("lr_find.json")
+    assert json.loads(kept.read_text()) == {**finder.optimal_lr.results, "suggestion": suggested}
+    assert kept.with_name("lr_find.png").is_file()
     expected, same = fit(suggested)
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     assert rates[0] == pytest.approx([suggested, suggested / 4])

@@ -18,7 +18,8 @@ class LearningRateFinder(Callback):
 
     It takes the place of the optimizer's: that of the first parameter group, the others in proportion; schedules start
     from it. A task with an attribute `lr` or `learning_rate` (or `attr_name`) gets it there instead, and configures its
-    optimizers anew. update_attr: False only says it. `optimal_lr` has the results. A resumed run looks for none.
+    optimizers anew. update_attr: False only says it. `optimal_lr` has the results, which are logged as artifacts
+    lr_find.png and lr_find.json. A resumed run looks for none.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class LearningRateFinder(Callback):
             trainer, task, trainer.train_loader, LRFinder(*self.range), self.early_stop_threshold
         )
         rate = self.optimal_lr.suggestion()
+        self._log(trainer, self.optimal_lr)
         if rate is None:
             say("learning rate: no suggestion, the optimizer's is kept. Take more steps, or a lower max_lr.")
             return
@@ -55,6 +57,12 @@ class LearningRateFinder(Callback):
         else:
             setattr(task, name, rate)
             trainer.use_optimizers(*optimizers.of_task(task))
+
+    def _log(self, trainer: Any, found: LRFinder) -> None:
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_figure"):
+                logger.log_figure(found.plot(), "lr_find.png")
+                logger.log_dict({**found.results, "suggestion": found.suggestion()}, "lr_find.json")
 
 
 @register("callback", "batch_size_finder")
