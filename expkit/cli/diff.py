@@ -34,7 +34,9 @@ def parser() -> Parser:
 def run(argv: list[str]) -> int:
     """Prints the differences; the exit code."""
     given = parser().parse_intermixed_args(argv)
-    runs = [summarize(require_config(find_run(name, "diff"), "diff")) for name in (given.first, given.second)]
+    runs = [
+        summarize(require_config(find_run(name, "diff"), "diff"), strict=True) for name in (given.first, given.second)
+    ]
     configs = [dict(_leaves({k: v for k, v in run.config.items() if k not in NOT_SETTINGS})) for run in runs]
     changed = _changed(*configs)
     metrics = {name: [run.metrics.get(name) for run in runs] for name in {**runs[0].metrics, **runs[1].metrics}}

@@ -103,7 +103,7 @@ def _registered(folder: str, listed: set[str]) -> list[tuple[str, str]]:
 def _list_runs(number: int, as_json: bool) -> int:
     if number < 0:
         raise ConfigError(f"--number {number}: how many runs, or 0 for all of them.")
-    summarize = importlib.import_module("expkit.cli.summary").summarize
+    summarize = importlib.import_module("expkit.cli.summary").summarize_any
     found = [summarize(path) for path in all_runs()[-number:][::-1]]
     if as_json:
         print_json([_run_as_json(run) for run in found])

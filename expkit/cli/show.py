@@ -14,6 +14,7 @@ from expkit.cli.runs import CONFIG, find_run, require_config
 from expkit.config.filled import DERIVED, POSITIONAL
 from expkit.config.listing import Option, groups, options
 from expkit.config.paths import ConfFolder, conf_folders, label
+from expkit.config.plain import read_content
 from expkit.errors import ConfigError, did_you_mean
 from expkit.registry import FOLDERS, Argument, Entry, describe, names, signature_of
 
@@ -95,7 +96,7 @@ def _as_json(folder: str, name: str, option: Option | None, entry: Entry | None)
         "group": folder,
         "name": name,
         "file": str(option.path) if option is not None else None,
-        "config": _content(option.path) if option is not None else {},
+        "config": read_content(option.path) if option is not None else {},
         "doc": entry.doc if entry is not None else "",
         "arguments": [dict(zip(("name", "type", "default"), row, strict=True)) for row in rows],
     }
@@ -105,7 +106,7 @@ def _entry(group: str | None, name: str, option: Option | None) -> Entry | None:
     """The registered thing behind a YAML file (its `name`), or of that very name."""
     if group is None:
         return None
-    built = name if option is None else _name_in(_content(option.path))
+    built = name if option is None else _name_in(read_content(option.path))
     return describe(group, built) if built in names(group) else None
 
 
@@ -114,14 +115,6 @@ def _name_in(content: dict[str, Any]) -> str:
     entries = [content, *(value for value in content.values() if isinstance(value, dict))]
     found = [entry["name"] for entry in entries if isinstance(entry.get("name"), str)]
     return found[0] if len(found) == 1 else ""
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{label(path)}: not valid YAML: {' '.join(str(error).split())}.") from None
-    return content if isinstance(content, dict) else {}
 
 
 def _print_file(option: Option) -> None:

@@ -13,7 +13,7 @@ LEFT_OUT = ("paths", "callbacks", "logger", "trainer")  # of the page: long, and
 
 def show_run(path: Path, as_json: bool) -> int:
     """Prints status, metrics, checkpoints and config of a run; the exit code."""
-    run = summarize(path)
+    run = summarize(path, strict=True)
     checkpoints = sorted(file.parent.name for file in path.glob(f"checkpoints/*/{MANIFEST}"))
     overrides = _overrides(path)
     if as_json:
@@ -57,11 +57,10 @@ def _last_error(path: Path) -> str:
 
 
 def _overrides(path: Path) -> list[str]:
+    """The overrides that the run was started with."""
     file = path / "overrides.yaml"
-    if not file.is_file():
-        return []
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
     except (UnicodeDecodeError, yaml.YAMLError):
-        return []
+        return [f"({file.name} cannot be read)"]
     return [str(word) for word in content] if isinstance(content, list) else []

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from expkit.cli.runs import CONFIG, run_name
-from expkit.config.plain import plain_content
+from expkit.config.plain import plain_content, read_content
+from expkit.errors import ExpkitError
 from expkit.tracking import RunInfo, history, journal
 
 
@@ -14,7 +15,8 @@ from expkit.tracking import RunInfo, history, journal
 class RunSummary:
     """What a run directory says: status, config, and every metric's newest value.
 
-    status: FINISHED, FAILED, KILLED, RUNNING, DIED (its process is gone, and it never ended), or NEW (nothing written).
+    status: FINISHED, FAILED, KILLED, RUNNING, DIED (its process is gone, and it never ended), NEW (nothing
+    written) or BROKEN (cannot be read).
     best: (metric, value) that its runs are ranked by, at its best. started: of the newest session, local time.
     """
 
@@ -31,14 +33,22 @@ class RunSummary:
         return run_name(self.path)
 
 
-def summarize(path: Path) -> RunSummary:
-    """What a run directory says of itself."""
-    config = plain_content(path / CONFIG)
+def summarize(path: Path, strict: bool = False) -> RunSummary:
+    """What a run directory says of itself. strict: a config that cannot be read is a ConfigError, not an empty one."""
+    config = (read_content if strict else plain_content)(path / CONFIG)
     table = history(path)
     begun = [record for _, record in journal.lines(path / journal.NAME) if record and "start" in record]
     started = datetime.datetime.fromtimestamp(begun[-1]["t"] / 1000) if begun else None
     newest = {name: values[-1][1] for name, values in table.items() if name != "epoch"}
     return RunSummary(path, _status(path, bool(begun)), config, newest, _best(config, table), started, _epochs(path))
+
+
+def summarize_any(path: Path) -> RunSummary:
+    """As `summarize`; a run directory that cannot be read is a row of its own, BROKEN, in a list of others."""
+    try:
+        return summarize(path)
+    except (ExpkitError, OSError):
+        return RunSummary(path, "BROKEN", plain_content(path / CONFIG))
 
 
 def _status(path: Path, begun: bool) -> str:

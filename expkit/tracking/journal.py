@@ -68,11 +68,15 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def rows(run_dir: str | os.PathLike[str]) -> Iterator[Row]:
-    """Everything that log_metrics wrote, in order."""
-    for _, record in lines(Path(run_dir) / NAME):
+    """Everything that log_metrics wrote, in order. TrackingError for a line that somebody else wrote."""
+    path = Path(run_dir) / NAME
+    for offset, record in lines(path):
         if record and "metrics" in record:
-            values = {name: float(value) for name, value in record["metrics"].items()}
-            yield Row(record["t"], record["step"], record.get("epoch"), values)
+            try:
+                values = {name: float(value) for name, value in record["metrics"].items()}
+                yield Row(record["t"], record["step"], record.get("epoch"), values)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                raise TrackingError(f"{path}: the line up to byte {offset} holds no metrics. Remove it.") from None
 
 
 def history(run_dir: str | os.PathLike[str]) -> dict[str, list[tuple[int, float]]]:

@@ -68,9 +68,9 @@ def reload(path: str | Path, which: str = "best", overrides: Sequence[str] = ())
     overrides: of data, device and trainer. ConfigError, CheckpointError or DataError for what does not fit.
     """
     run_dir, saved = locate(Path(path), which)
+    own = validate(load(run_dir / "config.yaml"))["data"]
     composed = load(run_dir / "config.yaml")
     composed.set_run_dir(run_dir)
-    own = _own_data(composed)
     change(composed, overrides, CHANGEABLE, WHY)
     config = validate(composed)
     data = trained = assemble.make_data(composed, config)
@@ -119,10 +119,6 @@ def _run_of(saved: Path) -> Path:
         if (folder / "config.yaml").is_file():
             return folder
     raise ConfigError(f"{saved}: this checkpoint lies in no run directory: no folder above it has a config.yaml.")
-
-
-def _own_data(composed: Composed) -> dict[str, Any]:
-    return dict(composed.resolved()["data"])
 
 
 def _samples(entry: dict[str, Any]) -> dict[str, Any]:

@@ -190,10 +190,14 @@ CONFIG = {
         {"broken_group.py": "from expkit.registry import register\nregister('modle', 'x')\n"},
     ),
     # -------------------------------------------------------------------------------------------- tasks and models
-    "no teacher": Row(["task=distillation"], ["task/distillation.yaml", "'task.teacher' must be given", "task.teacher="]),
+    "no teacher": Row(
+        ["task=distillation"], ["task/distillation.yaml", "'task.teacher' must be given", "task.teacher="]
+    ),
     "no model": Row(["model=none"], ["model/none.yaml", "a model must be chosen", "expkit ls model"]),
     "frozen by a number": Row(["freeze=3"], ["override 'freeze=3'", "str or list of str"]),
-    "a folder that must be given": Row(["model=gpt2"], ["model/gpt2.yaml", "'model.path' must be given", "model.path="]),
+    "a folder that must be given": Row(
+        ["model=gpt2"], ["model/gpt2.yaml", "'model.path' must be given", "model.path="]
+    ),
     "a switch that is none": Row(
         ["logger.log_system_metrics=maybe"], ["override 'logger.log_system_metrics=maybe'", "expected bool"]
     ),
@@ -320,7 +324,9 @@ RUN = {
     "a teacher that is not there": Row(
         ["task=distillation", "task.teacher=none"], ["teacher: none does not exist", "Train one first"]
     ),
-    "frozen by another name": Row(["freeze=['nope.*']"], ["freeze: no parameter is called 'nope.*'", "layers.0.weight"]),
+    "frozen by another name": Row(
+        ["freeze=['nope.*']"], ["freeze: no parameter is called 'nope.*'", "layers.0.weight"]
+    ),
     "all frozen": Row(["freeze=['*']"], ["freeze covers every parameter", "nothing to train"]),
     # -------------------------------------------------------------------------------------------- text and pixels
     "a model that reads no tokens": Row(
@@ -353,7 +359,9 @@ RUN = {
         ["model=vit", "model.patch_size=3"], ["override 'model.patch_size=3'", "1, 2, 4, 8"]
     ),
     # -------------------------------------------------------------------------------------------- metrics, callbacks
-    "a metric of classes for numbers": Row(["data=diabetes", "metrics=[acc]"], ["metrics.acc", "regression", "mae, r2"]),
+    "a metric of classes for numbers": Row(
+        ["data=diabetes", "metrics=[acc]"], ["metrics.acc", "regression", "mae, r2"]
+    ),
     "a metric of numbers for classes": Row(["metrics=[mae]"], ["metrics.mae", "classification", "acc, f1"]),
     "an average without memory": Row(
         ["callbacks=[default,ema_weight_averaging]", "callbacks.ema_weight_averaging.decay=2"],
