@@ -145,6 +145,8 @@ def _pull(node: Node, g: Any, work: _Run) -> None:
         saved, out = _unpacked(node)
     like = g if prim.nout == 1 else next((part for part in g if part is not None), None)
     args = [like if s is None else get(s) if isinstance(s, Handle) else s for s in saved]
+    if MODE.special and get is raw_of:
+        args = _read_again(saved, args)
     if out is not None and node.dirty and any(node.dirty >> i & 1 for i in prim.saves):
         out = _again(node, saved, args)
     elif out is not None and get is not raw_of:
@@ -162,6 +164,17 @@ def _pull(node: Node, g: Any, work: _Run) -> None:
             work.send(edges[i], _fitted(gi, args[i]))
     if not work.retain and (out is not None or any(isinstance(s, Handle) for s in saved)):
         node.saved = node.out = None
+
+
+def _read_again(saved: Sequence[Any], args: list[Any]) -> list[Any]:
+    """Operands from outside a live trace as its Vars: what a rule makes of an array alone would be a constant of it."""
+    trace = open_trace()
+    if trace is None or not trace.live:
+        return args
+    return [
+        trace.const(a, s) if a.__class__ in ARRAYS.raw_types and trace.is_outside(s) else a
+        for s, a in zip(saved, args, strict=True)
+    ]
 
 
 def _unpacked(node: Node) -> tuple[tuple[Any, ...], Any]:
