@@ -86,7 +86,7 @@ def compose(
     """
     setup()
     folders = conf_folders(config_dir)
-    parsed = _drop_null_groups(parse_overrides(overrides), folders)
+    parsed = _spelled_out(parse_overrides(overrides), folders)
     overrides = [str(override.input_line) for override in parsed]
     load_plugins(_announced_plugins(folders, config_name, parsed))
     folders = conf_folders(config_dir)
@@ -130,15 +130,20 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         raise ConfigError(f"an override cannot be read: {error}.") from None
 
 
-def _drop_null_groups(parsed: list[Override], folders: list[ConfFolder]) -> list[Override]:
-    """`callbacks=null`, which Hydra refuses, as `~callbacks`: it leaves the group out."""
-    return [
-        parse_overrides([f"~{o.key_or_group}"])[0]
-        if o.type is OverrideType.CHANGE and not o.is_sweep_override() and o.value() is None
-        and any((folder.path / o.key_or_group).is_dir() for folder in folders)
-        else o
-        for o in parsed
-    ]  # fmt: skip
+def _spelled_out(parsed: list[Override], folders: list[ConfFolder]) -> list[Override]:
+    """What Hydra has no words for, in its own: `callbacks=null`, which leaves the group out, as `~callbacks`;
+    `logger=[csv,mlflow]`, which are files of one entry each, as entries of a mapping."""
+    found = []
+    for o in parsed:
+        plain = o.type is OverrideType.CHANGE and not o.is_sweep_override()
+        value = o.value() if plain else ""
+        if value is None and any((folder.path / o.key_or_group).is_dir() for folder in folders):
+            found += parse_overrides([f"~{o.key_or_group}"])
+        elif o.key_or_group == "logger" and isinstance(value, list):
+            found += parse_overrides(["~logger", *(f"+logger@logger.{name}={name}" for name in value)])
+        else:
+            found.append(o)
+    return found
 
 
 def _announced_plugins(folders: list[ConfFolder], config_name: str, parsed: list[Override]) -> list[str]:

@@ -56,6 +56,7 @@ class JournalLogger(Artifacts):
     def __init__(self, run_dir: str | None = None) -> None:
         self._run_dir = run_dir
         self._journal: Journal | None = None
+        self._tables: list[MetricsTable] = []
 
     @property
     def run_dir(self) -> Path:
@@ -98,7 +99,14 @@ class JournalLogger(Artifacts):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None, epoch: int | None = None) -> None:
         """Log numbers (also 0-d tensors) at a global step. Never waits for anything but the local disk."""
         self.start()
-        self.journal.log_metrics(metrics, step, epoch)
+        if self.journal.log_metrics(metrics, step, epoch):
+            for table in self._tables:
+                table.add(metrics, epoch)
+
+    def keep_table(self) -> "MetricsTable":
+        """From now on also keep metrics.csv; the table."""
+        self._tables.append(MetricsTable(self))
+        return self._tables[-1]
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters, nested or flat."""
@@ -178,17 +186,28 @@ class CSVLogger(JournalLogger):
 
     def __init__(self, run_dir: str | None = None) -> None:
         super().__init__(run_dir)
+        self._table = self.keep_table()
+
+    @property
+    def path(self) -> Path:
+        return self._table.path
+
+
+class MetricsTable:
+    """metrics.csv beside a logger's journal: a row for each call, a column for each metric."""
+
+    def __init__(self, logger: JournalLogger) -> None:
+        self.logger = logger
         self._columns: list[str] = []
 
     @property
     def path(self) -> Path:
-        return self.run_dir / "metrics.csv"
+        return self.logger.run_dir / "metrics.csv"
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None, epoch: int | None = None) -> None:
-        self.start()
-        if not self.journal.log_metrics(metrics, step, epoch):
-            return
-        row = {"step": self.journal.step, "epoch": epoch, **{name: float(value) for name, value in metrics.items()}}
+    def add(self, metrics: Mapping[str, Any], epoch: int | None) -> None:
+        """Append what the journal has just taken."""
+        step = self.logger.journal.step
+        row = {"step": step, "epoch": epoch, **{name: float(value) for name, value in metrics.items()}}
         if not self._columns or not row.keys() <= set(self._columns):
             self._rewrite()  # the journal holds the rows so far, this one included
         else:
@@ -196,7 +215,7 @@ class CSVLogger(JournalLogger):
                 csv.DictWriter(file, self._columns).writerow(row)
 
     def _rewrite(self) -> None:
-        table = [{"step": row.step, "epoch": row.epoch, **row.values} for row in rows(self.run_dir)]
+        table = [{"step": row.step, "epoch": row.epoch, **row.values} for row in rows(self.logger.run_dir)]
         self._columns = list(dict.fromkeys(name for row in table for name in row))
         with open(self.path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)

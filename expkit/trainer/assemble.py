@@ -15,6 +15,9 @@ from expkit.trainer import feed
 from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks import Callback
 
+# Loggers that can be chosen beside another, whose journal they share.
+SHARING = ("csv", "none")
+
 
 def make(
     composed: Composed, group: str, entry: Mapping[str, Any], *args: Any, key: str | None = None, **how: Any
@@ -97,16 +100,29 @@ def make_callbacks(composed: Composed, config: Mapping[str, Any]) -> list[Callba
 def make_logger(
     composed: Composed, config: Mapping[str, Any], run_dir: Path, parent: Path | None = None
 ) -> JournalLogger:
-    """The logger of a config; without one the journal alone. A run that goes on keeps the store that it began in."""
+    """The logger of a config; without one the journal alone. A run that goes on keeps the store that it began in.
+
+    Several share one journal: that of the one which is neither `csv` nor `none`; `csv` adds its table.
+    """
     entries = list(named_entries(config.get("logger"), "logger", composed.origins.of))
-    if len(entries) > 1:
-        names = ", ".join(key for key, _ in entries)
+    keepers = [(key, entry) for key, entry in entries if entry["name"] not in SHARING]
+    if len(keepers) > 1:
         raise ConfigError(
-            f"{composed.origins.of('logger')}: {names}: each keeps the journal, so choose one: logger=mlflow."
+            f"{composed.origins.of('logger')}: {' and '.join(key for key, _ in keepers)}: each of them keeps the "
+            f"journal, so choose one, beside {' and '.join(SHARING)}."
         )
     if not entries:
         return JournalLogger(run_dir=str(run_dir))
-    [(key, entry)] = entries
+    [(main, entry), *_] = keepers or entries
+    logger = _make_logger(composed, main, entry, run_dir, parent)
+    if any(other["name"] == "csv" for key, other in entries if key != main):
+        logger.keep_table()
+    return logger
+
+
+def _make_logger(
+    composed: Composed, key: str, entry: Mapping[str, Any], run_dir: Path, parent: Path | None
+) -> JournalLogger:
     before = RunInfo.read(run_dir)
     if before is not None and entry["name"] == "mlflow" and not entry.get("tracking_uri"):
         entry = {**entry, "tracking_uri": before.tracking_uri}
