@@ -1,4 +1,4 @@
-"""The layers of BERT (Devlin et al., 2019), and what config.json says of them. Names of parameters are Hugging Face's."""
+"""The layers of BERT (Devlin et al., 2019), and what config.json says of them; parameters have Hugging Face's names."""
 
 from __future__ import annotations
 
