@@ -93,10 +93,13 @@ class Trainer(Runtime):
         return self._evaluate("test", "test", model, dataloaders, ckpt_path, verbose, datamodule)
 
     def predict(self, model: Module | None = None, dataloaders: Any = None, datamodule: Any = None,
-                ckpt_path: str | Path | None = None) -> list[Any]:  # fmt: skip
-        """What predict_step returns for each batch (by default the model's outputs)."""
+                return_predictions: bool = True, ckpt_path: str | Path | None = None) -> list[Any]:  # fmt: skip
+        """What predict_step returns for each batch (by default the model's outputs).
+
+        return_predictions: False collects none, where a callback writes them (PredictionWriter).
+        """
         outputs: list[Any] = []
-        collect = _Collector(outputs)
+        collect = _Collector(outputs if return_predictions else None)
         self.callbacks.append(collect)
         try:
             self._evaluate("predict", "predict", model, dataloaders, ckpt_path, False, datamodule)
@@ -281,13 +284,14 @@ class Trainer(Runtime):
 
 
 class _Collector(Callback):
-    """Keeps the outputs of predict_step."""
+    """Keeps the outputs of predict_step, where somebody wants them."""
 
-    def __init__(self, outputs: list[Any]) -> None:
+    def __init__(self, outputs: list[Any] | None) -> None:
         self.outputs = outputs
 
     def on_predict_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.outputs.append(outputs)
+        if self.outputs is not None:
+            self.outputs.append(outputs)
 
 
 def _device_name(accelerator: str, which: Any) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from expkit import nn
-from expkit.errors import ConfigError
+from expkit.errors import ConfigError, ExpkitError
 from expkit.optim import SGD
 from expkit.optim.schedulers import LambdaLR, StepLR
 from expkit.registry import build
@@ -108,6 +108,11 @@ def test_batch_norms_are_trained_unless_said_otherwise():
     BaseFinetuning.make_trainable(model)
     assert model.backbone[1].track_running_stats
     assert len(list(BaseFinetuning.filter_params(model, train_bn=False))) == 4
+
+
+def test_two_of_them_need_keys_of_their_own(trainer):
+    with pytest.raises(ExpkitError, match="config_key"):
+        trainer(callbacks=[BackboneFinetuning(1), BackboneFinetuning(2)])
 
 
 def test_a_backbone_may_be_named(trainer):

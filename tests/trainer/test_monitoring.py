@@ -160,7 +160,7 @@ def test_a_writer_of_ones_own(trainer):
         def write_on_epoch_end(self, trainer, task, predictions, batch_indices):
             seen.append(([len(batches) for batches in predictions], batch_indices))
 
-    trainer(callbacks=Mine("epoch")).predict(net(), loader(12))
+    assert trainer(callbacks=Mine("epoch")).predict(net(), loader(12), return_predictions=False) == []
     assert seen == [([2], [[list(range(8)), [8, 9, 10, 11]]])]
 
 

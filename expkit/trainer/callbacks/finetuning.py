@@ -113,7 +113,7 @@ class BaseFinetuning(Callback):
     # ---- resuming
 
     def state_dict(self) -> dict[str, Any]:
-        task = self._trainer.task
+        task = Module() if self._trainer is None else self._trainer.task
         return {
             "groups": self._groups,
             "frozen": [name for name, p in task.named_parameters() if not p.requires_grad],
