@@ -4,7 +4,7 @@ Where nothing has to be done in between, all of it is one program (trainer.compi
 
     forward | backward | update     hooks on_before_zero_grad or on_before_backward are written
     forward, backward | update      hooks on_after_backward or on_before_optimizer_step are written, or gradients are
-                                    looked at (detect_anomaly)
+                                    looked at (detect_anomaly), or parameters are float16 or bfloat16
 
 Without compiling, the first line is how it runs.
 """
@@ -47,7 +47,8 @@ class TrainingStep:
         self.t: Any = t
         self.programs, user = programs, t.task.training_step
         self.cut_forward = t.hooked("on_before_zero_grad", "on_before_backward")
-        self.cut_update = t.detect_anomaly or t.hooked("on_after_backward", "on_before_optimizer_step")
+        short = t.dtype.itemsize == 2  # no kernel updates such parameters: a program of the rest is worth having
+        self.cut_update = short or t.detect_anomaly or t.hooked("on_after_backward", "on_before_optimizer_step")
         self.forward = programs.make("the training step", self._forward, user)
         self.joined = programs.make("the training step", self._joined, user, check=self._check)
         self.update = programs.make("the optimizer's step", self._update)
