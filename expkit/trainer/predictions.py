@@ -37,13 +37,27 @@ def _outputs(run: Reloaded, loader: DataLoader) -> Tensor:
 
 
 def _table(run: Reloaded, out: Tensor) -> Columns:
-    if run.data.task == "regression":
+    kind = _kind(run)
+    if kind == "regression":
         values = out.numpy().reshape(len(out), -1)
         inverse = run.data.target_transform
         return _numbered("prediction", inverse.inverse(values) if inverse else values)
-    if run.data.task == "classification":
+    if kind == "classification":
         return _classes(run, _probabilities(run, out).numpy())
-    return {"prediction": out.numpy()}
+    if kind == "segmentation":
+        return {"prediction": out.argmax(1).numpy()}
+    whole = out.numpy()
+    if kind == "reconstruction" and run.data.input_transform:
+        whole = run.data.input_transform.inverse(whole)
+    return {"prediction": whole}
+
+
+def _kind(run: Reloaded) -> str:
+    """What the task makes of its data; a language model is asked by a prompt."""
+    kind = getattr(run.task, "kind", None) or run.data.task
+    if kind == "language_modeling":
+        raise ConfigError("a language model goes on with a text: give one with --prompt.")
+    return kind
 
 
 def _probabilities(run: Reloaded, out: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ SPLITS = ("test", "val", "train", "all")
 # What of the trainer's arguments matters to a model that is only evaluated.
 TRAINER_KEYS = ("accelerator", "devices", "precision", "deterministic", "compile")
 QUIET = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-CHANGEABLE = ("data", "device", "trainer", "vars", "seed")
+CHANGEABLE = ("data", "metrics", "device", "trainer", "vars", "seed")
 WHY = "the weights belong to the rest of the run's config"
 
 

@@ -218,3 +218,45 @@ def test_weights_that_were_tampered_with(expkit, runs, workdir):
         file.write_bytes(good)
     assert code == 2
     assert "does not match the sha256" in err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shape"),
+    [
+        (["data=digits", "model=autoencoder"], (359, 1, 8, 8)),
+        (["data=shapes", "model=unet", "model.channels=[4,8]", "data.num_samples=40"], (8, 32, 32)),
+    ],
+    ids=["reconstruction", "segmentation"],
+)
+def test_predictions_that_are_no_table(expkit, workdir, overrides, shape):
+    short = [setting for setting in QUICK if not setting.startswith(("model", "trainer.max_epochs"))]
+    run = str(ek.train([*overrides, "trainer.max_steps=2", *short]).run_dir)
+    code, _, err = expkit("predict", run)
+    assert code == 2
+    assert "--output predictions.npz" in err
+    assert expkit("predict", run, "--output", "p.npz").code == 0
+    found = np.load(workdir / "p.npz")
+    assert found["prediction"].shape == shape
+    if "model=autoencoder" in overrides:
+        assert np.abs(found["prediction"]).max() < 20, "in the pixels' own units"
+    else:
+        assert found["prediction"].dtype.kind == "i"
+        assert found["target"].shape == shape
+
+
+@pytest.mark.slow
+def test_a_language_model_goes_on_with_a_prompt(expkit, workdir):
+    short = [setting for setting in QUICK if not setting.startswith(("model", "trainer.max_epochs"))]
+    tiny = ["data=pystdlib", "data.modules=[json]", "data.block_size=16", "model=gpt", "trainer.max_steps=2"]
+    run = str(ek.train([*tiny, *short, "trainer.limit_test_batches=1", "trainer.limit_val_batches=1"]).run_dir)
+    again = [expkit("predict", run, "--prompt", "def ", "--max-new-tokens", "8", "--seed", "3") for _ in range(2)]
+    assert again[0] == again[1]
+    code, out, _ = again[0]
+    assert code == 0
+    assert out.startswith("def ")
+    assert len(out) == len("def ") + 8 + 1
+    code, _, err = expkit("predict", run)
+    assert code == 2
+    assert "--prompt" in err
+    code, _, err = expkit("predict", run, "--prompt", "ü")
+    assert code == 2
