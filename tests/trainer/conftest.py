@@ -1,7 +1,8 @@
 """Tiny models and data for the trainer's tests."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from expkit import nn
+from expkit.autograd import handle
 from expkit.data import DataLoader, TensorDataset
-from expkit.tensor import from_numpy, manual_seed
+from expkit.tensor import devices, from_numpy, manual_seed
 from expkit.trainer import Trainer
+from tests import fake_device
 
 
 def arrays(n: int = 48, features: int = 4, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -50,3 +53,12 @@ def trainer(tmp_path: Path) -> Callable[..., Trainer]:
         return Trainer(**{"max_epochs": 1, **quiet, **arguments})
 
     return make
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[devices.device]:
+    """The stand-in takes CuPy's place."""
+    monkeypatch.setitem(sys.modules, "cupy", fake_device.MODULE)
+    yield devices.device("cuda")
+    devices.ARRAY_LIBRARIES.pop(fake_device.FakeArray, None)
+    handle.install(raw_types=frozenset(devices.ARRAY_LIBRARIES))

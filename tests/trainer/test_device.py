@@ -1,27 +1,14 @@
 """Training on a device that is not the CPU, here the strict stand-in for CuPy: nothing of the trainer mixes the two."""
 
-import sys
-
 import numpy as np
 import pytest
 
 import expkit as ek
 from expkit import nn
-from expkit.autograd import handle
 from expkit.optim import Adam
-from expkit.tensor import devices
 from expkit.trainer import LambdaCallback, SupervisedTask
 from tests import fake_device
 from tests.trainer.conftest import loader, net
-
-
-@pytest.fixture
-def cuda(monkeypatch):
-    """The stand-in takes CuPy's place."""
-    monkeypatch.setitem(sys.modules, "cupy", fake_device.MODULE)
-    yield ek.device("cuda")
-    devices.ARRAY_LIBRARIES.pop(fake_device.FakeArray, None)
-    handle.install(raw_types=frozenset(devices.ARRAY_LIBRARIES))
 
 
 def task() -> SupervisedTask:
