@@ -63,7 +63,8 @@ def run(argv: list[str]) -> int:
     written = importlib.import_module("expkit.data.written")
     output = written.usable_output(given.output) if given.output else None
     with remarks_aside(True):
-        loaded = importlib.import_module("expkit.trainer.reloaded").reload(path, given.checkpoint, given.overrides)
+        reload = importlib.import_module("expkit.trainer.reloaded").reload
+        loaded = reload(path, given.checkpoint, given.overrides, samples=given.input is None)
         if given.prompt is not None:
             text = _sampled(loaded, given)
         else:

@@ -14,6 +14,7 @@ from expkit.config import Composed
 from expkit.data import DataModule
 from expkit.errors import ConfigError
 from expkit.tracking import JournalLogger, metadata
+from expkit.trainer import facts
 from expkit.trainer.callbacks import ModelCheckpoint
 from expkit.trainer.callbacks.summary import counts, layers
 from expkit.trainer.metrics import direction
@@ -115,7 +116,8 @@ def begin(
     run_dir: Path,
     primary: tuple[str, bool] | None,
 ) -> None:
-    """Tells the logger what this run is."""
+    """Tells the logger what this run is; the run directory, what its data are."""
+    facts.save(data, run_dir)
     logger.start()
     logger.log_params(params(config, task))
     tags = {

@@ -13,7 +13,7 @@ from expkit.config import Composed, load, validate
 from expkit.config.changes import change
 from expkit.data import ConcatDataset, DataLoader, DataModule
 from expkit.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from expkit.trainer import assemble, checkpoint
+from expkit.trainer import assemble, checkpoint, facts
 from expkit.trainer.alike import alike
 from expkit.trainer.assemble_task import make_task
 from expkit.trainer.task import Task
@@ -62,10 +62,11 @@ class Reloaded:
         return {_renamed(name, stage, split): value for name, value in values.items()}
 
 
-def reload(path: str | Path, which: str = "best", overrides: Sequence[str] = ()) -> Reloaded:
+def reload(path: str | Path, which: str = "best", overrides: Sequence[str] = (), *, samples: bool = True) -> Reloaded:
     """The run at `path`: a run directory (then `which` is "best", "last" or a checkpoint's name), or a checkpoint.
 
-    overrides: of data, device and trainer. ConfigError, CheckpointError or DataError for what does not fit.
+    overrides: of data, device and trainer. samples: whether the run's data are needed, not only what is known of them.
+    ConfigError, CheckpointError or DataError for what does not fit.
     """
     run_dir, saved = locate(Path(path), which)
     own = validate(load(run_dir / "config.yaml"))["data"]
@@ -73,8 +74,10 @@ def reload(path: str | Path, which: str = "best", overrides: Sequence[str] = ())
     composed.set_run_dir(run_dir)
     change(composed, overrides, CHANGEABLE, WHY)
     config = validate(composed)
-    data = trained = assemble.make_data(composed, config)
-    if _samples(config["data"]) != _samples(own):
+    foreign = _samples(config["data"]) != _samples(own)
+    known = None if samples or foreign else facts.load(run_dir)
+    data = trained = assemble.make_data(composed, config) if known is None else known
+    if foreign:
         first = load(run_dir / "config.yaml")
         trained = assemble.make_data(first, validate(first))
         data = alike(data, trained)

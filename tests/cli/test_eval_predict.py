@@ -143,6 +143,27 @@ def test_other_data_in_the_units_and_classes_of_the_run(expkit, runs, workdir):
     assert found["metrics"]["all/acc"] == pytest.approx(acc)
 
 
+def test_predictions_need_the_data_of_the_run_no_more(expkit, workdir):
+    """The run says itself what its inputs and targets are; damaged, it says so; without it the data are read."""
+    data = Diabetes()
+    source = data.read().data
+    write_wine(workdir / "d.csv", [*data.feature_names, "y"], np.column_stack([source.x, source.y]))
+    run = ek.train(["data=csv", "data.path=d.csv", "data.target=y", "data.task=regression", *QUICK])
+    np.save(workdir / "x.npy", source.x[:9])
+    before = predicted(expkit, run, "--input", "x.npy")
+    (workdir / "d.csv").rename(workdir / "away.csv")
+    assert predicted(expkit, run, "--input", "x.npy") == before
+    facts = run.run_dir / "data.json"
+    facts.write_text(facts.read_text().replace('"version": 1', '"version": 0'))
+    code, _, err = expkit("predict", str(run.run_dir), "--input", "x.npy")
+    assert (code, "data.json is damaged" in err) == (2, True)
+    facts.unlink()
+    code, _, err = expkit("predict", str(run.run_dir), "--input", "x.npy")
+    assert (code, "d.csv: there is no such file" in err) == (2, True)
+    (workdir / "away.csv").rename(workdir / "d.csv")
+    assert predicted(expkit, run, "--input", "x.npy") == before
+
+
 def test_a_run_that_was_moved(expkit, runs, workdir):
     (workdir / "elsewhere").mkdir()
     moved = runs["wine"].run_dir.rename(workdir / "elsewhere" / "it")
