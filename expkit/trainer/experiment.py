@@ -16,7 +16,7 @@ from omegaconf import open_dict
 
 from expkit.config import Composed, compose, load, make_run_dir, validate
 from expkit.data import DataModule
-from expkit.errors import ConfigError, ExpkitError, ShapeError
+from expkit.errors import CheckpointError, ConfigError, ExpkitError, ShapeError
 from expkit.nn.functional.reduction import TargetError
 from expkit.tensor import devices
 from expkit.tracking import JournalLogger
@@ -170,7 +170,7 @@ class _Experiment:
         except (ShapeError, TargetError) as error:
             raise assemble.explain(error, self.composed, derived) from error
         metrics = self._metrics(trainer)
-        test = data.test_dataloader() if config["test"] else None
+        test = data.test_dataloader() if config["test"] and task.has_step("test_step") else None
         if test is not None:
             metrics |= self._test(trainer, task, test, None if config["train"] else config["ckpt_path"])
         if config["train"]:
@@ -207,7 +207,10 @@ class _Experiment:
                 say("no checkpoint was saved yet: the run starts from its beginning.")
                 self.logger.rewind(0)
             return found
-        return checkpoint.resolve(config["ckpt_path"]) if config["ckpt_path"] else None
+        try:
+            return checkpoint.resolve(config["ckpt_path"]) if config["ckpt_path"] else None
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.composed.origins.of('ckpt_path')}: {error}") from None
 
     def _metrics(self, trainer: Trainer) -> dict[str, float]:
         """What is known after training, val/... as it was at the best checkpoint, which is the one that is tested."""
@@ -269,7 +272,7 @@ class _Begin(Callback):
         return {"optimized_metric": name} if name else {}
 
     def metric_names(self, trainer: Any) -> list[str]:
-        if not self.config["test"] or self.data.test is None:
+        if not self.config["test"] or self.data.test is None or not trainer.task.has_step("test_step"):
             return []
         metrics = _metrics_of(trainer.task, "test")
         return ["test/loss", *(f"test/{name}{end}" for name, metric in metrics.items() for end in metric.suffixes())]

@@ -182,6 +182,10 @@ class Task(Module):
         """
         return load(cls, checkpoint_path, strict, overrides)
 
+    def has_step(self, name: str) -> bool:
+        """Whether the task has written validation_step, test_step, ..."""
+        return name in vars(self) or getattr(type(self), name) is not getattr(Task, name)
+
     def _not_written(self, method: str) -> HookError:
         return HookError(f"{type(self).__name__} has no {method}: write `def {method}(self, ...)`.")
 

@@ -74,7 +74,11 @@ class Trainer(Runtime):
         loaders = feed.as_loaders(train, "train_dataloaders")
         if len(loaders) != 1:
             raise ConfigError(f"fit needs one training loader, got {len(loaders) or 'none'}.")
-        self._connect_loaders(loaders[0], feed.as_loaders(val, "val_dataloaders"))
+        val_loaders = feed.as_loaders(val, "val_dataloaders")
+        if val_loaders and isinstance(model, Task) and not model.has_step("validation_step"):
+            say(f"{type(model).__name__} has no validation_step: there is no validation.")
+            val_loaders = []
+        self._connect_loaders(loaders[0], val_loaders)
         with self._session("fit", self._as_task(model, loaders[0])), signals.defer():
             self._prepare_fit(ckpt_path)
             self.call("on_fit_start")

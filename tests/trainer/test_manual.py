@@ -215,6 +215,14 @@ class Nothing(Task):
         return None
 
 
+def test_without_a_validation_step_there_is_no_validation(trainer, caplog):
+    ours = trainer(**QUIET, compile=False)
+    ours.fit(Nothing(), batches(), batches(2))
+    assert "Nothing has no validation_step: there is no validation." in caplog.text
+    with pytest.raises(HookError, match="Nothing has no validation_step: write"):
+        ours.validate(Nothing(), batches(2))
+
+
 def test_a_task_that_trains_by_itself_needs_no_optimizer(trainer):
     ours = fit(trainer, Nothing(), compile=False)
     assert ours.global_step == 0
