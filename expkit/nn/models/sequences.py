@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from expkit.autograd.mode import MODE
 from expkit.errors import ConfigError, ShapeError
 from expkit.nn.embedding import Embedding
 from expkit.nn.models.parts import size, sizes
@@ -63,7 +64,7 @@ class SequenceInput(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.embedding is not None:
-            return self.embedding(input.to(int64))
+            return self.embedding(self._tokens(input))
         if not input.is_floating_point():
             raise ShapeError(
                 f"model {self.model}: the samples are whole numbers ({input.dtype}). Say how many there are in "
@@ -72,6 +73,15 @@ class SequenceInput(Module):
         if input.ndim == 4:
             return input.transpose(1, 2).flatten(2)
         return input.unsqueeze(2) if input.ndim == 2 else input
+
+    def _tokens(self, input: Tensor) -> Tensor:
+        """Tokens in int64. Data modules make floats of all samples, and numbers that were scaled are no tokens."""
+        if input.is_floating_point() and not MODE.special and bool((input != input.round()).any()):
+            raise ConfigError(
+                f"model {self.model}: model.vocab_size says that samples are tokens, but there are fractions among "
+                "them. data.normalize=false leaves tokens as they are; without model.vocab_size they are numbers."
+            )
+        return input.to(int64)
 
     def padding(self, input: Tensor) -> Tensor | None:
         """True where a sequence is filled up, (N, length), never at its first place; None without a `padding_idx`."""
