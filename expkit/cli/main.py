@@ -66,6 +66,8 @@ def report(error: Exception) -> None:
 
 def _dispatch(arguments: list[str]) -> int:
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if verb == "help" and rest:  # expkit help train
+        verb, rest = rest[0], ["--help"]
     if verb in ("-h", "--help", "help"):
         print(_help(), end="")
         return 0

@@ -11,7 +11,7 @@ from expkit.cli.ls import folder_of, group_of
 from expkit.cli.output import print_json, table
 from expkit.cli.plugins import folders_with_plugins, split_plugins
 from expkit.cli.runs import CONFIG, find_run, require_config
-from expkit.config.filled import DERIVED, POSITIONAL
+from expkit.config.filled import DERIVED, POSITIONAL, TASK_PARTS
 from expkit.config.listing import Option, groups, options
 from expkit.config.paths import ConfFolder, conf_folders, label
 from expkit.config.plain import read_content
@@ -91,7 +91,7 @@ def _show_choice(folders: list[ConfFolder], folder: str, name: str, as_json: boo
 
 
 def _as_json(folder: str, name: str, option: Option | None, entry: Entry | None) -> dict[str, Any]:
-    rows = _rows(entry.arguments, POSITIONAL.get(entry.group, 0)) if entry is not None else []
+    rows = _rows(entry.arguments, _filled(entry)) if entry is not None else []
     return {
         "group": folder,
         "name": name,
@@ -131,14 +131,20 @@ def _print_entry(entry: Entry) -> None:
             print(f"    {line}".rstrip())
         print()
     if entry.arguments:
-        table(("argument", "type", "default"), _rows(entry.arguments, POSITIONAL.get(entry.group, 0)))
+        table(("argument", "type", "default"), _rows(entry.arguments, _filled(entry)))
     else:
         print("It takes no arguments.")
 
 
-def _rows(arguments: list[Argument], passed: int = 0) -> list[tuple[str, str, str]]:
-    """A line per argument; the first `passed` are expkit's business."""
-    return [(a.name, a.type, "filled in by expkit" if i < passed else _default_of(a)) for i, a in enumerate(arguments)]
+def _filled(entry: Entry) -> set[str]:
+    """The arguments that are expkit's business: the parameters of an optimizer, the model of a task."""
+    first = {argument.name for argument in entry.arguments[: POSITIONAL.get(entry.group, 0)]}
+    return first | (set(TASK_PARTS) if entry.group == "task" else set())
+
+
+def _rows(arguments: list[Argument], filled: Collection[str] = ()) -> list[tuple[str, str, str]]:
+    """A line per argument."""
+    return [(a.name, a.type, "filled in by expkit" if a.name in filled else _default_of(a)) for a in arguments]
 
 
 def _default_of(argument: Argument) -> str:

@@ -1,5 +1,9 @@
 """`expkit ls` and `expkit show`: everything that there is, in plain lines and in tables."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from expkit.cli import output
@@ -102,6 +106,62 @@ def test_a_folder_of_ones_own(expkit, workdir):
     assert "mine/model/small.yaml" in out
     assert "activation" in out, "the arguments are those of the model that the file names"
     assert "mine/model/broken.yaml: not valid YAML" in expkit("show", "model", "broken", "-cd", "mine").err
+
+
+PLUGIN = """
+import expkit as ek
+from expkit import nn
+
+
+@ek.register("model", "of_a_plugin")
+class Model(nn.Identity):
+    \"\"\"Nothing at all.\"\"\"
+
+    def __init__(self, input_shape: tuple, output_size: int, width: int = 3) -> None:
+        super().__init__()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["override", "config.yaml"])
+def test_what_plugins_bring(workdir, how):
+    """In a process of its own: what is registered stays registered."""
+    (workdir / "a_plugin.py").write_text(PLUGIN)
+    words = ["plugins=[a_plugin]"]
+    if how == "config.yaml":
+        (workdir / "conf").mkdir()
+        (workdir / "conf" / ".expkit").write_text("")
+        (workdir / "conf" / "config.yaml").write_text("plugins: [a_plugin]\n")
+        words = []
+
+    def said(*argv):
+        command = [sys.executable, "-m", "expkit.cli.main", *argv, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    assert "of_a_plugin" in said("ls", "model")
+    assert "Nothing at all." in said("show", "model", "of_a_plugin")
+    assert "width" in said("schema", "model")
+
+
+@pytest.mark.parametrize(("value", "word"), [("[no_such_one]", "no_such_one"), ("alone", "list of modules")])
+def test_plugins_that_cannot_be_loaded(expkit, value, word):
+    code, _, err = expkit("ls", "model", f"plugins={value}")
+    assert code == 2
+    assert word in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"), [(("ls", "optim"), "adam"), (("show", "optim", "adam"), "adam"), (("ls",), "mlp")]
+)
+def test_as_json(expkit, argv, name):
+    code, out, _ = expkit(*argv, "--json")
+    assert code == 0
+    assert name in json.dumps(json.loads(out))
+
+
+def test_json_has_no_numbers_that_json_has_not(capsys):
+    output.print_json({"a": float("nan"), "b": [float("-inf"), 1.5]})
+    assert json.loads(capsys.readouterr().out) == {"a": "nan", "b": ["-inf", 1.5]}
 
 
 def test_tables_on_a_terminal(monkeypatch, capsys):

@@ -22,6 +22,13 @@ def test_every_verb_has_help(expkit, verb):
     assert out.startswith(f"Usage: expkit {verb}")
 
 
+def test_help_of_a_verb(expkit):
+    assert expkit("help", "plan") == expkit("plan", "--help")
+    code, _, err = expkit("help", "pln")
+    assert code == 2
+    assert "Did you mean 'plan'" in err
+
+
 def test_version(expkit):
     code, out, _ = expkit("--version")
     assert code == 0
