@@ -1,6 +1,7 @@
 """`expkit show GROUP NAME`: the YAML file of a choice, its arguments with types and defaults, its documentation."""
 
 import importlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
