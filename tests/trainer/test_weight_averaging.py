@@ -257,6 +257,8 @@ def test_wrong_arguments_are_refused(name, arguments, said):
 
 
 def test_swa_of_unknown_epochs_or_groups_is_refused(trainer):
+    with pytest.raises(ConfigError, match="a generator does not allow"):
+        trainer(callbacks=StochasticWeightAveraging(0.1)).fit(task(), (batch for batch in loader()))
     with pytest.raises(ConfigError, match="share of max_epochs"):
         trainer(max_epochs=-1, max_steps=3, callbacks=StochasticWeightAveraging(0.1)).fit(task(), loader())
     with pytest.raises(ConfigError, match="2 numbers for 1"):

@@ -8,6 +8,7 @@ from expkit.averaging import SWALR, update_bn
 from expkit.errors import ConfigError
 from expkit.nn.module import Module
 from expkit.registry import register
+from expkit.trainer import feed
 from expkit.trainer.callbacks.weight_averaging import AvgFn, WeightAveraging
 from expkit.trainer.console import say
 from expkit.trainer.optimizers import Schedule
@@ -78,6 +79,11 @@ class StochasticWeightAveraging(WeightAveraging):
             raise ConfigError(
                 f"StochasticWeightAveraging: swa_lrs={self.swa_lrs} has {len(self.swa_lrs)} numbers for {groups} "
                 "parameter groups: give one number, or one for each."
+            )
+        if not feed.restartable(trainer.train_loader):
+            raise ConfigError(
+                "StochasticWeightAveraging goes through the training data once more at the end, which a "
+                f"{type(trainer.train_loader).__name__} does not allow: give a loader that can begin anew."
             )
         self.first_epoch(trainer)
 
