@@ -198,7 +198,14 @@ class Trainer(Runtime):
                 if hasattr(logger, "rewind"):
                     logger.rewind(self.progress.global_step)
             say(f"going on from {path}: epoch {self.progress.epoch}, step {self.progress.global_step}")
+        self._log_hyperparameters()
         self._started = monotonic()
+
+    def _log_hyperparameters(self) -> None:
+        """Those that the task has saved; a run of a config logs all of its config instead."""
+        for logger in self.loggers if self.config is None and self.task.hparams else ():
+            if hasattr(logger, "log_hyperparams"):
+                logger.log_hyperparams(dict(self.task.hparams))
 
     def _sanity_check(self, resumed: bool) -> None:
         count = self.num_sanity_val_steps

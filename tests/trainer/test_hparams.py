@@ -67,6 +67,14 @@ def test_a_task_is_made_of_its_checkpoint_again(trainer, tmp_path):
     assert Mine.load_from_checkpoint(path, lr=0.7).hparams.lr == 0.7
 
 
+def test_loggers_get_them(trainer):
+    ours = trainer()
+    ours.fit(Mine(width=5), loader())
+    lines = [json.loads(line) for line in (ours.run_dir / "metrics.jsonl").read_text().splitlines()]
+    [params] = [line["params"] for line in lines if "params" in line]
+    assert {name: str(value) for name, value in params.items()} == {"width": "5", "lr": "0.1", "shape": "(4,)"}
+
+
 def test_what_a_checkpoint_cannot_give_is_said(trainer, tmp_path):
     ours = trainer()
     ours.fit(Mine(), loader())
