@@ -25,7 +25,7 @@ PLAIN = (bool, int, float, str, type(None))
 def run(trainer: Trainer, task: Task, loader: Any, steps: int, *callbacks: Callback) -> None:
     """`steps` optimizer steps of `task`, by a trainer like this one that keeps and shows nothing.
 
-    The task's own hooks are called as in any fit, the trainer's callbacks are not. Weights, buffers, gradients, metrics,
+    The task's own hooks are called as in any fit, the trainer's callbacks not. Weights, buffers, gradients, metrics,
     generators and plain attributes of the task are put back; a DataLoader stands where it stood.
     """
     own = {field.name: getattr(trainer, field.name) for field in fields(Arguments) if field.name in KEPT}
