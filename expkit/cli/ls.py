@@ -116,7 +116,7 @@ def _list_runs(number: int, as_json: bool) -> int:
 
 def _run_row(run: Any) -> tuple[str, ...]:
     metric = f"{run.best[0]} {run.best[1]:.4g}" if run.best else ""
-    started = f"{run.started:%Y-%m-%d %H:%M}" if run.started else ""
+    started = f"{run.started:%m-%d %H:%M}" if run.started else ""
     chosen = [str((run.config.get(group) or {}).get("name", "")) for group in ("model", "data")]
     return (run.name, run.status, started, str(run.epochs), metric, *chosen)
 

@@ -29,9 +29,10 @@ def _rich_table(headers: Sequence[str], rows: Rows, title: str) -> None:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
-    for header in headers:
-        drawn.add_column(header, no_wrap=header == headers[0], style="cyan" if header == headers[0] else "")
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None,
+                  show_header=any(headers))  # fmt: skip
+    for number, header in enumerate(headers):
+        drawn.add_column(header, no_wrap=not number, style="" if number else "cyan", overflow="fold")
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
     Console().print(drawn)

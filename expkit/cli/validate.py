@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
             ("config", "no problems"),
             *((group, found.choices[group]) for group in ("data", "model", "optim") if group in found.choices),
             ("samples", f"{data['num_train']:,} of shape {shape_text(data['input_shape'])} for training"),
-            ("parameters", f"{found.parameters:,}"),
+            ("parameters", "known once it trains" if found.parameters is None else f"{found.parameters:,}"),
             ("metrics", ", ".join(found.metrics)),
         ])  # fmt: skip
     return int(bool(found.problems))

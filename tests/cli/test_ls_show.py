@@ -1,6 +1,7 @@
 """`expkit ls` and `expkit show`: everything that there is, in plain lines and in tables."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -170,6 +171,17 @@ def test_tables_on_a_terminal(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "model=mlp" in out
     assert "[bold]not markup[/bold]" in out
+
+
+def test_long_values_are_folded_and_names_stay_whole(monkeypatch, capsys):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    path = "/a/very/long/path/" * 6
+    output.table(("", ""), [("checkpoint", path), ("samples", "36")])
+    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert "checkpoint" in out
+    assert "…" not in out
+    assert path in "".join(line[13:].strip() for line in out.splitlines() if "samples" not in line)
 
 
 def test_an_empty_table(capsys):
