@@ -10,6 +10,7 @@ from expkit.config.problems import composed_with_problems, config_problems
 from expkit.data.header import headers_only
 from expkit.errors import ExpkitError, did_you_mean
 from expkit.trainer import assemble, checkpoint
+from expkit.trainer.optimizers import NotPlanned
 from expkit.trainer.planning.plan import SetUp, staged
 from expkit.trainer.trainer import Trainer
 
@@ -71,6 +72,8 @@ def _check_step(composed: Composed, found: Checked) -> None:
             found.metrics = set_up.stage.listener.names()
             found.parameters = sum(p.numel() for p in set_up.stage.task.parameters())
             found.problems += _unknown_monitors(composed, set_up.config, found.metrics)
+    except NotPlanned:
+        return  # what its steps do is found out by its first batch
     except ExpkitError as error:
         found.problems.append(str(error))
 

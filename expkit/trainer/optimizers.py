@@ -14,6 +14,10 @@ LEGAL = (
 )
 
 
+class NotPlanned(ConfigError):
+    """The trainer does not make the task's steps: nothing is wrong with it, but they are not known beforehand."""
+
+
 @dataclass
 class Schedule:
     """A scheduler, and when it is stepped: each `frequency`-th epoch or step, with the value of `monitor` if any."""
@@ -73,10 +77,10 @@ def of_task(task: Any) -> tuple[list[Optimizer], list[Schedule]]:
 
 
 def single(task: Any) -> tuple[Optimizer, list[Schedule]]:
-    """(optimizer, schedules) of a task whose steps the trainer makes. ConfigError for others."""
+    """(optimizer, schedules) of a task whose steps the trainer makes. NotPlanned for others."""
     optimizers, schedules = of_task(task)
     if not task.automatic_optimization:
-        raise ConfigError(
+        raise NotPlanned(
             f"{type(task).__name__} makes its steps itself (automatic_optimization = False): they can be trained, but "
             "neither planned nor profiled."
         )

@@ -14,6 +14,7 @@ from expkit.registry import names, store
 from expkit.serialization import tensorfile
 from expkit.trainer import SupervisedTask, Task, assemble, checkpoint
 from expkit.trainer.assemble_task import AUTO_TASK, make_task
+from expkit.trainer.checked import check
 
 QUIET = ["logger=none", "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false"]
 SMALL = [*QUIET, "data=iris", "trainer.max_epochs=2"]
@@ -147,6 +148,11 @@ WRONG = {
 def test_wrong_choices(overrides, said):
     with pytest.raises(ConfigError, match=said):
         validate(compose([*SMALL, *overrides]))
+
+
+@pytest.mark.parametrize("name", ["test_own", "test_two"])
+def test_tasks_of_ones_own_are_found_valid(name):
+    assert check([*SMALL, f"task={name}"]).problems == []
 
 
 def test_what_is_no_task_is_refused():

@@ -108,8 +108,10 @@ class Stage:
             return self._step(sample, size).peak
 
     def evaluate(self, stage: str, sample: Any, size: int) -> None:
-        """A step of "val" or "test", for the sake of what it logs."""
+        """A step of "val" or "test", for the sake of what it logs; nothing where the task has none."""
         names = {"val": "validation_step", "test": "test_step"}
+        if not self.task.has_step(names[stage]):
+            return
         self.listener.stage = stage
         with self._open(ACTIVATIONS), no_grad():
             self.task.eval()
