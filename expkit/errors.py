@@ -102,4 +102,5 @@ class TrackingError(ExpkitError):
 def did_you_mean(word: str, known: Iterable[str], *, limit: int = 3) -> str:
     """` Did you mean 'a' or 'b'?` for the known words close to `word`; empty when none is close."""
     matches = get_close_matches(word, list(known), n=limit, cutoff=0.6)
+    matches.sort(key=lambda match: not match.startswith(word))  # of equally close ones, that which was begun
     return f" Did you mean {' or '.join(repr(m) for m in matches)}?" if matches else ""

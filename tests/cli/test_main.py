@@ -4,7 +4,7 @@ import pytest
 
 from expkit.cli import main as cli
 from expkit.cli import ui
-from expkit.errors import CheckpointError, ConfigError, NonFiniteError
+from expkit.errors import CheckpointError, ConfigError, NonFiniteError, did_you_mean
 from expkit.trainer import Interrupted
 
 
@@ -20,6 +20,10 @@ def test_every_verb_has_help(expkit, verb):
     code, out, err = expkit(verb, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: expkit {verb}")
+
+
+def test_of_close_words_the_one_that_was_begun_comes_first():
+    assert did_you_mean("digits_cn", ["digits_tcn", "digits_cnn"]) == " Did you mean 'digits_cnn' or 'digits_tcn'?"
 
 
 def test_help_of_a_verb(expkit):
