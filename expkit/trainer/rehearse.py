@@ -77,7 +77,8 @@ def check_monitors(t: "Trainer", known: list[str]) -> None:
     wanted = [
         (type(callback).__name__ if callback.config_key is None else callback.config_key, argument, name)
         for callback in t.callbacks
-        for argument, name in callback.monitors().items()
+        for argument, names in callback.monitors().items()
+        for name in ([names] if isinstance(names, str) else names)
     ]
     stepped = t.schedules if t.task.automatic_optimization else []  # other tasks step theirs with what they like
     wanted += [("scheduler", "monitor", schedule.monitor) for schedule in stepped if schedule.monitor]
