@@ -1,5 +1,6 @@
 """Callback: what all optional behaviour of the training loop is made of."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expkit.trainer.hooks import HOOKS, default
@@ -23,8 +24,8 @@ class Callback:
         """Under which name a checkpoint keeps this callback's state."""
         return self.config_key or type(self).__name__
 
-    def monitors(self) -> dict[str, str]:
-        """Argument name -> metric name, for the metrics that must exist."""
+    def monitors(self) -> Mapping[str, str | Sequence[str]]:
+        """Argument name -> metric name, or several, for the metrics that must exist."""
         return {}
 
     def metric_names(self, trainer: Any) -> list[str]:

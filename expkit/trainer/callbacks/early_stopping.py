@@ -1,6 +1,7 @@
 """EarlyStopping: no further epochs when a metric has stopped getting better."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expkit.errors import ConfigError
@@ -44,7 +45,7 @@ class EarlyStopping(Monitor):
         self.wait_count = self.stopped_epoch = 0
         self.best_score = self.sign * math.inf
 
-    def monitors(self) -> dict[str, str]:
+    def monitors(self) -> Mapping[str, str | Sequence[str]]:
         return super().monitors() if self.strict else {}
 
     def on_train_start(self, trainer: Any, task: Any) -> None:

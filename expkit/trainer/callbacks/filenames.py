@@ -1,7 +1,9 @@
-"""Names of checkpoints: "{epoch:03d}-{val/acc:.3f}" filled in."""
+"""Names of checkpoints: "{epoch:03d}-{val/acc:.3f}" filled in; and the folders that they go to."""
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from expkit.errors import ConfigError, did_you_mean
@@ -13,6 +15,19 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 def check(pattern: str) -> None:
     """ConfigError where `pattern` cannot become the name of a file, whatever the values."""
     _whole(pattern, _FIELD.sub("", pattern))
+
+
+def fields(pattern: str) -> list[str]:
+    """The names of its fields."""
+    return [field.partition(":")[0] for field in _FIELD.findall(pattern)]
+
+
+def check_folder(owner: str, folder: Path) -> None:
+    """ConfigError where no files can be made in `folder`, or it cannot be made; nothing is made."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "may not be written" if there.is_dir() else "is not a folder"
+        raise ConfigError(f"{owner}: dirpath={str(folder)!r}: {there} {why}. Give another folder.")
 
 
 def fill(pattern: str, values: Mapping[str, Any], *, insert_names: bool) -> str:

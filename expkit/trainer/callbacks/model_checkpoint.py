@@ -1,5 +1,6 @@
 """ModelCheckpoint: which checkpoints are written, under which names, and which are kept."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -93,11 +94,16 @@ class ModelCheckpoint(Monitor):
             )
         filenames.check(self.filename)
 
+    def monitors(self) -> Mapping[str, str | Sequence[str]]:
+        fields = [name for name in filenames.fields(self.filename) if name not in ("epoch", "step")]
+        return {**super().monitors(), "filename": fields}
+
     # ---- when
 
     def setup(self, trainer: Any, task: Any, stage: str) -> None:
         if stage == "fit":
             self.dirpath, self._looked = self.dirpath or trainer.run_dir / "checkpoints", monotonic()
+            filenames.check_folder("ModelCheckpoint", self.dirpath)
             if self.dirpath.is_dir():
                 checkpoint.clean(self.dirpath)
 

@@ -1,5 +1,6 @@
 """What the callbacks that watch a metric have in common."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from expkit.errors import ConfigError
@@ -34,7 +35,7 @@ class Monitor(Callback):
                 "registered metrics alone (`expkit ls metrics`): give 'min' or 'max'."
             )
 
-    def monitors(self) -> dict[str, str]:
+    def monitors(self) -> Mapping[str, str | Sequence[str]]:
         return {"monitor": self.monitor} if self.monitor else {}
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 
 from expkit.errors import ConfigError
 from expkit.registry import register
+from expkit.trainer.callbacks import filenames
 from expkit.trainer.callbacks.base import Callback
 from expkit.trainer.callbacks.model_checkpoint import at_boundary
 from expkit.trainer.console import say, warn
@@ -26,6 +27,10 @@ class OnExceptionCheckpoint(Callback):
     def path(self, trainer: Any) -> Path:
         """Where the checkpoint goes."""
         return (self.dirpath or trainer.run_dir / "checkpoints") / self.filename
+
+    def setup(self, trainer: Any, task: Any, stage: str) -> None:
+        if stage == "fit":
+            filenames.check_folder("OnExceptionCheckpoint", self.path(trainer).parent)
 
     def on_exception(self, trainer: Any, task: Any, exception: BaseException) -> None:
         if not trainer.fitting:
