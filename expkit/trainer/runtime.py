@@ -15,6 +15,7 @@ from expkit.tracking import new_run_dir
 from expkit.trainer import checkpoint, feed, hooks
 from expkit.trainer.arguments import Arguments
 from expkit.trainer.callbacks.model_checkpoint import ModelCheckpoint
+from expkit.trainer.console import warn
 from expkit.trainer.deferred import later, refuse_traced
 from expkit.trainer.logged import Logged, occasions
 from expkit.trainer.manual import ManualOptimizer, ManualStep
@@ -136,6 +137,14 @@ class Runtime(Arguments):
         for is_late, function in self._hooks[hook]:
             if late is None or is_late is late:
                 function(*args)
+
+    def tell(self, error: BaseException) -> None:
+        """Calls on_exception of all. What goes wrong there is said: it must not take the place of `error`."""
+        for _, function in self._hooks["on_exception"]:
+            try:
+                function(error)
+            except Exception as failed:  # noqa: BLE001  (whatever it is)
+                warn(f"on_exception failed as well: {type(failed).__name__}: {failed}")
 
     def asked(self, hook: str, *args: Any) -> bool:
         """Calls a hook of callbacks and task, all of them; whether one returned -1."""
@@ -259,8 +268,9 @@ class Runtime(Arguments):
         return self.task.on_after_batch_transfer(feed.move(batch, self.device, self.dtype), number)
 
     def gathering(self) -> bool:
-        """Whether gradients of an unfinished optimizer step exist."""
-        return self.progress.batch % self.accumulate_grad_batches != 0
+        """Whether gradients of an unfinished optimizer step exist. The last batch of an epoch completes its step."""
+        progress = self.progress
+        return progress.batch % self.accumulate_grad_batches != 0 and not (progress.unfinished and progress.last)
 
     def known_epoch(self) -> int:
         """The epoch that runs; a program whose trace asks for it holds for this epoch alone."""

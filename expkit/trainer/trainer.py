@@ -137,7 +137,7 @@ class Trainer(Runtime):
         ]
         for wanted, kind, arguments in defaults:
             present = any(isinstance(callback, kind) for callback in callbacks)
-            if wanted and not present:
+            if wanted and (kind is Timer or not present):  # the time of another Timer counts as well
                 callbacks.append(kind(**arguments))
             elif not wanted and kind is not Timer:
                 callbacks = [callback for callback in callbacks if not isinstance(callback, kind)]
@@ -282,7 +282,7 @@ class Trainer(Runtime):
             status = "FINISHED"
         except BaseException as error:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-            self.call("on_exception", error)
+            self.tell(error)
             raise
         finally:
             if self._started is not None:

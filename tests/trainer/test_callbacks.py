@@ -18,6 +18,7 @@ from expkit.trainer import (
     LambdaCallback,
     LearningRateMonitor,
     ModelCheckpoint,
+    OnExceptionCheckpoint,
     RichModelSummary,
     RichProgressBar,
     SupervisedTask,
@@ -272,3 +273,71 @@ def test_lambda_callbacks_may_be_many(trainer):
     both = [LambdaCallback(on_fit_end=lambda trainer, task, n=n: said.append(n)) for n in (1, 2)]
     trainer(callbacks=both).fit(net(), loader(8))
     assert said == [1, 2]
+
+
+def test_the_step_that_ends_an_epoch_counts(trainer):
+    """5 batches, 2 of them a step: the third step has one."""
+    ours = trainer(accumulate_grad_batches=2, callbacks=ModelCheckpoint(every_n_train_steps=3, save_last=False))
+    ours.fit(net(), loader(40))
+    assert kept(ours) == {"epoch_000-step_000003"}
+
+
+def test_both_time_limits_hold(trainer):
+    ours = trainer(max_epochs=-1, max_steps=50, max_time={"seconds": 0}, callbacks=Timer({"hours": 1}))
+    ours.fit(net(), loader())
+    assert ours.global_step == 1
+
+
+def test_a_timer_knows_when_stages_began_and_ended(trainer):
+    def fail(trainer, task):
+        if not trainer.sanity_checking:
+            raise RuntimeError("here")
+
+    timer = Timer()
+    with pytest.raises(RuntimeError, match="here"):
+        trainer(callbacks=[timer, LambdaCallback(on_validation_epoch_end=fail)]).fit(net(), loader(), loader(8))
+    for stage in ("train", "validate"):
+        assert timer.start_time(stage) < timer.end_time(stage)
+        assert timer.time_elapsed(stage) == timer.time_elapsed(stage)  # it stands still
+    assert timer.time_elapsed() == pytest.approx(timer.end_time() - timer.start_time())
+
+
+def test_an_error_is_not_hidden_by_what_fails_after_it(trainer, caplog):
+    class Fails(Callback):
+        def on_exception(self, trainer, task, exception):
+            raise OSError(28, "No space left on device")
+
+    def fail(trainer, task, outputs, batch, batch_idx):
+        raise RuntimeError("the cause")
+
+    called = []
+    last = LambdaCallback(on_exception=lambda trainer, task, exception: called.append(exception))
+    with pytest.raises(RuntimeError, match="the cause"):
+        trainer(callbacks=[Fails(), LambdaCallback(on_train_batch_end=fail), last]).fit(net(), loader())
+    assert len(called) == 1
+    assert "on_exception failed as well: OSError" in caplog.text
+
+
+@pytest.mark.parametrize("make", [ModelCheckpoint, OnExceptionCheckpoint])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(trainer, tmp_path, make):
+    (tmp_path / "file").write_text("")
+    ours = trainer(callbacks=make(dirpath=tmp_path / "file" / "below"))
+    with pytest.raises(ConfigError, match=f"{make.__name__}: dirpath=.*below.*{tmp_path}/file is not a folder"):
+        ours.fit(net(), loader())
+    assert ours.global_step == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("val/los:.3f", "filename=val/los: .* mean 'val/loss'"), ("lr-Adam", ""), ("train/loss_epoch", "")],
+)  # fmt: skip
+def test_the_fields_of_a_filename_are_checked_before_the_first_step(trainer, field, said):
+    kept = ModelCheckpoint(filename="{epoch}-{" + field + "}-{val/acc}", monitor="val/loss")
+    ours = trainer(callbacks=[kept, LearningRateMonitor()])
+    model = SupervisedTask(net(), CrossEntropyLoss(), lambda p: Adam(p, lr=0.1))
+    if not said:
+        ours.fit(model, loader(), loader(8))
+        return
+    with pytest.raises(ConfigError, match=said):
+        ours.fit(model, loader(), loader(8))
+    assert ours.global_step == 0

@@ -32,41 +32,51 @@ class Timer(Callback):
         self.limit, self.interval, self.verbose = seconds(duration, "duration"), interval, verbose
         self._times = dict.fromkeys(STAGES, 0.0)  # of what is over
         self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
 
     def start_time(self, stage: Stage = "train") -> float | None:
-        """When a stage began, by time.monotonic; None before that."""
+        """When a stage began last, by time.monotonic; None before that."""
         return self._began.get(stage)
+
+    def end_time(self, stage: Stage = "train") -> float | None:
+        """When a stage ended last, by time.monotonic; None before that."""
+        return self._ended.get(stage)
 
     def time_elapsed(self, stage: Stage = "train") -> float:
         """Seconds that a stage has taken so far."""
-        running = stage in self._began
-        return self._times[stage] + (monotonic() - self._began[stage] if running else 0.0)
+        if stage not in self._began:
+            return 0.0
+        return self._times[stage] + self._ended.get(stage, monotonic()) - self._began[stage]
 
     def time_remaining(self, stage: Stage = "train") -> float | None:
         """Seconds that are left of `duration`; None without one."""
         return None if self.limit is None else max(0.0, self.limit - self.time_elapsed(stage))
 
-    def _end(self, stage: Stage) -> None:
-        if stage in self._began:
-            self._times[stage] += monotonic() - self._began.pop(stage)
+    def _begin(self, stage: Stage, before: float) -> None:
+        self._times[stage], self._began[stage] = before, monotonic()
+        self._ended.pop(stage, None)
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
-        self._times["train"], self._began["train"] = trainer.elapsed_before, monotonic()
+        self._begin("train", trainer.elapsed_before)
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
-        self._end("train")
+        self._ended["train"] = monotonic()
 
     def on_validation_start(self, trainer: Any, task: Any) -> None:
-        self._began["validate"] = monotonic()
+        self._begin("validate", self.time_elapsed("validate"))
 
     def on_validation_end(self, trainer: Any, task: Any) -> None:
-        self._end("validate")
+        self._ended["validate"] = monotonic()
 
     def on_test_start(self, trainer: Any, task: Any) -> None:
-        self._began["test"] = monotonic()
+        self._begin("test", self.time_elapsed("test"))
 
     def on_test_end(self, trainer: Any, task: Any) -> None:
-        self._end("test")
+        self._ended["test"] = monotonic()
+
+    def on_exception(self, trainer: Any, task: Any, exception: BaseException) -> None:
+        for stage in self._began.keys() - self._ended.keys():
+            self._ended[stage] = monotonic()
 
     def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.interval == "step":
