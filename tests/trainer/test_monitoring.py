@@ -80,6 +80,25 @@ def test_operations_are_counted_in_the_compiled_step(trainer):
     assert "train/device/flops_per_sec" in logged(ours)
 
 
+@pytest.mark.parametrize("samples", [48, 41])
+def test_operations_of_a_sample_are_the_same_when_the_last_batch_is_smaller(trainer, samples):
+    monitor = ThroughputMonitor()
+    ours = trainer(max_epochs=2, callbacks=monitor, log_every_n_steps=1, compile=True)
+    ours.fit(SupervisedTask(net(), nn.CrossEntropyLoss()), loader(samples))
+    values = logged(ours)
+    rates = dict(values["train/device/samples_per_sec"])
+    each = [value / rates[step] for step, value in values["train/device/flops_per_sec"]]
+    assert each == pytest.approx([max(map(throughput.operations, throughput.whole_steps(ours))) / 8] * len(each))
+
+
+def test_the_step_that_ends_an_epoch_is_logged(trainer):
+    callbacks = [ThroughputMonitor(), DeviceStatsMonitor()]
+    ours = trainer(callbacks=callbacks, accumulate_grad_batches=2, log_every_n_steps=3)
+    ours.fit(net(), loader(40))
+    assert [step for step, _ in logged(ours)["train/samples"]] == [3]
+    assert [step for step, _ in logged(ours)["device/process_memory_megabytes"]] == [3]
+
+
 def test_tokens_are_counted_where_inputs_are_whole_numbers():
     ids = from_numpy(np.zeros((4, 7), np.int64))
     assert throughput.tokens((ids, ids)) == 7

@@ -68,7 +68,8 @@ class ThroughputMonitor(Callback):
         self.window_size = window_size
         self.batch_size_fn, self.length_fn = batch_size_fn or feed.batch_size, length_fn or tokens
         self._courses: dict[str, Course] = {}
-        self._counted: tuple[int, float] | None = None  # programs that were looked at, operations of a sample
+        self._programs: list[Any] = []  # that were looked at
+        self._largest = (0, 1)  # operations and samples of the largest one
 
     def _begin(self, stage: str) -> None:
         first = Point(0.0, 0, 0, 0)
@@ -94,22 +95,27 @@ class ThroughputMonitor(Callback):
         }
 
     def _flops_of_a_sample(self, trainer: Any) -> float | None:
-        size = self.batch_size_fn(trainer.batch)
         given = getattr(trainer.task, "flops_per_batch", None)
-        if given is not None:
-            return float(given) / size
+        found, samples = self._largest if given is None else (given, self.batch_size_fn(trainer.batch))
+        return found / samples if found else None
+
+    def _count(self, trainer: Any, batch: Any) -> None:
+        """Looks at the programs that were made for this batch."""
         programs = whole_steps(trainer)
-        if self._counted is None or self._counted[0] != len(programs):
-            self._counted = (len(programs), max((operations(program) for program in programs), default=0) / size)
-        return self._counted[1] or None
+        fresh = [program for program in programs if program not in self._programs]
+        if fresh:
+            self._programs = programs
+            self._largest = max(self._largest, (max(map(operations, fresh)), self.batch_size_fn(batch)))
 
     # ---- training
 
     def on_train_start(self, trainer: Any, task: Any) -> None:
+        self._programs, self._largest = [], (0, 1)
         self._begin("train")
 
     def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._add("train", batch)
+        self._count(trainer, batch)
         if not trainer.gathering() and Every(trainer.log_every_n_steps or 0)(trainer.global_step):
             trainer.log_metrics(self.values(trainer, "train"))
 
