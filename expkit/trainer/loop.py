@@ -134,6 +134,7 @@ def evaluate(
                 outputs = step(batch, index, number)
                 t.call(f"on_{name}_batch_end", outputs, batch, index, number)
                 if may_stop and signals.pending is not None:
+                    logged.forget()
                     set_rng(generator)
                     return None
         note_epoch(t, logged)

@@ -1,5 +1,7 @@
 """Averaged weights: the figures are torch.optim.swa_utils', and they are what is validated, tested and kept."""
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from expkit.trainer import (
     checkpoint,
     seed_everything,
 )  # fmt: skip
+from tests.trainer.adversarial import Adversarial
 from tests.trainer.conftest import loader, net
 
 torch = pytest.importorskip("torch")
@@ -263,3 +266,33 @@ def test_swa_of_unknown_epochs_or_groups_is_refused(trainer):
         trainer(max_epochs=-1, max_steps=3, callbacks=StochasticWeightAveraging(0.1)).fit(task(), loader())
     with pytest.raises(ConfigError, match="2 numbers for 1"):
         trainer(callbacks=StochasticWeightAveraging([0.1, 0.2])).fit(task(), loader())
+
+
+@pytest.mark.parametrize("epochs", [3, 4])
+def test_swa_that_is_interrupted_in_its_last_validation_goes_on_with_the_average(trainer, tmp_path, epochs):
+    """With one more epoch the weights of training go on after it."""
+
+    def interrupt(trainer, task, outputs, batch, batch_idx):
+        if trainer.current_epoch == 2 and trainer.max_epochs == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def fit(name, epochs, *more, **how):
+        swa = StochasticWeightAveraging(0.05, swa_epoch_start=2, annealing_epochs=2)
+        ours = trainer(
+            max_epochs=epochs, callbacks=[swa, *more], default_root_dir=str(tmp_path / name), num_sanity_val_steps=0
+        )
+        model = task()
+        ours.fit(model, loader(shuffle=True), loader(16), **how)
+        return model, ours
+
+    model, whole = fit("whole", epochs)
+    with pytest.raises(KeyboardInterrupt):
+        fit("parts", 3, LambdaCallback(on_validation_batch_end=interrupt))
+    resumed, parts = fit("parts", epochs, ckpt_path="last")
+    assert all(np.array_equal(a, b) for a, b in zip(values(model), values(resumed), strict=True))
+    assert whole.callback_metrics == parts.callback_metrics
+
+
+def test_swa_of_a_task_that_makes_its_steps_itself_is_refused(trainer):
+    with pytest.raises(ConfigError, match="makes its steps itself"):
+        trainer(callbacks=StochasticWeightAveraging(0.1)).fit(Adversarial(), loader())

@@ -72,6 +72,11 @@ class StochasticWeightAveraging(WeightAveraging):
             self.started = self._complete = False
 
     def on_fit_start(self, trainer: Any, task: Any) -> None:
+        if not task.automatic_optimization:
+            raise ConfigError(
+                f"StochasticWeightAveraging does not go with {type(task).__name__}, which makes its steps itself "
+                "(automatic_optimization = False). Average by hand: ek.optim.swa_utils.AveragedModel, SWALR, update_bn."
+            )
         if len(trainer.optimizers) != 1:
             raise ConfigError("StochasticWeightAveraging goes with one optimizer, whose learning rate it sets.")
         groups = len(trainer.optimizer.param_groups)
@@ -87,7 +92,13 @@ class StochasticWeightAveraging(WeightAveraging):
             )
         self.first_epoch(trainer)
 
+    def on_train_start(self, trainer: Any, task: Any) -> None:
+        if self._complete and trainer.progress.unfinished:  # resumed in the last validation, which saw the average
+            self.swap()
+
     def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
+        if self.swapped:  # there are more epochs now
+            self.swap()
         if not self.started and trainer.current_epoch >= self.first_epoch(trainer):
             self._start(trainer)
 
