@@ -81,6 +81,18 @@ def test_losses_are_those_of_steps_at_these_rates(trainer, compile):
     np.testing.assert_allclose(found.results["loss"], expected, rtol=1e-4)
 
 
+def test_each_step_has_a_loss_where_an_epoch_ends_with_fewer_batches(trainer):
+    task = SupervisedTask(net(), nn.CrossEntropyLoss())
+    found = Tuner(trainer(accumulate_grad_batches=2)).lr_find(task, loader(40), num_training=6, max_lr=1e-3)
+    assert len(found.results["loss"]) == 6
+
+
+def test_a_learning_rate_of_0_has_no_proportions(trainer):
+    task = SupervisedTask(net(), nn.CrossEntropyLoss(), lambda p: SGD(p, lr=0.0))
+    with pytest.raises(ConfigError, match="first parameter group is 0"):
+        Tuner(trainer()).lr_find(task, loader())
+
+
 def test_it_ends_where_the_loss_has_grown(trainer):
     mine = SupervisedTask(nn.Linear(4, 1), nn.MSELoss(), lambda p: SGD(p, lr=1.0), task="regression")
     data = loader(regression=True)

@@ -91,6 +91,11 @@ class _Growing(Callback):
     def on_train_start(self, trainer: Any, task: Any) -> None:
         trainer.schedules = []
         first = initial(trainer.optimizers[0].param_groups[0])
+        if first == 0:
+            raise ConfigError(
+                "lr_find: the learning rate of the first parameter group is 0, and the others' are set in proportion "
+                "to it: give the optimizer one above 0."
+            )
         self.shares = [[initial(group) / first for group in o.param_groups] for o in trainer.optimizers]
 
     def on_train_batch_start(self, trainer: Any, task: Any, batch: Any, batch_idx: int) -> None:
