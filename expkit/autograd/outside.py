@@ -4,7 +4,8 @@ A picture (pictures.py) of a value is what can be compared of it. A trace that i
 pictures; where the function itself changes what it reads, it cannot be replayed, and what it bound anew is put back.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from functools import partial
 from sys import stdlib_module_names
@@ -34,13 +35,14 @@ def keep(trace: Trace, name: str, get: Callable[[], Any], put: Callable[[Any], N
     """The picture of one variable, which is put back when the trace ends."""
     now = get()
     then = picture(now, depth)
-    filled = now if now.__class__ in (list, dict) else getattr(now, "__dict__", None) if is_plain(type(now)) else None
-    held = copy(filled)
+    plain = [vars(now)] if is_plain(type(now)) and hasattr(now, "__dict__") else []
+    held = _contents([now, *plain])
 
     def put_back() -> None:
         if picture(get(), depth) != then:
             trace.changed.append(name)
-            _refill(filled, held)
+            for container, content in held:
+                refill(container, content)
         if get() is not now:
             put(now)
 
@@ -48,12 +50,24 @@ def keep(trace: Trace, name: str, get: Callable[[], Any], put: Callable[[Any], N
     return then
 
 
-def _refill(container: Any, held: Any) -> None:
-    if held.__class__ is list:
-        container[:] = held
-    elif held.__class__ is dict:
-        container.clear()
-        container.update(held)
+def _contents(values: Iterable[Any], depth: int = DEPTH) -> list[tuple[Any, Any]]:
+    """The containers among values, and in those, each with its content now."""
+    found = []
+    for x in values:
+        if isinstance(x, list | dict | set | deque):
+            found.append((x, copy(x)))
+        if depth > 0 and isinstance(x, list | tuple | dict | deque):
+            found += _contents(parts(x), depth - 1)
+    return found
+
+
+def refill(container: Any, content: Any) -> None:
+    """Puts back what was in a list, dict, set or deque."""
+    container.clear()
+    if isinstance(container, dict | set):
+        container.update(content)
+    else:
+        container.extend(content)
 
 
 def rely_on_attributes(trace: Trace, owner: Any, but: frozenset[str] = frozenset()) -> None:
@@ -61,8 +75,8 @@ def rely_on_attributes(trace: Trace, owner: Any, but: frozenset[str] = frozenset
     space = owner.__dict__
     now = dict(space)
     known, then = list(map(id, now.values())), picture(now)
-    open_ones = [v for name, v in now.items() if v.__class__ in (list, dict) and name not in but]
-    held = list(map(copy, open_ones))
+    open_ones = [v for name, v in now.items() if name not in but and _contents([v])]
+    held = _contents(open_ones)
     inside = picture(open_ones)
 
     def same() -> bool:
@@ -71,13 +85,26 @@ def rely_on_attributes(trace: Trace, owner: Any, but: frozenset[str] = frozenset
     def put_back() -> None:
         if not same():
             trace.changed.extend(f"{type(owner).__name__}.{name}" for name in _differing(now, space))
-            _refill(space, now)
+            refill(space, now)
         if picture(open_ones) != inside:
             trace.changed.append(f"a container of {type(owner).__name__}")
-            for container, content in zip(open_ones, held, strict=True):
-                _refill(container, content)
+            for container, content in held:
+                refill(container, content)
 
     trace.guards += [(same, True)] + ([(lambda: picture(open_ones), inside)] if open_ones else [])
+    trace.undo.append(put_back)
+
+
+def rely_on_members(trace: Trace, owner: Any, table: dict[str, Any]) -> None:
+    """Guards which tensors or modules an object has in a table of its attributes."""
+    now = dict(table)
+    trace.guards.append((lambda: list(map(id, table.values())), list(map(id, now.values()))))
+
+    def put_back() -> None:
+        if names := _differing(now, table):
+            trace.changed.extend(f"{type(owner).__name__}.{name}" for name in names)
+            refill(table, now)
+
     trace.undo.append(put_back)
 
 

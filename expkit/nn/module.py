@@ -10,7 +10,7 @@ from textwrap import indent
 from typing import Any, Self
 
 from expkit.autograd.mode import MODE, open_trace
-from expkit.autograd.outside import rely_on_attributes
+from expkit.autograd.outside import rely_on_attributes, rely_on_members
 from expkit.errors import ShapeError
 from expkit.nn import context, hooks, state
 from expkit.nn.conversion import Converting
@@ -264,8 +264,8 @@ def rely_on_module(module: Module) -> None:
         tables = [module.__dict__[f"_{kind}_hooks"] for kind in hooks.KINDS]
         trace.guard(lambda: [list(table) for table in tables])
         rely_on_attributes(trace, module, _TABLES)
-        members = (module._parameters, module._buffers, module._modules)
-        trace.guard(lambda: [id(x) for kind in members for x in kind.values()])
+        for members in (module._parameters, module._buffers, module._modules):
+            rely_on_members(trace, module, members)
 
 
 _TABLES = frozenset(Module().__dict__)  # what every module has; guarded by themselves where they matter

@@ -1,6 +1,7 @@
 """What a compiled function's program takes for granted, and that it notices when that changes."""
 
 import copy
+from collections import deque
 
 import numpy as np
 import pytest
@@ -98,6 +99,58 @@ def test_a_function_that_changes_what_is_around_it_runs_eagerly():
     with pytest.warns(UserWarning, match="changes what it reads"):
         f(ek.ones(4, 3))
     same(f(ek.ones(4, 3)), ek.full((4, 3), 9.0))
+
+
+class Averaging(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", ek.zeros(3))
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return x - self.mean
+
+
+def test_a_module_that_binds_a_buffer_anew_runs_eagerly():
+    module, plain = Averaging(), Averaging()
+    compiled = ek.compile(module)
+    plain(ek.ones(4, 3)), compiled(ek.ones(4, 3))
+    with pytest.warns(UserWarning, match=r"changes what it reads: Averaging\.mean"):
+        same(compiled(ek.ones(4, 3)), plain(ek.ones(4, 3)))
+    same(compiled(ek.ones(4, 3)), plain(ek.ones(4, 3)))
+    same(module.mean, plain.mean)
+
+
+class Gathering(nn.Module):
+    """Keeps what it saw in a container, maybe inside of others."""
+
+    def __init__(self, where, put):
+        super().__init__()
+        self.where, self.put = where, put
+
+    def forward(self, x):
+        y = x * 2
+        self.put(self.where, y)
+        return y
+
+
+CONTAINERS = {
+    "a deque": (deque(), deque.append, list),
+    "a set": (set(), set.add, list),
+    "a list in a dict": ({"a": []}, lambda where, y: where["a"].append(y), lambda where: where["a"]),
+    "a dict in a list": ([{}], lambda where, y: where[0].setdefault(len(where[0]), y), lambda where: where[0].values()),
+    "a list in a tuple": ((1, []), lambda where, y: where[1].append(y), lambda where: where[1]),
+}
+
+
+@pytest.mark.parametrize(("where", "put", "kept"), CONTAINERS.values(), ids=CONTAINERS.keys())
+@pytest.mark.filterwarnings("ignore:.*changes what it reads")
+def test_what_is_put_into_containers_is_there(where, put, kept):
+    compiled = ek.compile(Gathering(copy.deepcopy(where), put))
+    for _ in range(4):
+        compiled(ek.ones(2))
+    values = [float(y.sum()) for y in kept(compiled.where)]
+    assert values == [4.0] * 4
 
 
 def test_autocast_and_signs_of_zero_make_signatures():
