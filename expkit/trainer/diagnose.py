@@ -11,7 +11,7 @@ from expkit import tree
 from expkit.errors import NonFiniteError
 from expkit.nn.module import Module
 from expkit.tensor import Tensor, isfinite, no_grad, set_rng_state
-from expkit.trainer.state import same_buffers_after, same_rng_after
+from expkit.trainer.state import same_module_after, same_rng_after
 
 if TYPE_CHECKING:
     from expkit.trainer.trainer import Trainer
@@ -52,7 +52,7 @@ def culprit(t: "Trainer", batch: Any, index: int, generator: Any) -> str:
         if not is_finite(tensor):
             return f"parameter {name} {tuple(tensor.shape)} holds {_kinds(tensor)} already, from an earlier step"
     found: list[tuple[str, str]] = []
-    with same_rng_after(), same_buffers_after(t.task), no_grad(), _watched(t.task, found), t.muted(), _inert(t):
+    with same_rng_after(), same_module_after(t.task), no_grad(), _watched(t.task, found), t.muted(), _inert(t):
         set_rng_state(generator)
         t.steps["train"](batch, index)
     for name, tensor in t.task.named_buffers():  # those of other layers are bad because of the layer that is found

@@ -150,10 +150,10 @@ class PutOffSchedule:
     def __setattr__(self, name: str, value: Any) -> None:
         raise TraceError(f"{type(self._scheduler).__name__}.{name} is set in a step that is compiled")
 
-    def step(self, *args: Any) -> None:
-        """Puts the schedule's step off."""
+    def step(self, metrics: Tensor | None = None) -> None:
+        """Puts the schedule's step off. metrics: what a ReduceLROnPlateau looks at."""
         self._t.training_step.scheduled = True
-        later(self._scheduler.step, *args)
+        later(self._scheduler.step, *([] if metrics is None else [metrics]))
 
 
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:

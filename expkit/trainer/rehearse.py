@@ -12,7 +12,7 @@ from expkit.nn.module import Module
 from expkit.tensor import Tensor, no_grad
 from expkit.trainer import feed
 from expkit.trainer.callbacks.monitor import Monitor
-from expkit.trainer.state import same_buffers_after, same_rng_after, same_training_after
+from expkit.trainer.state import same_module_after, same_rng_after, same_training_after
 from expkit.trainer.task import loss_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ Shapes = dict[str, tuple[Any, Any]]  # module path -> shapes of its input and ou
 def rehearse(t: "Trainer") -> Shapes:
     """Runs a training and a validation step on first batches; then checks the monitors. The layers' shapes.
 
-    Parameters, buffers, metrics and generators are as before. Loaders that cannot be started anew are left alone.
+    Parameters, buffers, attributes, metrics and generators are as before. Loaders that cannot be started anew are left
+    alone.
     """
     shapes: Shapes = {}
     known: list[str] = []
@@ -32,7 +33,7 @@ def rehearse(t: "Trainer") -> Shapes:
     plan += [("validate", loader, "the validation loader") for loader in t.val_loaders[:1] if any(t.limits["val"])]
     complete = all(feed.restartable(loader) for _, loader, _ in plan)
     training = t.task.training
-    with same_rng_after(), same_buffers_after(t.task), t.muted() as logged:
+    with same_rng_after(), same_module_after(t.task), t.muted() as logged:
         for stage, loader, what in plan:
             if feed.restartable(loader):
                 with _watched(t.task, shapes if stage == "train" else {}):

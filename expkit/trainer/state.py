@@ -1,17 +1,20 @@
 """Where training stands, and all state that a checkpoint holds: gathered and restored in one place."""
 
 import random
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from expkit.autograd.outside import refill
 from expkit.errors import CheckpointError
 from expkit.nn.module import Module
-from expkit.tensor import get_rng_state, manual_seed, no_grad, set_rng_state
+from expkit.nn.parameter import Parameter
+from expkit.tensor import Tensor, get_rng_state, manual_seed, no_grad, set_rng_state
 from expkit.trainer import hparams
 
 
@@ -67,15 +70,45 @@ def same_rng_after() -> Iterator[None]:
 
 
 @contextmanager
-def same_buffers_after(module: Module) -> Iterator[None]:
-    """What is gathered in buffers within it (statistics of batches) does not stay."""
-    before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+def same_module_after(module: Module) -> Iterator[None]:
+    """What steps within it leave in a module does not stay: in buffers, and in attributes (counters, lists of outputs).
+
+    Parameters and submodules that they make do (those of lazy modules), and what is inside of other objects.
+    """
+    before = [(one, type(one), _attributes(one)) for one in module.modules()]
     try:
         yield
     finally:
-        with no_grad():
-            for buffer, value in before:
-                buffer.copy_(value)
+        for one, kind, (attributes, held) in before:
+            if type(one) is not kind:  # a lazy one, which is made now
+                continue
+            refill(vars(one), attributes)
+            with no_grad():
+                for thing, content in held:
+                    thing.copy_(content) if isinstance(thing, Tensor) else refill(thing, content)
+
+
+GROWING = ("_parameters", "_modules")  # tables of a module whose new entries stay
+
+
+def _attributes(module: Module) -> tuple[dict[str, Any], list[tuple[Any, Any]]]:
+    """A module's attributes, and what in them may change, with its content now."""
+    attributes, seen = dict(vars(module)), set[int]()
+    return attributes, [pair for name, x in attributes.items() if name not in GROWING for pair in _held(x, seen)]
+
+
+def _held(value: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
+    """The containers and tensors in a value, each with its content now."""
+    if isinstance(value, Parameter) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        yield value, value.detach().clone()
+    elif isinstance(value, list | dict | set | deque):
+        yield value, copy(value)
+    if isinstance(value, list | tuple | dict | deque):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _held(child, seen)
 
 
 @contextmanager

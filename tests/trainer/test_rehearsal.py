@@ -1,12 +1,14 @@
 """What is found before the first step: monitors that nobody logs, shapes that do not fit; and nothing is touched."""
 
+from collections import deque
+
 import pytest
 
 from expkit import nn
 from expkit.errors import ConfigError, DataError, HookError, ShapeError
 from expkit.optim import SGD
 from expkit.optim.schedulers import ReduceLROnPlateau
-from expkit.tensor import get_rng_state, manual_seed, no_grad
+from expkit.tensor import get_rng_state, manual_seed, no_grad, zeros
 from expkit.trainer import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, SupervisedTask, Task
 from expkit.trainer.feed import move
 from tests.trainer.conftest import loader, net
@@ -137,6 +139,56 @@ def test_it_leaves_no_trace(trainer):
 
     with pytest.raises(StopIteration):
         trainer(callbacks=Stop()).fit(model, loader(shuffle=True), loader(16))
+
+
+class Keeping(Task):
+    """Keeps what its steps made in attributes, as Lightning's users do."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = net()
+        self.count, self.seen = 0, []
+        self.losses = {"train": [], "val": deque()}
+        self.total = zeros(())
+        self.register_buffer("mean", zeros(()))
+
+    def _step(self, batch, stage):
+        loss = self.model(batch[0]).square().mean()
+        self.losses[stage].append(loss.detach())
+        self.total += loss.detach()
+        self.count, self.mean = self.count + 1, 0.9 * self.mean + 0.1 * loss.detach()
+        return loss
+
+    def training_step(self, batch, batch_idx):
+        return self._step(batch, "train")
+
+    def validation_step(self, batch, batch_idx):
+        self._step(batch, "val")
+
+    def configure_optimizers(self):
+        return SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("manual", [False, True])
+def test_it_leaves_no_trace_in_attributes(trainer, manual):
+    task = Keeping()
+    task.automatic_optimization = not manual
+    trainer(max_epochs=1, num_sanity_val_steps=0).fit(task, loader(), loader(16))
+    losses = [float(loss) for kept in task.losses.values() for loss in kept]
+    assert (len(task.losses["train"]), len(task.losses["val"])) == (len(loader()), len(loader(16)))
+    assert task.count == len(losses)
+    assert float(task.total) == pytest.approx(sum(losses))
+    mean = 0.0
+    for loss in losses:
+        mean = 0.9 * mean + 0.1 * loss
+    assert float(task.mean) == pytest.approx(mean)
+
+
+def test_lazy_layers_may_be_made_in_it(trainer):
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    trainer(max_epochs=1).fit(SupervisedTask(model, nn.CrossEntropyLoss()), loader(), loader(16))
+    assert type(model[1]) is nn.Linear
+    assert model[1].in_features == model[1].weight.shape[1]
 
 
 def test_a_generator_of_batches_loses_none(trainer):
