@@ -218,6 +218,7 @@ NUMBERS = {
     "r2": Row("r2", NEAR, VALUES, f64(sk.r2_score), 1e-9),
     "r2 of columns": Row("r2", TWO + SCORES[:, :2], TWO, f64(sk.r2_score), 1e-9),
     "r2 of a constant": Row("r2", LOGIT, np.ones(COUNT, np.float32), f64(sk.r2_score)),
+    "r2 of a constant whose sums are rounded": Row("r2", LOGIT, np.full(COUNT, 0.1), lambda *_: 0.0),
     "r2 of a constant hit exactly": Row("r2", np.ones(COUNT, np.float32), np.ones(COUNT, np.float32), f64(sk.r2_score)),
     "mean": Row("mean", VALUES, np.ones(COUNT), lambda p, t: float(p.astype(np.float64).mean())),
     "mean with weights": Row(

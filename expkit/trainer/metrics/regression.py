@@ -75,7 +75,8 @@ class R2(Metric):
     def stats(self, preds: np.ndarray, target: np.ndarray) -> Stats:
         preds, target = same_shape(self, preds, target)
         preds, target = (values.reshape(len(values), math.prod(values.shape[1:])) for values in (preds, target))
-        mean = target.mean(axis=0) if len(target) else np.zeros(target.shape[1])
+        shift = target[:1].sum(axis=0)  # the first target, so that the mean of equal ones is exact
+        mean = shift + (target - shift).mean(axis=0) if len(target) else shift
         return {
             "count": np.asarray(len(target), np.float64),
             "mean": mean,
