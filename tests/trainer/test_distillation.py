@@ -86,6 +86,12 @@ def test_the_teacher_is_found(run, what):
     assert np.array_equal(scores, again(x).detach().numpy())
 
 
+def test_a_teacher_of_other_data_is_named(run):
+    other = {"input_shape": (5,), "output_size": 2}
+    with pytest.raises(CheckpointError, match=r"teacher: .*runs/a.* than input_shape=\(5,\), output_size=2\."):
+        load_teacher(str(run[0]), other)
+
+
 def test_what_is_refused(trainer, tmp_path):
     loss = nn.CrossEntropyLoss()
     for how, said in (

@@ -92,7 +92,13 @@ def load_teacher(path: str, given: dict[str, Any]) -> Module:
         )
     load_plugins(config.get("plugins") or [])
     model: Module = build("model", entry, given=given, where=f"the config of {found}")
-    model.load_state_dict(checkpoint.load_weights(found))
+    try:
+        model.load_state_dict(checkpoint.load_weights(found))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"teacher: {found} was trained on data of other shapes than input_shape={given['input_shape']}, "
+            f"output_size={given['output_size']}. {error}"
+        ) from None
     say(f"teacher: {entry['name']} of {found}")
     return model
 
