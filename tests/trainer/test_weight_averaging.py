@@ -296,3 +296,21 @@ def test_swa_that_is_interrupted_in_its_last_validation_goes_on_with_the_average
 def test_swa_of_a_task_that_makes_its_steps_itself_is_refused(trainer):
     with pytest.raises(ConfigError, match="makes its steps itself"):
         trainer(callbacks=StochasticWeightAveraging(0.1)).fit(Adversarial(), loader())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_all_hooks_of_a_validation_see_the_average(trainer, first):
+    seen = []
+
+    def look(trainer, task):
+        seen.append(np.array_equal(next(task.parameters()).detach().numpy(), averages[-1]))
+
+    def update(trainer, task, outputs, batch, batch_idx):
+        averages.append(ema.average.module.parameter0.detach().numpy().copy())
+
+    averages: list[Any] = []
+    ema = EMAWeightAveraging(decay=0.7)
+    looking = LambdaCallback(on_validation_epoch_start=look, on_validation_epoch_end=look)
+    callbacks = [*([looking, ema] if first else [ema, looking]), LambdaCallback(on_train_batch_end=update)]
+    trainer(max_epochs=2, callbacks=callbacks, num_sanity_val_steps=0).fit(task(), loader(), loader(16))
+    assert seen == [True] * 4

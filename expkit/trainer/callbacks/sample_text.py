@@ -51,7 +51,7 @@ class SampleText(Callback):
             )
         tokenizer.encode(self.how["prompt"])  # DataError now, not after an epoch
 
-    def on_validation_end(self, trainer: Any, task: Any) -> None:
+    def on_validation_epoch_end(self, trainer: Any, task: Any) -> None:
         if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         texts = sample_text(task.model, task.tokenizer, **self.how)

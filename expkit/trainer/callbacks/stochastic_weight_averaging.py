@@ -121,10 +121,10 @@ class StochasticWeightAveraging(WeightAveraging):
             if trainer.current_epoch + 1 == trainer.max_epochs:
                 self._put_in(trainer, task)
 
-    def on_validation_epoch_start(self, trainer: Any, task: Any) -> None:
+    def on_validation_start(self, trainer: Any, task: Any) -> None:
         """Statistics of batch norms do not fit averages before the end: validations see the weights of training."""
 
-    on_validation_epoch_end = on_validation_epoch_start
+    on_validation_end = on_validation_start
 
     def on_train_end(self, trainer: Any, task: Any) -> None:
         if self.begun and not self.swapped:

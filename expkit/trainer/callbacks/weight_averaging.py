@@ -111,11 +111,11 @@ class WeightAveraging(Callback):
                 other.copy_(kept.to(other.device))
         self.swapped = not self.swapped
 
-    def on_validation_epoch_start(self, trainer: Any, task: Any) -> None:
+    def on_validation_start(self, trainer: Any, task: Any) -> None:
         if trainer.fitting and self.begun:
             self.swap()
 
-    def on_validation_epoch_end(self, trainer: Any, task: Any) -> None:
+    def on_validation_end(self, trainer: Any, task: Any) -> None:
         if trainer.fitting and self.swapped:
             self.swap()
 
