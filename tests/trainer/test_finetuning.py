@@ -50,6 +50,19 @@ class Look(Callback):
         self.head.append(task.model.head.weight.detach().numpy().copy())
 
 
+def test_an_optimizer_of_all_parameters_keeps_its_learning_rate(trainer, caplog):
+    class Whole(SupervisedTask):
+        def configure_optimizers(self):
+            return SGD(self.parameters(), lr=0.1)
+
+    look = Look()
+    ours = trainer(max_epochs=4, callbacks=[BackboneFinetuning(1), look])
+    ours.fit(Whole(Net(), nn.CrossEntropyLoss()), loader())
+    assert look.rates == [[0.1]] * 4
+    assert not np.array_equal(look.backbone[0], look.backbone[1])
+    assert caplog.text.count("is in the optimizer already") == 1
+
+
 @pytest.mark.parametrize("compile", [False, "auto"])
 def test_the_backbone_is_frozen_and_then_trained(trainer, compile):
     look, model = Look(), task()

@@ -11,7 +11,7 @@ from expkit.optim import Optimizer
 from expkit.registry import register
 from expkit.tensor import Tensor
 from expkit.trainer.callbacks.base import Callback
-from expkit.trainer.console import say
+from expkit.trainer.console import say, warn
 
 Modules = Module | Iterable[Any]
 PER_GROUP = ("base_lrs", "max_lrs", "min_lrs", "lr_lambdas", "_last_lr")  # lists that schedules keep
@@ -210,12 +210,16 @@ class BackboneFinetuning(BaseFinetuning):
 
     def finetune_function(self, task: Any, epoch: int, optimizer: Optimizer) -> None:
         current = float(optimizer.param_groups[0]["lr"])
+        groups = len(optimizer.param_groups)
         if epoch == self.unfreeze_backbone_at_epoch:
             given = self.backbone_initial_lr
             rate = current * self.backbone_initial_ratio_lr if given is None else given
             self.unfreeze_and_add_param_group(
                 self.backbone_of(task), optimizer, rate, self.initial_denom_lr, self.train_bn
             )
+            if len(optimizer.param_groups) == groups:
+                warn("BackboneFinetuning: the backbone is in the optimizer already: its learning rate stays.")
+                return
         elif epoch > self.unfreeze_backbone_at_epoch and self.previous_backbone_lr is not None:
             rate = self.lambda_func(epoch + 1) * self.previous_backbone_lr
             rate = current if self.should_align and rate > current else rate
