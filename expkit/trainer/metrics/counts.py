@@ -193,6 +193,13 @@ class Accuracy(CountedMetric):
         super().__init__(num_classes, ignore_index, logits)
         self.average = one_of(self, "average", average, ("micro", "macro"))
 
+    def stats(self, preds: np.ndarray, target: np.ndarray) -> Stats:
+        if self.average == "macro":
+            return super().stats(preds, target)
+        guess, truth = self.classes(preds, target)
+        right = np.nan if guess.min(initial=0) < 0 else float((guess == truth).sum())
+        return {"tp": np.array([right]), "true": np.array([float(len(truth))])}  # as if there were one class
+
     def finish(self, stats: Stats) -> float:
         tp, true = stats["tp"], stats["true"]
         if self.average == "micro" or np.isnan(true).any():

@@ -56,28 +56,28 @@ class ClassMetric(Metric):
         if truth.dtype.kind == "f" and (numbers != truth).any():
             raise ShapeError(f"{type(self).__name__}: targets must be class numbers, got {truth[numbers != truth][0]}.")
         count = self.num_classes if width is None else width
-        bad = numbers[(numbers < 0) | (numbers >= (np.inf if count is None else max(count, 2)))]
-        if len(bad):
+        least, most = numbers.min(initial=0), numbers.max(initial=0)
+        if least < 0 or (count is not None and most >= max(count, 2)):
+            bad = least if least < 0 else most
             raise ShapeError(
                 f"{type(self).__name__}: classes are counted from 0{f' to {count - 1}' if count else ''}; a target is "
-                f"{bad[0]}. Check the targets, or give ignore_index={bad[0]} if it means that there is none."
+                f"{bad}. Check the targets, or give ignore_index={bad} if it means that there is none."
             )
         return numbers
 
     def classes(self, preds: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predicted and true classes, int64 (n,); a sample with a NaN among its scores is predicted to be -1."""
         preds = self._fitting(preds, target)
-        width = preds.shape[1] if preds.ndim > target.ndim else None
-        if width is not None:
+        several = preds.ndim > target.ndim
+        if several:
             guess = preds.argmax(axis=1)
-            preds = np.take_along_axis(preds, guess[:, None], axis=1)  # the NaN, if there is one
         elif preds.dtype.kind == "f":
             guess = (preds > (0 if self.logits else 0.5)).astype(np.int64)
         else:
             guess = preds.astype(np.int64)
-        if preds.dtype.kind == "f" and np.isnan(preds).any():
-            guess = np.where(np.isnan(preds).reshape(guess.shape), -1, guess)
-        return self._counted(guess.reshape(-1), target, width)
+        if preds.dtype.kind == "f" and np.isnan(preds.max(initial=-np.inf)):
+            guess = np.where(np.isnan(preds).any(axis=1) if several else np.isnan(preds), -1, guess)
+        return self._counted(guess.reshape(-1), target, preds.shape[1] if several else None)
 
     def scores(self, preds: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the classes, float64 (n, C), or (n,) that of class 1; true classes (n,). ShapeError for others."""
