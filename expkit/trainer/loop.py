@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from expkit.errors import DataError
+from expkit.errors import CheckpointError, DataError
 from expkit.tensor import no_grad
 from expkit.trainer.logged import Logged
 from expkit.trainer.rehearse import check_schedules
@@ -40,11 +40,21 @@ def epoch(t: "Trainer") -> None:
         finish_batch(t, progress.last)
         if progress.batch == 0 or t.done():
             return
-    for batch, last in with_last(t.train_batches(), progress.batch, t.num_training_batches):
+    batches, total = t.train_batches(), t.num_training_batches
+    if total is not None and progress.batch >= total:
+        raise CheckpointError(
+            f"the checkpoint was written after {progress.batch} batches of an epoch, which now has {total}. Go on with "
+            "the same data, batch size and trainer.limit_train_batches, or begin a new run with its weights."
+        )
+    for batch, last in with_last(batches, progress.batch, total):
         last = train_batch(t, batch, last)
         finish_batch(t, last)
         if last or t.done():
             return
+    raise DataError(
+        f"the training loader gave no batch in epoch {progress.epoch}. A generator can be read only once: give "
+        "something that starts anew with each epoch, such as a DataLoader, or set max_epochs=1."
+    )
 
 
 def train_batch(t: "Trainer", batch: Any, last: bool) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from expkit import nn
-from expkit.errors import ConfigError
+from expkit.errors import CheckpointError, ConfigError, DataError
 from expkit.optim import SGD
 from expkit.trainer import (
     EarlyStopping,
@@ -140,3 +140,21 @@ def test_max_time_ends_training_after_a_whole_step(trainer, monkeypatch):
     assert any(isinstance(callback, Timer) for callback in ours.callbacks)
     assert 0 < ours.progress.batches < 60
     assert ours.progress.batches % 2 == 0
+
+
+def test_batches_that_can_be_read_only_once_do_for_one_epoch(trainer):
+    batches = list(loader())
+    ours = trainer(max_epochs=1)
+    ours.fit(SupervisedTask(net(), nn.CrossEntropyLoss()), iter(batches))
+    assert ours.global_step == len(batches)
+    with pytest.raises(DataError, match=r"gave no batch in epoch 1\. A generator can be read only once"):
+        trainer(max_epochs=2).fit(SupervisedTask(net(), nn.CrossEntropyLoss()), iter(batches))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_run_does_not_go_on_in_an_epoch_that_is_shorter_now(trainer, tmp_path, count):
+    ours = trainer(max_steps=3, max_epochs=-1)
+    ours.fit(net(), loader())
+    path = ours.save_checkpoint(tmp_path / "third")
+    with pytest.raises(CheckpointError, match=f"after 3 batches of an epoch, which now has {count}"):
+        trainer(max_epochs=2, limit_train_batches=count).fit(net(), loader(), ckpt_path=path)
