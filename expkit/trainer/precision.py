@@ -1,6 +1,7 @@
 """What the Trainer's `precision` means: the dtype of model and batches, autocast around the steps, loss scaling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from expkit import tensor
@@ -38,6 +39,19 @@ def scaler_for(precision: Any, device: Any) -> GradScaler | None:
 
 
 def in_precision(precision: Any, device: Any, step: Callable[..., Any]) -> Callable[..., Any]:
-    """A task's step, under autocast where the precision is a mixed one."""
-    lower = PRECISIONS[precision].lower
-    return step if lower is None else autocast(device.type, getattr(tensor, lower))(step)
+    """A task's step: under autocast where the precision is a mixed one, else with another dtype as the default one."""
+    dtype, lower = PRECISIONS[precision]
+    if lower is not None:
+        return autocast(device.type, getattr(tensor, lower))(step)
+    return step if dtype == "float32" else with_default(dtype_of(precision))(step)
+
+
+@contextmanager
+def with_default(dtype: Any) -> Iterator[None]:
+    """Within it tensors that are made without a dtype are of this one: noise that a step draws fits its model."""
+    before = tensor.get_default_dtype()
+    tensor.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        tensor.set_default_dtype(before)

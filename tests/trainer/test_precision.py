@@ -105,3 +105,19 @@ def test_a_resumed_run_is_the_same_to_the_bit(trainer, tmp_path, precision):
     assert (whole.scaler and whole.scaler.state_dict()) == (parts.scaler and parts.scaler.state_dict())
     state = json.loads((checkpoint.last(tmp_path / "parts") / "state.json").read_text())
     assert (state["scaler"] is not None) == (precision == "16-mixed")
+
+
+class Noisy(SupervisedTask):
+    """Draws what it adds to its inputs, without saying of which dtype."""
+
+    def training_step(self, batch, batch_idx):
+        noise = T.randn(*batch[0].shape)
+        assert noise.dtype is batch[0].dtype
+        return super().training_step((batch[0] + noise, batch[1]), batch_idx)
+
+
+@pytest.mark.parametrize("compile", [False, "auto"])
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "32-true"])
+def test_tensors_that_a_step_makes_are_of_its_precision(trainer, precision, compile):
+    trainer(precision=precision, compile=compile, max_epochs=1).fit(Noisy(net(), nn.CrossEntropyLoss()), loader())
+    assert T.get_default_dtype() is T.float32
