@@ -288,9 +288,10 @@ class Trainer(Runtime):
             if self._started is not None:
                 self.elapsed_before, self._started = self.elapsed(), None
             self.fitting, self.stage = False, None
-            self.call("teardown", stage)
-            if self.finalize_loggers:
-                for logger in self.loggers:
+            try:
+                self.call("teardown", stage)
+            finally:
+                for logger in self.loggers if self.finalize_loggers else ():
                     logger.finalize(status)
 
 

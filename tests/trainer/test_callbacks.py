@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,38 @@ def test_in_a_terminal_there_are_a_bar_and_a_table(trainer, monkeypatch):
     assert "8x4" in shown
     assert "6/6" in shown
     assert "test/acc" in shown
+
+
+def test_in_a_narrow_terminal_metrics_are_cut_off_and_nothing_else(trainer, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(console.console, "_file", screen)
+    monkeypatch.setattr(console.console, "_force_terminal", True)
+    monkeypatch.setattr(console.console, "_width", 80)
+    ours = trainer(max_epochs=2, callbacks=RichProgressBar(leave=True), enable_progress_bar=True)
+    task = SupervisedTask(net(), CrossEntropyLoss())
+    ours.fit(task, loader(), loader(16))
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    lines = [line for line in plain.splitlines() if "batches/s" in line]
+    assert any("epoch 1/1" in line and "━━━" in line and "6/6" in line and "val/loss" in line for line in lines)
+
+
+def test_loggers_hear_of_the_end_when_a_teardown_fails(trainer):
+    class Logger:
+        ended = None
+
+        def log_metrics(self, metrics, step, epoch):
+            pass
+
+        def finalize(self, status):
+            self.ended = status
+
+    def fail(trainer, task, stage):
+        raise RuntimeError("here")
+
+    logger = Logger()
+    with pytest.raises(RuntimeError, match="here"):
+        trainer(logger=logger, callbacks=LambdaCallback(teardown=fail)).fit(net(), loader())
+    assert logger.ended == "FINISHED"
 
 
 def test_parameters_are_counted(trainer, caplog):

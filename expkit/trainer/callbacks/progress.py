@@ -6,7 +6,8 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from expkit.errors import ConfigError
 from expkit.registry import register
@@ -16,6 +17,7 @@ from expkit.trainer.console import console, say
 STAGES = {"validation": "validating", "test": "testing", "predict": "predicting"}
 REDRAWN = 0.2  # seconds between two looks of a bar
 SAID = 30.0  # seconds between two lines of a long epoch, where there is no terminal
+WIDE = 120  # columns of a terminal that has room for all that a bar can show
 WINDOW = 50  # looks over which speed is measured
 
 
@@ -77,9 +79,9 @@ class RichProgressBar(Callback):
             self._drawn = monotonic()
             return
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(),
-                       TextColumn("{task.fields[pace]}"), TextColumn("{task.fields[metrics]}"))  # fmt: skip
-            self._bar = Progress(*columns, console=console, transient=not self.leave, auto_refresh=False)
+            self._bar = Progress(
+                *_columns(), console=console, transient=not self.leave, auto_refresh=False, expand=True
+            )
             self._bar.start()
         self._end(stage)
         self._jobs[stage] = self._bar.add_task(description, total=total, pace="", metrics="")
@@ -182,6 +184,20 @@ class RichProgressBar(Callback):
 
     def teardown(self, trainer: Any, task: Any, stage: str) -> None:
         self._close()
+
+
+def _columns() -> list[ProgressColumn]:
+    """What a bar shows; where it is too long for the terminal, metrics are cut off."""
+    wide = console.width >= WIDE
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(30 if wide else 10),
+        MofNCompleteColumn(),
+        *([TimeElapsedColumn()] if wide else []),
+        TextColumn("{task.fields[pace]}"),
+        TextColumn("{task.fields[metrics]}", table_column=rest),
+    ]
 
 
 def _epoch(trainer: Any) -> str:
