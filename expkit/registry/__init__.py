@@ -8,7 +8,7 @@ ConfigError that names the origin, the key, the close matches and what is legal.
 """
 
 from expkit.registry.arguments import Argument, Signature, Where, bind, signature_of
-from expkit.registry.build import Entry, build, check, describe
+from expkit.registry.build import Entry, build, check, culprit, describe
 from expkit.registry.builtin import FOLDERS, GROUPS
 from expkit.registry.schema import schema
 from expkit.registry.store import (
@@ -34,6 +34,7 @@ __all__ = [
     "bind",
     "build",
     "check",
+    "culprit",
     "describe",
     "describe_type",
     "load_entry_points",

@@ -1,6 +1,7 @@
 """From config to object: `build` and `check`, and what `expkit show` prints: `describe`."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -43,9 +44,9 @@ def build(
         if isinstance(error, ExpkitError):
             raise
         frames = traceback.extract_tb(error.__traceback__)
-        culprit = next((key for key in config if key != "name" and str(key) in str(error)), "name")
+        origin = at(where, culprit(config, str(error), where))
         raise ConfigError(
-            f"{at(where, culprit)}{_what(group, name)} cannot be built: {type(error).__name__}: {error} "
+            f"{origin}{_what(group, name)} cannot be built: {type(error).__name__}: {error} "
             f"({frames[-1].filename}, line {frames[-1].lineno})."
         ) from error
 
@@ -61,6 +62,14 @@ def check(
     name, factory = _choose(group, config, where)
     given = dict.fromkeys(given_keys, LATER)
     bind(_what(group, name), factory, _arguments(config), positional=positional, given=given, where=where)
+
+
+def culprit(config: Mapping[str, Any], message: str, where: Where = None) -> str:
+    """The argument that a message is about: of those that it names an overridden one, else the first; or `name`."""
+    places = {str(key): re.search(rf"\b{re.escape(str(key))}\b", message) for key in config if key != "name"}
+    found = sorted((place.start(), key) for key, place in places.items() if place)
+    named = [key for _, key in found]
+    return next((key for key in named if at(where, key).startswith("override ")), named[0] if named else "name")
 
 
 def describe(group: str, name: str) -> Entry:

@@ -9,7 +9,7 @@ from expkit import tree
 from expkit.config import Composed, named_entries
 from expkit.data import DataModule
 from expkit.errors import ConfigError, DataError, ExpkitError, ShapeError
-from expkit.registry import build, lookup
+from expkit.registry import build, culprit, lookup
 from expkit.tracking import JournalLogger, RunInfo
 from expkit.trainer import feed
 from expkit.trainer.arguments import Arguments
@@ -32,8 +32,7 @@ def make(
     except (ConfigError, DataError, ShapeError) as error:
         if isinstance(error, DataError) and not re.match(rf"({'|'.join(map(re.escape, entry))})=", str(error)):
             raise  # about a file, which it names
-        named = [name for name in entry if name != "name" and name in str(error)]
-        where = origin(named[0] if named else "name")
+        where = origin(culprit(entry, str(error), origin))
         if str(error).startswith(where):
             raise
         raise type(error)(f"{where}: {error}") from None

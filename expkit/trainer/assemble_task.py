@@ -9,7 +9,7 @@ from expkit.config.initial import frozen_of, weights_of
 from expkit.config.param_groups import split_groups
 from expkit.config.tasks import AUTO
 from expkit.data import DataModule
-from expkit.errors import ConfigError
+from expkit.errors import CheckpointError, ConfigError
 from expkit.nn.module import Module
 from expkit.optim import Optimizer
 from expkit.registry import lookup, signature_of
@@ -106,7 +106,10 @@ class _Parts:
     def begin(self, module: Module) -> None:
         """Gives a model, or a task that has built its own, the weights to begin with, and freezes what is to be."""
         origin = self.composed.origins.of
-        begin_with(module, weights_of(self.config, origin), frozen_of(self.config, origin), origin("freeze"))
+        try:
+            begin_with(module, weights_of(self.config, origin), frozen_of(self.config, origin), origin("freeze"))
+        except CheckpointError as error:
+            raise CheckpointError(f"{origin('weights')}: {error}") from None
 
     def loss(self) -> Any:
         return _make_loss(self.composed, self.config.get("loss"), self._kind, self.derived)

@@ -38,7 +38,7 @@ class Row(NamedTuple):
 CONFIG = {
     "unknown option": Row(["model=mpl"], ["override 'model=mpl'", "no model 'mpl'", "Did you mean 'mlp'?", "cnn, "]),
     "unknown group": Row(["modle=mlp"], ["override 'modle=mlp'", "no key 'modle'", "Did you mean 'model'"]),
-    "unknown experiment": Row(["experiment=digits_cn"], ["no experiment 'digits_cn'", "Did you mean 'digits_cnn'"]),
+    "unknown experiment": Row(["experiment=digits_cn"], ["no experiment 'digits_cn'", "Did you mean", "'digits_cnn'"]),
     "mistyped key": Row(["model.hiden=[64]"], ["override 'model.hiden=[64]'", "no key 'hiden' in model", "'hidden'"]),
     "mistyped key of the optimizer": Row(["optim.l=0.1"], ["override 'optim.l=0.1'", "Did you mean 'lr'"]),
     "unknown argument of a model": Row(
