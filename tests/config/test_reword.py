@@ -6,7 +6,7 @@ from expkit.config import compose
 from expkit.errors import ConfigError
 
 OVERRIDES = {
-    "model=mpl": ["override 'model=mpl': there is no model 'mpl'.", "Did you mean 'mlp'?", "model: autoencoder, bert, cnn, "],
+    "model=mpl": ["override 'model=mpl': there is no model 'mpl'.", "Did you mean 'mlp'?", "model: autoencoder, bert"],
     "modle=mlp": ["override 'modle=mlp': there is no key 'modle'.", "Did you mean 'model'"],
     "optmi.lr=3": ["there is no key 'optmi'", "Did you mean 'optim'"],
     "optim.lrr=3": ["override 'optim.lrr=3': there is no key 'lrr' in optim. Did you mean 'lr'", "optim: name, lr"],

@@ -169,9 +169,9 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize(("make", "said"), OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_what_configure_optimizers_may_not_return(make, said):
+    task = SupervisedTask(net(), nn.MSELoss())
+    task.configure_optimizers = lambda: make(SGD(net().parameters(), lr=0.1))
     with pytest.raises(ConfigError, match=said):
-        task = SupervisedTask(net(), nn.MSELoss())
-        task.configure_optimizers = lambda: make(SGD(net().parameters(), lr=0.1))
         of_task(task)
 
 
