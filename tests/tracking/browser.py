@@ -36,6 +36,8 @@ class Page:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.call("Page.enable")
+        closed = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=closed)  # MLflow's assistant hides half of a page
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """The result of a command; events that come meanwhile are dropped."""
@@ -91,11 +93,19 @@ class Page:
             time.sleep(0.1)
         return value
 
-    def click(self, text: str, selector: str = "a, button, [role=tab], [role=treeitem], label, span, div") -> None:
-        """Click on the innermost element of `selector` that reads `text`."""
-        found = f"[...document.querySelectorAll({selector!r})].filter(e => e.innerText?.trim() === {text!r}).pop()"
-        self.wait_until(f"!!{found}")
-        self.run(f"{found}.click()")
+    def click(self, text: str) -> None:
+        """Click on the innermost element that reads `text`, as a mouse does."""
+        everything = "[...document.querySelectorAll('body *')]"
+        self.press(f"{everything}.filter(e => e.innerText?.trim() === {json.dumps(text)}).pop()")
+
+    def press(self, element: str) -> None:
+        """Click in the middle of the element that a JavaScript expression finds."""
+        box = self.wait_until(
+            f"(e => {{ if (!e) return null; const b = e.getBoundingClientRect();"
+            f" return b.width ? [b.x + b.width / 2, b.y + b.height / 2] : null }})({element})"
+        )
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

@@ -52,10 +52,10 @@ class Zygote:
         return (run_dir / "once.error").read_text()
 
     @contextmanager
-    def server(self, port: int, database: Path, artifacts: Path) -> Iterator[None]:
-        """A tracking server on this machine while the context lasts."""
-        store = f"sqlite:///{database}"
-        (pid,) = self.ask({"mode": "server", "run_dir": str(artifacts), "store": store, "port": port})
+    def server(self, port: int, database: Path, artifacts: Path, allowed: list[str] | None = None) -> Iterator[None]:
+        """A tracking server on this machine while the context lasts; `allowed`: Authorization headers that it takes."""
+        request = {"mode": "server", "run_dir": str(artifacts), "store": f"sqlite:///{database}", "port": port}
+        (pid,) = self.ask({**request, "allowed": allowed})
         try:
             eventually(lambda: dashboard.taken("127.0.0.1", port), 60)
             yield

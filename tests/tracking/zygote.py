@@ -60,7 +60,19 @@ def _server(request):
     from mlflow.server import app
     from werkzeug.serving import make_server
 
-    make_server("127.0.0.1", request["port"], app).serve_forever()
+    make_server("127.0.0.1", request["port"], _guarded(app, request.get("allowed"))).serve_forever()
+
+
+def _guarded(app, allowed):
+    """`app` behind a door: only requests with an Authorization header of `allowed` get through (None: all)."""
+
+    def guarded(environ, start_response):
+        if allowed is None or environ.get("HTTP_AUTHORIZATION") in allowed:
+            return app(environ, start_response)
+        start_response("401 Unauthorized", [("Content-Type", "text/plain")])
+        return [b"You are not authenticated."]
+
+    return guarded
 
 
 def _fork(request):
