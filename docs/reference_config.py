@@ -9,16 +9,24 @@ from typing import Any
 import yaml
 
 from expkit import flags
+from expkit.cli.verbs import VERBS
 from expkit.config.filled import DERIVED, POSITIONAL
 from expkit.config.listing import Option, groups, options
 from expkit.config.paths import ConfFolder
 from expkit.registry import FOLDERS, GROUPS, Argument, Entry, describe, names, signature_of
 
+COMMANDS = """\
+# Commands
+
+`expkit VERB --help` prints what is here. `expkit train`'s own lists all groups as well: see [settings](index.md).
+
+"""
+
 INDEX = """\
 # Settings
 
 An experiment is a choice from each group, and values: `expkit train model=cnn optim.lr=0.01`. `expkit show GROUP NAME`
-prints what these pages say, and what you added yourself.
+prints what these pages say, and what you added yourself. The verbs are on [a page of their own](commands.md).
 
 {groups}
 
@@ -53,8 +61,20 @@ def config_pages(conf: Path) -> dict[str, str]:
     primary = (conf / "config.yaml").read_text(encoding="utf-8").strip()
     rows = [(f"`EXPKIT_{name}`", _default_of_flag(flag), flag.help) for name, flag in flags.FLAGS.items()]
     links = "\n".join(f"- [{group}]({group}.md): {_told(options(folders, group), group)}" for group in known)
+    pages["commands"] = _commands()
     pages["index"] = INDEX.format(groups=links, primary=primary, flags=_table(("variable", "default", ""), rows))
     return pages
+
+
+def _commands() -> str:
+    """What `expkit VERB --help` says, verb by verb. Of `train` without the list of groups, which is long."""
+    parts = []
+    for verb in VERBS:
+        text = importlib.import_module(f"expkit.cli.{verb}").usage().strip()
+        if verb == "train":
+            text = re.sub(r"(Groups \([^\n]*\n)(?:  .*\n)+", r"\1  ...\n", text)
+        parts.append(f"## {verb}\n\n```text\n{text}\n```\n")
+    return COMMANDS + "\n".join(parts)
 
 
 def _told(chosen: list[Option], folder: str) -> str:

@@ -72,7 +72,7 @@ def tracked_files() -> tuple[Path, ...]:
         ).stdout  # fmt: skip
         names = [name for name in listing.split("\0") if name]
         return tuple(ROOT / name for name in sorted(names) if (ROOT / name).is_file())
-    folders = ("expkit", "conf", "tests", "benchmarks", "docs")
+    folders = ("expkit", "conf", "tests", "benchmarks", "docs", "examples")
     inside = (p for folder in folders for p in (ROOT / folder).rglob("*") if "__pycache__" not in p.parts)
     return tuple(sorted(p for p in (*inside, *ROOT.glob("*.*"), ROOT / "Makefile") if p.is_file()))
 
