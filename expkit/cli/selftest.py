@@ -2,7 +2,7 @@
 
 from time import perf_counter
 
-from expkit.compiler import compile
+from expkit.compiler import compile as ek_compile
 from expkit.func import grad
 from expkit.nn import functional as F
 from expkit.tensor import Generator, Tensor, randn
@@ -21,7 +21,7 @@ def compiled_against_eager() -> tuple[float, float, float]:
         return F.softmax(hidden @ last, dim=-1).square().sum()
 
     step = grad(loss, argnums=(0, 1))
-    compiled = compile(step)
+    compiled = ek_compile(step)
     compiled(first, last, x)
     begun = perf_counter()
     found = compiled(first, last, x)
