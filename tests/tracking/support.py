@@ -45,9 +45,9 @@ class Zygote:
     def follow(self, run_dir: Path, **options: Any) -> int:
         return self.ask({"run_dir": str(run_dir), **options})[0]
 
-    def once(self, run_dir: Path) -> str:
-        """Why it failed; "" when it did not."""
-        code = self.ask({"run_dir": str(run_dir), "mode": "once"})[0]
+    def once(self, run_dir: Path, env: dict[str, str] | None = None) -> str:
+        """Why it failed; "" when it did not. `env`: variables of the shipper's, besides."""
+        code = self.ask({"run_dir": str(run_dir), "mode": "once", "env": env or {}})[0]
         assert code in (0, 2), code
         return (run_dir / "once.error").read_text()
 

@@ -41,6 +41,7 @@ def _serve(request):
     """Runs in the fork; returns its exit code and writes an error message beside the run."""
     if request["kill"]:
         _arm(*request["kill"])
+    os.environ.update(request.get("env", {}))
     run_dir = Path(request["run_dir"])
     if request["mode"] == "server":
         return _server(request)
