@@ -22,7 +22,7 @@ train: $(STAMP)-run  ## train on the handwritten digits: make train ARGS="model.
 	@set -f; $(BIN)/expkit train model=mlp optim=adam $(ARGS)
 
 test: $(STAMP)-test  ## run the whole test suite: make test ARGS="tests/nn -k linear"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 quick: $(STAMP)-test  ## the inner loop: the tests that are not slow, under two minutes
 	@$(BIN)/python -m pytest -q -x -n auto -m "not slow and not soak" $(ARGS)
