@@ -8,7 +8,7 @@ from expkit.optim.lbfgs import LBFGS
 from expkit.optim.optimizer import Optimizer
 from expkit.optim.rmsprop import RMSprop
 from expkit.optim.sgd import SGD
-from expkit.tensor.clip import clip_grad_norm_, clip_grad_value_, get_total_norm
+from expkit.tensor.clipping import clip_grad_norm_, clip_grad_value_, get_total_norm
 
 __all__ = [
     "ASGD", "LAMB", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Muon",

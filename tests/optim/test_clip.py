@@ -6,7 +6,7 @@ import pytest
 import expkit as ek
 from expkit.errors import NonFiniteError
 from expkit.optim import clip_grad_norm_, clip_grad_value_
-from expkit.tensor.clip import clip_grads_with_norm_, get_total_norm
+from expkit.tensor.clipping import clip_grads_with_norm_, get_total_norm
 
 INF = float("inf")
 GRADS = [np.array([[1.0, -2.0], [0.5, 0.0]]), None, np.array(3.0), np.array([-0.1, 4.0, -5.0])]

@@ -39,7 +39,7 @@ def test_it_lists_every_argument_and_explains_it(group, name):
 def test_its_values_are_accepted(group, name):
     _, config = entry(group, name)
     values = {key: LATER if str(value).startswith("${derived:") else value for key, value in config.items()}
-    if name in ("csv", "npz"):
+    if name in ("csv", "npz", "text"):
         values["path"] = "file"
     for key in (*TRAINERS, "groups"):
         values.pop(key, None)

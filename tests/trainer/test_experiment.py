@@ -185,7 +185,6 @@ FAILURES = {
     "monitor": (["callbacks.early_stopping.monitor=val/lss"], ConfigError, "override .*Did you mean 'val/loss'"),
     "ranking": (["optimized_metric=test/acuracy"], ConfigError, "optimized_metric=test/acuracy"),
     "checkpoint": (["ckpt_path=nowhere"], CheckpointError, "nowhere does not exist"),
-    "two loggers": (["~logger", "+logger={a: {name: none}, b: {name: csv}}"], ConfigError, "logger.a, logger.b"),
 }
 
 

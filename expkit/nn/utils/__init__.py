@@ -1,4 +1,4 @@
-"""torch.nn.utils' names: clipping (from tensor/clip.py, as in `optim`), parameters as one vector, normalised weights.
+"""torch.nn.utils' names: clipping (tensor/clipping.py), parameters as one vector, normalised weights.
 
 rnn: sequences; parametrize, parametrizations: parameters computed from others; stateless: functional_call.
 """
@@ -16,7 +16,7 @@ from expkit.nn.utils.fusion import (
 from expkit.nn.utils.init import skip_init
 from expkit.nn.utils.norms import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
 from expkit.tensor import Tensor, cat, no_grad
-from expkit.tensor.clip import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from expkit.tensor.clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
