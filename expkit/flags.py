@@ -4,6 +4,7 @@
 """
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -41,3 +42,17 @@ def __getattr__(name: str) -> object:
     if name in FLAGS:
         return read(name)
     raise AttributeError(f"module 'expkit.flags' has no flag {name!r}; flags: {', '.join(FLAGS)}")
+
+
+def cache_folder(flag: str, name: str) -> Path | None:
+    """Where the cache `name` is, which a flag may set; None where nothing is kept ("off", or a user without a home)."""
+    named = str(read(flag))
+    if named == "off":
+        return None
+    if named:
+        return Path(named)
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return base / "expkit" / name

@@ -16,16 +16,7 @@ VERSION = 1  # of what training does: another one, another result
 
 def folder() -> Path | None:
     """Where they are; None where nothing is kept (EXPKIT_TOKENIZER_CACHE=off, or a user without a home)."""
-    named = str(flags.read("TOKENIZER_CACHE"))
-    if named == "off":
-        return None
-    if named:
-        return Path(named)
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return None
-    return base / "expkit" / "tokenizers"
+    return flags.cache_folder("TOKENIZER_CACHE", "tokenizers")
 
 
 def kept(texts: Iterable[str], arguments: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

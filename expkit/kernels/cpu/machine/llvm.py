@@ -144,16 +144,7 @@ def _host() -> tuple[str, ...]:
 
 def folder() -> Path | None:
     """Where compiled code is kept; None where it is not (EXPKIT_KERNEL_CACHE=off, or no place can be written)."""
-    named = str(flags.read("KERNEL_CACHE"))
-    if named == "off":
-        return None
-    if named:
-        return Path(named)
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user without a home
-        return None
-    return base / "expkit" / "kernels"
+    return flags.cache_folder("KERNEL_CACHE", "kernels")
 
 
 def _read(key: str) -> bytes | None:
